@@ -1,0 +1,40 @@
+"""Segment EM sections with feedback attention.
+
+The public API is loaded at first use: importing the package loads neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_feedback_seg.models.library import list_models, load_model
+    from napari_feedback_seg.models.model import Model, ModelCard
+    from napari_feedback_seg.networks.spec import NetworkSpec
+    from napari_feedback_seg.segmentation.predict import segment
+
+__version__ = "0.1.0"
+
+__all__ = ["Model", "ModelCard", "NetworkSpec", "__version__", "list_models", "load_model", "segment"]
+
+_HOMES = {
+    "Model": "models.model",
+    "ModelCard": "models.model",
+    "NetworkSpec": "networks.spec",
+    "list_models": "models.library",
+    "load_model": "models.library",
+    "segment": "segmentation.predict",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # found directly from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
