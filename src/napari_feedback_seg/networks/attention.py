@@ -1,0 +1,167 @@
+"""Attention over all places of a feature map, without the matrix of all pairs."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
+
+from napari_feedback_seg.errors import DeviceError
+
+_FUSED_DEVICES = ("cpu", "cuda")
+"""Where torch has fused attention that saves memory in both directions."""
+
+_FUSED_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
+"""All backends but MATH, which builds the matrix."""
+
+_ALIGNMENT = 8
+"""The fused CUDA kernels want channels in multiples of this."""
+
+_BLOCK_ELEMENTS = 2**24
+"""Elements of one block of rows of the matrix; 64 MB in float32."""
+
+_backend_lock = Lock()
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return ``softmax_j(query_i . key_j) . value_j`` without building the matrix.
+
+    There is no ``1 / sqrt(d)`` factor. CPU and CUDA use the fused attention of torch,
+    other devices, such as Apple's MPS, :func:`attend_in_row_blocks`.
+
+    Parameters
+    ----------
+    query : Tensor
+        (B, N, D).
+    key : Tensor
+        (B, M, D).
+    value : Tensor
+        (B, M, V).
+
+    Returns
+    -------
+    Tensor
+        (B, N, V).
+
+    Raises
+    ------
+    DeviceError
+        If the device has no fused attention for tensors of this type.
+    """
+    if query.device.type in _FUSED_DEVICES:
+        return _attend_fused(query, key, value)
+    return attend_in_row_blocks(query, key, value)
+
+
+def attend_in_row_blocks(query: Tensor, key: Tensor, value: Tensor, rows: int | None = None) -> Tensor:
+    """Return what :func:`attend` returns, a block of rows of the matrix at a time.
+
+    It runs on every device. Each block is computed again for its gradient, so that
+    the backward pass holds no more than a few blocks either.
+
+    Parameters
+    ----------
+    query, key, value : Tensor
+        As for :func:`attend`.
+    rows : int, optional
+        Rows (queries) in a block; if not given, as many as make a block of 64 MB.
+
+    Returns
+    -------
+    Tensor
+        (B, N, V).
+    """
+    if rows is None:
+        rows = max(1, _BLOCK_ELEMENTS // (key.shape[0] * key.shape[1]))
+    blocks = [
+        checkpoint(_attend_plainly, block, key, value, use_reentrant=False, preserve_rng_state=False)
+        for block in query.split(rows, dim=1)
+    ]
+    return torch.cat(blocks, dim=1)
+
+
+def _attend_plainly(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return (query @ key.transpose(1, 2)).softmax(dim=-1) @ value
+
+
+def _attend_fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    # Torch falls back to the whole matrix unless the three have one depth and adjacent
+    # channels. Channels of zeros change no product.
+    depth = max(query.shape[-1], value.shape[-1])
+    depth += -depth % _ALIGNMENT
+    padded_query, padded_key, padded_value = (
+        functional.pad(each.contiguous(), (0, depth - each.shape[-1])).unsqueeze(1)
+        for each in (query, key, value)
+    )
+    try:
+        # The choice of backends belongs to the process, not to the thread.
+        with _backend_lock, sdpa_kernel(_FUSED_BACKENDS):
+            result = functional.scaled_dot_product_attention(
+                padded_query, padded_key, padded_value, scale=1.0
+            )
+    except RuntimeError as error:
+        if "No available kernel" not in str(error) and "No viable backend" not in str(error):
+            raise
+        raise DeviceError(
+            f"The device {query.device} has no memory-saving attention for {query.dtype} numbers. "
+            "Use 32-bit numbers, or the CPU."
+        ) from error
+    return result.squeeze(1)[..., : value.shape[-1]]
+
+
+class FeedbackAttention(nn.Module):
+    """Bring the output-side map back to the input side (Section 3 of the paper).
+
+    ``A = scale * project(attention) + input_side``, with a learned ``scale`` that
+    starts at 0.
+
+    Parameters
+    ----------
+    channels : int
+        Channels ``C`` of both maps.
+    query_channels : int
+        Channels of Query and Key; the paper's are ``C / 8``.
+    mode : {"self", "source_target"}
+        Query from the output-side map, or from the input-side map.
+    key_pooling : int
+        Key and Value are average-pooled ``p x p``; 1 is exact attention.
+    """
+
+    def __init__(self, channels: int, query_channels: int, mode: str, key_pooling: int) -> None:
+        super().__init__()
+        value_channels = max(1, channels // 2)
+        self.mode = mode
+        self.key_pooling = key_pooling
+        self.query = _projection(channels, query_channels)
+        self.key = _projection(channels, query_channels)
+        self.value = _projection(channels, value_channels)
+        self.project = nn.Conv2d(value_channels, channels, 1)
+        self.norm = nn.BatchNorm2d(channels) if mode == "source_target" else nn.Identity()
+        self.scale = nn.Parameter(torch.zeros(1))
+
+    def query_and_key(self, input_side: Tensor, output_side: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Query (B, D, H, W) and pooled Key (B, D, H / p, W / p)."""
+        query = self.query(input_side if self.mode == "source_target" else output_side)
+        return query, self._pool(self.key(output_side))
+
+    def forward(self, input_side: Tensor, output_side: Tensor) -> Tensor:
+        """Return the input-side map (B, C, H, W) with the attended output-side map added."""
+        query, key = self.query_and_key(input_side, output_side)
+        value = self._pool(self.value(output_side))
+        attended = attend(*(each.flatten(2).transpose(1, 2) for each in (query, key, value)))
+        attended = attended.transpose(1, 2).unflatten(2, input_side.shape[-2:])
+        fed_back: Tensor = self.scale * self.norm(self.project(attended))
+        return input_side + fed_back
+
+    def _pool(self, feature_map: Tensor) -> Tensor:
+        if self.key_pooling == 1:
+            return feature_map
+        return functional.avg_pool2d(feature_map, self.key_pooling, ceil_mode=True, count_include_pad=False)
+
+
+def _projection(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, out, 1), nn.BatchNorm2d(out))

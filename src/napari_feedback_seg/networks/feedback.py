@@ -1,0 +1,82 @@
+"""The U-Net that looks twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from napari_feedback_seg.networks.attention import FeedbackAttention
+from napari_feedback_seg.networks.unet import UNet
+
+if TYPE_CHECKING:
+    from napari_feedback_seg.networks.spec import NetworkSpec
+
+
+@dataclass(frozen=True)
+class FeedbackMaps:
+    """What one pass of a feedback network leaves behind.
+
+    Attributes
+    ----------
+    logits : tuple of Tensor
+        (B, classes, H, W) for each round; the last is the answer.
+    input_side, output_side : Tensor
+        (B, width, H, W), the two maps of round 1 that the feedback connects.
+    """
+
+    logits: tuple[Tensor, ...]
+    input_side: Tensor
+    output_side: Tensor
+
+
+class FeedbackAttentionUNet(nn.Module):
+    """Two rounds of one U-Net, joined by attention (Figure 1 of the paper)."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        norms = 2 if spec.norm_per_round else 1
+        self.spec = spec
+        self.unet = UNet(
+            spec.in_channels,
+            spec.classes,
+            spec.width,
+            spec.depth,
+            norms=norms,
+            first_norms=(1, norms if spec.tap == "one_conv" else 1),
+        )
+        self.feedback = FeedbackAttention(
+            spec.width, spec.query_channels or max(1, spec.width // 8), spec.mode, spec.key_pooling
+        )
+
+    def maps(self, image: Tensor) -> FeedbackMaps:
+        """Return the logits of both rounds and the maps between which attention runs."""
+        after_one = self.unet.first.first(image, 0)
+        after_two = self.unet.first.second(after_one, 0)
+        output_side = self.unet.body(after_two, 0)
+        fed_back = output_side.detach() if self.spec.detach_first_round else output_side
+        if self.spec.tap == "one_conv":
+            input_side = after_one
+            second = self.unet.first.second(self.feedback(input_side, fed_back), 1)
+        else:
+            input_side = after_two
+            second = self.feedback(input_side, fed_back)
+        logits = (self.unet.classifier(output_side), self.unet.classifier(self.unet.body(second, 1)))
+        return FeedbackMaps(logits, input_side, output_side)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits (B, classes, H, W) of round 1 and of round 2."""
+        return self.maps(image).logits
+
+
+def build_network(spec: NetworkSpec) -> nn.Module:
+    """Return the network that ``spec`` describes, with fresh weights.
+
+    Its ``forward`` takes images (B, in_channels, H, W), H and W multiples of
+    ``spec.multiple``, and returns a tuple of logits (B, classes, H, W), one for each
+    round; the last is the answer.
+    """
+    if spec.kind == "unet":
+        return UNet(spec.in_channels, spec.classes, spec.width, spec.depth)
+    return FeedbackAttentionUNet(spec)

@@ -1,0 +1,126 @@
+"""The one description of an architecture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from napari_feedback_seg.errors import ModelError
+
+Kind = Literal["unet", "feedback_attention"]
+Mode = Literal["self", "source_target"]
+Tap = Literal["one_conv", "two_conv"]
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What a network is, without its weights.
+
+    Parameters
+    ----------
+    kind : {"unet", "feedback_attention"}
+        ``unet`` looks once, ``feedback_attention`` twice.
+    width : int
+        Channels of the first block, and so of the output-side map; each level below
+        has twice as many. The paper's networks are read as 64 wide.
+    depth : int
+        Number of times the map is halved. Height and width of the input are multiples
+        of ``2 ** depth``.
+    in_channels, classes : int
+        Channels of the image and number of label classes.
+    mode : {"self", "source_target"}
+        Where the Query comes from: the output-side map, or the input-side map.
+    tap : {"two_conv", "one_conv"}
+        The input-side map is taken after the second or the first convolution of the
+        first block (Table 3).
+    detach_first_round : bool
+        Keep the gradient from flowing through the output-side map of round 1, as the
+        paper's "gradients at the second round" is read.
+    norm_per_round : bool
+        One set of batch-norm layers per round. Convolution weights are shared always.
+    key_pooling : int
+        1 is the paper's exact attention; ``p`` average-pools Key and Value ``p x p``.
+    query_channels : int, optional
+        Channels of Query and Key; the paper's eighth of ``width`` if not given. The
+        paper's width of 64 gives 8; a narrow network may want to keep those.
+
+    Raises
+    ------
+    ModelError
+        If a field has a value that describes no network.
+
+    References
+    ----------
+    Tsuda, Shibuya, Hotta: Feedback Attention for Cell Image Segmentation, 2020.
+    """
+
+    kind: Kind = "feedback_attention"
+    width: int = 64
+    depth: int = 4
+    in_channels: int = 1
+    classes: int = 4
+    mode: Mode = "self"
+    tap: Tap = "two_conv"
+    detach_first_round: bool = True
+    norm_per_round: bool = False
+    key_pooling: int = 1
+    query_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in (("kind", Kind), ("mode", Mode), ("tap", Tap)):
+            if getattr(self, name) not in get_args(choices):
+                raise ModelError(
+                    f"A network's {name} is one of {', '.join(get_args(choices))}, "
+                    f"not {getattr(self, name)!r}."
+                )
+        for name, least, most in (
+            ("width", 1, 1024),
+            ("depth", 1, 8),
+            ("in_channels", 1, 1024),
+            ("classes", 2, 255),
+            ("key_pooling", 1, 256),
+        ):
+            _check_integer(name, getattr(self, name), least, most)
+        if self.query_channels is not None:
+            _check_integer("query_channels", self.query_channels, 1, 1024)
+        for name in ("detach_first_round", "norm_per_round"):
+            if not isinstance(getattr(self, name), bool):
+                raise ModelError(f"A network's {name} is true or false, not {getattr(self, name)!r}.")
+
+    @property
+    def rounds(self) -> int:
+        """How often the network looks at the image."""
+        return 1 if self.kind == "unet" else 2
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of a tile are multiples of this number of pixels."""
+        return int(2**self.depth)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the description as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> NetworkSpec:
+        """Return the network that a JSON object describes.
+
+        Raises
+        ------
+        ModelError
+            If a field is unknown or has a value that describes no network.
+        """
+        if not isinstance(data, dict):
+            raise ModelError("The description of the network is not a JSON object.")
+        unknown = set(data) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ModelError(
+                f"The network has unknown fields ({', '.join(sorted(unknown))}); "
+                "the model may come from a newer version of napari-feedback-seg."
+            )
+        return cls(**data)
+
+
+def _check_integer(name: str, value: Any, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ModelError(f"A network's {name} is a whole number from {least} to {most}, not {value!r}.")
