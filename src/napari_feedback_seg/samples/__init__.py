@@ -1,0 +1,1 @@
+"""Sections to try things on: the public ssTEM set, and one made by code alone."""

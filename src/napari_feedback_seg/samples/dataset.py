@@ -1,0 +1,138 @@
+"""Labelled sections in a folder, and their folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from skimage.io import imread
+
+from napari_feedback_seg.classes import EM_CLASSES, UNLABELLED, LabelClass
+from napari_feedback_seg.errors import InputError
+
+SUFFIXES = (".tif", ".tiff", ".png")
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Sections with a class for every labelled pixel.
+
+    Attributes
+    ----------
+    name : str
+        What a person reads.
+    images : tuple of array
+        One (Y, X) image a section, any real dtype.
+    labels : tuple of array
+        One (Y, X) uint8 label image a section; 0 is unlabelled.
+    classes : tuple of LabelClass
+        The classes of the labels.
+    pixel_size_nm : float or None
+        Size of a pixel in nm, where it is known.
+    test : tuple of int
+        Sections that are for reporting only.
+    licence, citation : str
+        What weights trained on the data must carry.
+    """
+
+    name: str
+    images: tuple[npt.NDArray[np.generic], ...]
+    labels: tuple[npt.NDArray[np.uint8], ...]
+    classes: tuple[LabelClass, ...] = EM_CLASSES
+    pixel_size_nm: float | None = None
+    test: tuple[int, ...] = ()
+    licence: str = ""
+    citation: str = ""
+
+    def fold(self, index: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the training and the validation sections of one of five folds.
+
+        Fold 0 validates on the last fifth of the sections that are not for testing, fold 1
+        on the fifth before it, and so on; neighbouring sections stay together.
+
+        Raises
+        ------
+        InputError
+            If there is no such fold, or too few sections to hold some back.
+        """
+        if not 0 <= index < FOLDS:
+            raise InputError(f"There are folds 0 to {FOLDS - 1}; {index} is none.")
+        sections = [number for number in range(len(self.images)) if number not in self.test]
+        if len(sections) < 2:
+            raise InputError(
+                f"{self.name} has {len(sections)} section for training and validation; at least 2 are needed."
+            )
+        parts = np.array_split(np.array(sections), min(FOLDS, len(sections)))
+        validation = parts[-1 - index % len(parts)].tolist()
+        return tuple(number for number in sections if number not in validation), tuple(validation)
+
+
+def load_folder(folder: Path) -> Dataset:
+    """Read ``images/`` and ``labels/``, two folders of TIFF or PNG files of the same names.
+
+    Label values are 1 membrane, 2 mitochondria, 3 synapse, 4 cytoplasm; 0 is unlabelled.
+
+    Raises
+    ------
+    InputError
+        If a folder, a file or a class is missing, or shapes differ.
+    """
+    images, labels = _files(folder / "images"), _files(folder / "labels")
+    if set(images) != set(labels):
+        alone = sorted(set(images) ^ set(labels))
+        raise InputError(f"{folder}: images/ and labels/ must hold the same names; alone: {', '.join(alone[:5])}.")
+    dataset = Dataset(
+        folder.name,
+        tuple(read_section(images[name]) for name in images),
+        tuple(_class_values(labels[name]) for name in images),
+    )
+    check_shapes(dataset, folder)
+    return dataset
+
+
+def read_section(path: Path) -> npt.NDArray[np.generic]:
+    """Return the one (Y, X) image of a file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is no single grey image.
+    """
+    try:
+        image = np.asarray(imread(path))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{path} cannot be read as an image ({error}).") from error
+    if image.ndim != 2:
+        raise InputError(f"{path} must hold one grey section (Y, X); its shape is {image.shape}.")
+    return image
+
+
+def check_shapes(dataset: Dataset, folder: Path) -> None:
+    """Raise InputError unless every label image has the shape of its section."""
+    for number, (image, label) in enumerate(zip(dataset.images, dataset.labels, strict=True)):
+        if image.shape != label.shape:
+            raise InputError(
+                f"{folder}: section {number} is {image.shape} but its labels are {label.shape}; make them equal."
+            )
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}. A data set has images/ and labels/ with the same names.")
+    found = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    if not found:
+        raise InputError(f"{folder} holds no TIFF or PNG file.")
+    return found
+
+
+def _class_values(path: Path) -> npt.NDArray[np.uint8]:
+    label = read_section(path)
+    values = set(np.unique(label).tolist())
+    allowed = {UNLABELLED} | {each.value for each in EM_CLASSES}
+    if not values <= allowed:
+        odd = ", ".join(str(value) for value in sorted(values - allowed)[:5])
+        raise InputError(f"{path} has values that are no class ({odd}); allowed are {sorted(allowed)}.")
+    return label.astype(np.uint8)
