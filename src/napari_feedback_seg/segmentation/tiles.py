@@ -1,0 +1,240 @@
+"""Tiles: where they lie, how they are read, and how their predictions are blended.
+
+Rows and columns are counted on the grid of the model's pixel size. A tile may begin
+before the section and end after it; what it sees there is the section, mirrored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_feedback_seg.segmentation.sections import (
+    MAX_SAMPLE,
+    Statistics,
+    normalise,
+    resampling,
+    statistics,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scipy.sparse import csr_array
+
+GAUSSIAN_SIGMA = 0.125
+_BAND = 4_000_000
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The upper left corner of a tile."""
+
+    y: int
+    x: int
+
+
+def starts(length: int, tile: int, overlap: float, within: slice) -> list[int]:
+    """Return where along one axis the tiles begin that touch ``within``.
+
+    The grid is that of the whole axis, so that a region is predicted as it would be
+    within the whole section. What the last tile has too much is shared between both
+    ends.
+
+    Parameters
+    ----------
+    length, tile : int
+        Size of the section and of a tile along this axis.
+    overlap : float
+        Fraction of a tile that it shares with the next.
+    within : slice
+        The region along this axis.
+    """
+    stride = max(1, round(tile * (1 - overlap)))
+    count = 1 + max(0, math.ceil((length - tile) / stride))
+    first = (length - tile - (count - 1) * stride) // 2
+    grid = (first + index * stride for index in range(count))
+    return [start for start in grid if start < within.stop and start + tile > within.start]
+
+
+def mirrored(start: int, stop: int, length: int) -> np.ndarray:
+    """Return the rows of a section of ``length`` rows that ``start`` to ``stop`` show.
+
+    Beyond its ends the section is mirrored without repeating the first and last row, as
+    often as needed.
+    """
+    period = max(1, 2 * (length - 1))
+    index = np.abs(np.arange(start, stop)) % period
+    return np.where(index < length, index, period - index)
+
+
+def gaussian_window(tile: int) -> np.ndarray:
+    """Return the weight (tile, tile) of each pixel of a tile: its centre knows most."""
+    offset = (np.arange(tile) - (tile - 1) / 2) / (GAUSSIAN_SIGMA * tile)
+    profile = np.exp(-0.5 * offset**2)
+    return np.outer(profile, profile).astype(np.float32)
+
+
+class TileReader:
+    """Reads normalised tiles of a section, on the grid of the model's pixel size.
+
+    The section stays as it is; only what a tile shows is converted.
+
+    Parameters
+    ----------
+    section : ndarray
+        (Y, X), integers or floats.
+    shape : tuple of int
+        (Y, X) of the section at the model's pixel size.
+
+    Attributes
+    ----------
+    section_statistics : Statistics
+        Of the section as it came.
+    constant : bool
+        Whether there is nothing to see.
+    """
+
+    def __init__(self, section: np.ndarray, shape: tuple[int, int]) -> None:
+        self.section_statistics = statistics(section)
+        self.shape = shape
+        self._section = section
+        self._matrices: tuple[csr_array, csr_array] | None = None
+        self._second: Statistics | None = None
+        if shape != section.shape and not self.section_statistics.constant:
+            self._matrices = (resampling(section.shape[0], shape[0]), resampling(section.shape[1], shape[1]))
+            self._second = self._resampled_statistics()
+
+    @property
+    def constant(self) -> bool:  # noqa: D102
+        return self.section_statistics.constant or (self._second is not None and self._second.constant)
+
+    def read(self, tile: Tile, size: int) -> np.ndarray:
+        """Return a tile (size, size) float32."""
+        rows = mirrored(tile.y, tile.y + size, self.shape[0])
+        columns = mirrored(tile.x, tile.x + size, self.shape[1])
+        if self._matrices is None:
+            return normalise(self._section[np.ix_(rows, columns)], self.section_statistics)
+        return normalise(self._resample(rows, columns), self._second)
+
+    def _resample(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        assert self._matrices is not None
+        down, across = self._matrices[0][rows], self._matrices[1][columns]
+        top, bottom = down.indices.min(), down.indices.max() + 1
+        left, right = across.indices.min(), across.indices.max() + 1
+        source = normalise(self._section[top:bottom, left:right], self.section_statistics)
+        result: np.ndarray = (across[:, left:right] @ (down[:, top:bottom] @ source).T).T
+        return result
+
+    def _resampled_statistics(self) -> Statistics:
+        # Shrinking takes noise away, so that the statistics of the section no longer fit.
+        step = math.ceil(math.sqrt(self.shape[0] * self.shape[1] / MAX_SAMPLE))
+        rows, columns = (np.arange(0, size, step) for size in self.shape)
+        band = max(1, math.ceil(_BAND * len(rows) / self._section.size))
+        bands = [self._resample(rows[at : at + band], columns) for at in range(0, len(rows), band)]
+        return statistics(np.concatenate(bands))
+
+
+class RollingBlend:
+    """Sums of weighted predictions, held for the tiles of one row only.
+
+    Parameters
+    ----------
+    channels, tile : int
+        Of the predictions.
+    rows, columns : slice
+        The part of the section that is wanted.
+    """
+
+    def __init__(self, channels: int, tile: int, rows: slice, columns: slice) -> None:
+        self._tile = tile
+        self._rows, self._columns = rows, columns
+        self._window = gaussian_window(tile)
+        width = columns.stop - columns.start
+        self._sums = np.zeros((channels, tile, width), np.float32)
+        self._weights = np.zeros((tile, width), np.float32)
+        self._top: int | None = None
+
+    def add(self, tile: Tile, prediction: np.ndarray) -> np.ndarray:
+        """Add a prediction (C, tile, tile); return the rows (C, n, X) that are finished by it.
+
+        Tiles come row by row, from above.
+        """
+        finished = self._sums[:, :0] if self._top is None else self._finish(tile.y)
+        self._top = tile.y
+        left, right = max(tile.x, self._columns.start), min(tile.x + self._tile, self._columns.stop)
+        to = slice(left - self._columns.start, right - self._columns.start)
+        of = slice(left - tile.x, right - tile.x)
+        self._sums[:, :, to] += prediction[:, :, of] * self._window[:, of]
+        self._weights[:, to] += self._window[:, of]
+        return finished
+
+    def rest(self) -> np.ndarray:
+        """Return the rows (C, n, X) that are left after the last tile."""
+        assert self._top is not None
+        return self._finish(self._top + self._tile)
+
+    def _finish(self, below: int) -> np.ndarray:
+        assert self._top is not None
+        done = below - self._top
+        first = max(0, self._rows.start - self._top)
+        last = min(done, self._rows.stop - self._top)
+        finished = self._sums[:, first:last] / self._weights[first:last]
+        if done:
+            for held in (self._sums, self._weights):
+                held[..., : self._tile - done, :] = held[..., done:, :]
+                held[..., self._tile - done :, :] = 0
+        return finished
+
+
+class RowResampler:
+    """Resamples probabilities that arrive row by row, from above.
+
+    Parameters
+    ----------
+    source, target : tuple of int
+        (Y, X) of the whole section at the model's pixel size, and as it came.
+    rows, columns : slice
+        The part wanted, on the target's grid.
+
+    Attributes
+    ----------
+    rows, columns : slice
+        The part that is needed for it, on the source's grid.
+    """
+
+    def __init__(self, source: tuple[int, int], target: tuple[int, int], rows: slice, columns: slice) -> None:
+        self._down = resampling(source[0], target[0])[rows]
+        across = resampling(source[1], target[1])[columns]
+        self.rows, self.columns = (
+            slice(int(matrix.indices.min()), int(matrix.indices.max()) + 1) for matrix in (self._down, across)
+        )
+        self._across = across[:, self.columns]
+        self._down = self._down[:, self.rows]
+        ends = self._down.indptr[:-1]
+        self._first = np.minimum.reduceat(self._down.indices, ends)
+        self._last = np.maximum.reduceat(self._down.indices, ends)
+        self._held: np.ndarray | None = None
+        self._top = 0
+        self._done = 0
+
+    def add(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        """Take rows (C, n, X of the source); yield those (C, m, X of the target) that are finished."""
+        block = np.stack([(self._across @ channel.T).T for channel in block])
+        self._held = block if self._held is None else np.concatenate([self._held, block], axis=1)
+        available = self._top + self._held.shape[1]
+        ready = int(np.searchsorted(self._last, available))
+        band = max(1, _BAND // self._across.shape[0])
+        for start in range(self._done, ready, band):
+            weights = self._down[start : min(start + band, ready), self._top : available]
+            yield np.stack([weights @ channel for channel in self._held])
+        self._done = ready
+        if ready < len(self._first):
+            drop = max(0, min(int(self._first[ready]), available) - self._top)
+            self._held = self._held[:, drop:].copy()
+            self._top += drop
+        else:
+            self._held = None
