@@ -1,0 +1,92 @@
+"""Checkpoints of a training: atomic, and read without unpickling anything but tensors."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from napari_feedback_seg.errors import OutputError, TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_feedback_seg.training.config import TrainConfig
+
+
+class Stateful(Protocol):
+    """Anything with a state: network, average, optimiser, schedule."""
+
+    def state_dict(self) -> Any:
+        """Return the state."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Take the state."""
+
+
+def save_checkpoint(
+    path: Path, config: TrainConfig, parts: Mapping[str, Stateful], progress: dict[str, Any]
+) -> None:
+    """Write the state of ``parts`` and of torch's random numbers, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    content = {
+        "config": config.to_json(),
+        "progress": progress,
+        "random": torch.get_rng_state(),
+        **{name: part.state_dict() for name, part in parts.items()},
+    }
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"The checkpoint {path} cannot be written ({error}). The last one is kept.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds.
+
+    Raises
+    ------
+    TrainingError
+        If the file is missing, cut short or no checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"There is no checkpoint {path}; start without --resume.") from error
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"{path} is damaged or no checkpoint of a training; start without --resume.") from error
+    if not isinstance(content, dict) or not {"config", "progress", "random"} <= set(content):
+        raise TrainingError(f"{path} is no checkpoint of a training.")
+    return content
+
+
+def load_checkpoint(path: Path, config: TrainConfig, parts: Mapping[str, Stateful]) -> dict[str, Any]:
+    """Give ``parts`` and torch their states back; return the progress.
+
+    Raises
+    ------
+    TrainingError
+        If the checkpoint cannot be read or is of another training.
+    """
+    content = read_checkpoint(path)
+    saved, asked = content["config"], config.to_json()
+    other = [name for name in asked if saved.get(name) != asked[name]]
+    if other:
+        raise TrainingError(f"{path} was trained with another {', '.join(other)}; use the same or start anew.")
+    for name, part in parts.items():
+        part.load_state_dict(content[name])
+    torch.set_rng_state(content["random"])
+    progress: dict[str, Any] = content["progress"]
+    return progress

@@ -1,0 +1,88 @@
+"""What a training is asked to do, frozen, and written to the card of its model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from napari_feedback_seg.errors import TrainingError
+from napari_feedback_seg.networks.spec import NetworkSpec
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training of one network on one fold.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        The network.
+    epochs, patches, batch, tile : int
+        Epochs, patches an epoch, patches a step, and side of a patch in pixels.
+    learning_rate, weight_decay : float
+        AdamW's; the rate follows one cycle, up for 15 % of the steps and down for the rest.
+    ema : float
+        Decay per step of the exponential moving average of the weights, which is the
+        model that is validated and saved.
+    rare : float
+        Share of the patches centred on a class drawn evenly; see ``Patches``.
+    class_weights : tuple of float
+        Weights of the classes in the cross-entropy; empty for all alike.
+    dice, first_round : float
+        Weights of the soft Dice loss and of the loss on round 1; see ``SegmentationLoss``.
+    seed : int
+        Of weights, patches and augmentation.
+    precision : {"auto", "bf16", "fp32"}
+        ``bf16`` computes convolutions in bfloat16 by autocast; ``auto`` takes it where the
+        processor has it.
+
+    Raises
+    ------
+    TrainingError
+        If a value cannot be trained with.
+    """
+
+    spec: NetworkSpec = field(default_factory=NetworkSpec)
+    epochs: int = 80
+    patches: int = 192
+    batch: int = 8
+    tile: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    ema: float = 0.99
+    rare: float = 0.4
+    class_weights: tuple[float, ...] = ()
+    dice: float = 1.0
+    first_round: float = 0.4
+    seed: int = 0
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patches", "batch", "tile"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} is at least 1, not {getattr(self, name)}.")
+        if self.tile % self.spec.multiple:
+            raise TrainingError(f"The tile is a multiple of {self.spec.multiple} pixels, not {self.tile}.")
+        if self.batch > self.patches:
+            raise TrainingError(f"An epoch of {self.patches} patches is smaller than a batch of {self.batch}.")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise TrainingError(f"The precision is auto, bf16 or fp32, not {self.precision!r}.")
+        if self.class_weights and len(self.class_weights) != self.spec.classes:
+            raise TrainingError(f"{self.spec.classes} classes need as many weights, not {len(self.class_weights)}.")
+        if not (self.learning_rate > 0 and 0 <= self.ema < 1 and 0 <= self.rare <= 1):
+            raise TrainingError("The learning rate is above 0, the EMA from 0 to below 1, rare from 0 to 1.")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps an epoch."""
+        return self.patches // self.batch
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the config as a JSON object."""
+        return {**asdict(self), "spec": self.spec.to_json(), "class_weights": list(self.class_weights)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TrainConfig:
+        """Return the config that a JSON object describes."""
+        spec = NetworkSpec.from_json(data["spec"])
+        return cls(**{**data, "spec": spec, "class_weights": tuple(data["class_weights"])})

@@ -1,0 +1,229 @@
+"""The training loop: a generator of events that checkpoints every epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from napari_feedback_seg.errors import TrainingError
+from napari_feedback_seg.events import EpochDone, StepDone
+from napari_feedback_seg.metrics import confusion_matrix, iou_table
+from napari_feedback_seg.networks import build_network
+from napari_feedback_seg.segmentation.sections import normalise, statistics
+from napari_feedback_seg.training.checkpoint import load_checkpoint, save_checkpoint
+from napari_feedback_seg.training.losses import SegmentationLoss
+from napari_feedback_seg.training.patches import Patches, class_indices
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from napari_feedback_seg.samples.dataset import Dataset
+    from napari_feedback_seg.training.config import TrainConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a finished training returns.
+
+    Attributes
+    ----------
+    network : nn.Module
+        The averaged weights of the best epoch, on the CPU, for inference.
+    scores : dict
+        ``iou_table`` on the validation sections, of the answer and under ``first_round``.
+    epoch : int
+        The best epoch, counted from 1.
+    seconds : float
+        Duration of all epochs, also of those before a resumption.
+    """
+
+    network: nn.Module
+    scores: dict[str, Any]
+    epoch: int
+    seconds: float
+
+
+def train(
+    dataset: Dataset,
+    training: Sequence[int],
+    validation: Sequence[int],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+) -> Generator[StepDone | EpochDone, None, Trained]:
+    """Train a network; yield after each step and each epoch; return the best epoch.
+
+    After each epoch ``folder`` holds ``last.pt``, which a later call with ``resume`` goes
+    on from as if it had never stopped, ``best.pt`` and ``log.csv``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Labelled sections.
+    training, validation : sequence of int
+        Sections to learn from and to choose the best epoch by.
+    config : TrainConfig
+        Network and recipe.
+    folder : Path
+        Where the checkpoints go.
+    device : torch.device or str
+        Where to compute.
+    resume : bool
+        Go on from ``last.pt``.
+
+    Raises
+    ------
+    TrainingError
+        If the checkpoint does not fit, or the loss is not finite.
+    """
+    device = torch.device(device)
+    torch.manual_seed(config.seed)
+    network = build_network(config.spec).to(device, memory_format=torch.channels_last)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, total_steps=config.epochs * config.steps, pct_start=0.15
+    )
+    parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
+    progress: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "best_epoch": 0, "best_scores": {}, "log": []}
+    if resume:
+        progress = load_checkpoint(folder / "last.pt", config, parts)
+
+    patches = Patches(dataset, training, config.tile, config.patches, config.seed, config.rare)
+    values = np.array([each.value for each in dataset.classes])
+    weights = config.class_weights or (1.0,) * config.spec.classes
+    loss_of = SegmentationLoss(weights, config.dice, config.first_round).to(device)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    for epoch in range(progress["epoch"], config.epochs):
+        started = time.perf_counter()
+        patches.epoch = epoch
+        network.train()
+        total = 0.0
+        batches = DataLoader(patches, config.batch, drop_last=True)
+        for step, (images, labels) in enumerate(batches, start=1):
+            images = images.to(device, memory_format=torch.channels_last)
+            target = class_indices(labels, values).to(device)
+            with autocast(device, config.precision):
+                rounds = network(images)
+            loss = loss_of(rounds, target)
+            if not math.isfinite(loss.item()):
+                raise TrainingError(
+                    f"The loss is not finite in epoch {epoch + 1}. Try a lower learning rate; "
+                    f"the last good epoch is kept in {folder}."
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            average.update_parameters(network)
+            total += loss.item()
+            yield StepDone(epoch + 1, step, config.steps, loss.item())
+
+        scores = validate(average.module, dataset, validation, config, device)
+        best = (scores["mean_iou"] or 0.0) > (progress["best_scores"].get("mean_iou") or -1.0)
+        progress["epoch"] = epoch + 1
+        progress["seconds"] += time.perf_counter() - started
+        if best:
+            progress.update(best_epoch=epoch + 1, best_scores=scores)
+        progress["log"].append(_log_row(epoch + 1, total / config.steps, scores, progress["seconds"]))
+        if best:
+            save_checkpoint(folder / "best.pt", config, {"average": average}, progress)
+        save_checkpoint(folder / "last.pt", config, parts, progress)
+        _write_log(folder / "log.csv", progress["log"])
+        left = progress["seconds"] / (epoch + 1) * (config.epochs - epoch - 1)
+        yield EpochDone(epoch + 1, config.epochs, total / config.steps, scores, best, left)
+
+    load_checkpoint(folder / "best.pt", config, {"average": average})
+    network = average.module.cpu().eval().to(memory_format=torch.contiguous_format)
+    return Trained(network, progress["best_scores"], progress["best_epoch"], progress["seconds"])
+
+
+@torch.inference_mode()
+def validate(
+    network: nn.Module, dataset: Dataset, sections: Sequence[int], config: TrainConfig, device: torch.device
+) -> dict[str, Any]:
+    """Return ``iou_table`` over tiles laid side by side, with that of round 1 as ``first_round``.
+
+    A quick measure to choose an epoch by: no overlap, no blending.
+    """
+    network.eval()
+    values = torch.tensor([each.value for each in dataset.classes], dtype=torch.uint8)
+    confusion: list[Any] = [0] * config.spec.rounds
+    for z in sections:
+        section = normalise(dataset.images[z], statistics(dataset.images[z]))
+        truth = dataset.labels[z]
+        padding = [(0, -length % config.tile) for length in section.shape]
+        tiles = _tiles(torch.from_numpy(np.pad(section, padding, mode="symmetric")), config.tile)
+        truths = _tiles(torch.from_numpy(np.pad(truth, padding)), config.tile)[:, 0].numpy()
+        for first in range(0, len(tiles), config.batch):
+            batch = slice(first, first + config.batch)
+            with autocast(device, config.precision):
+                rounds = network(tiles[batch].to(device, memory_format=torch.channels_last))
+            for index, logits in enumerate(rounds):
+                predicted = values[logits.argmax(dim=1).cpu()].numpy()
+                confusion[index] = confusion[index] + confusion_matrix(truths[batch], predicted, dataset.classes)
+    tables = [iou_table(each, dataset.classes) for each in confusion]
+    return {**tables[-1], "first_round": tables[0]} if len(tables) > 1 else tables[-1]
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """Return the autocast that ``precision`` asks for: bfloat16, or none.
+
+    ``auto`` takes bfloat16 where the processor computes it in hardware.
+    """
+    if precision == "auto":
+        has_it = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else _cpu_has_bf16(device)
+        precision = "bf16" if has_it else "fp32"
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def _cpu_has_bf16(device: torch.device) -> bool:
+    return device.type == "cpu" and bool(torch.backends.cpu.get_cpu_capability() == "AVX512") and _avx512_bf16()
+
+
+def _avx512_bf16() -> bool:
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(supported and supported())
+
+
+def _tiles(image: Tensor, tile: int) -> Tensor:
+    rows, columns = (length // tile for length in image.shape)
+    grid = image.reshape(rows, tile, columns, tile).transpose(1, 2)
+    return grid.reshape(rows * columns, 1, tile, tile)
+
+
+def _log_row(epoch: int, loss: float, scores: dict[str, Any], seconds: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"epoch": epoch, "loss": round(loss, 5), "mean_iou": round(scores["mean_iou"] or 0.0, 5)}
+    row.update({f"iou_{name}": round(value, 5) for name, value in scores["iou"].items()})
+    if "first_round" in scores:
+        row["first_round_mean_iou"] = round(scores["first_round"]["mean_iou"] or 0.0, 5)
+    row["seconds"] = round(seconds, 1)
+    return row
+
+
+def _write_log(path: Path, rows: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_feedback_seg.errors import TrainingError
+from napari_feedback_seg.events import EpochDone, StepDone
+from napari_feedback_seg.networks import NetworkSpec
+from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.samples.dataset import Dataset
+from napari_feedback_seg.training.config import TrainConfig
+from napari_feedback_seg.training.loop import Trained, train
+
+SPEC = NetworkSpec(width=4, depth=2, key_pooling=8, norm_per_round=True, detach_first_round=False)
+CONFIG = TrainConfig(spec=SPEC, epochs=3, patches=8, batch=4, tile=64, seed=1, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    made = [builtin_section(128, seed=seed) for seed in range(3)]
+    return Dataset("builtin", tuple(each.image for each in made), tuple(each.labels for each in made))
+
+
+def run(dataset: Dataset, folder: Path, config: TrainConfig = CONFIG, stop_after: int = 99, resume: bool = False):
+    """Train; return the events and what was returned, or stop after some epochs."""
+    events = train(dataset, [0, 1], [2], config, folder, resume=resume)
+    seen = []
+    while True:
+        try:
+            seen.append(next(events))
+        except StopIteration as stop:
+            return seen, stop.value
+        if isinstance(seen[-1], EpochDone) and seen[-1].epoch >= stop_after:
+            events.close()
+            return seen, None
+
+
+def test_a_resumed_training_ends_as_an_uninterrupted_one(dataset: Dataset, tmp_path: Path) -> None:
+    _, whole = run(dataset, tmp_path / "whole")
+    run(dataset, tmp_path / "cut", stop_after=1)
+    torch.manual_seed(123)  # another process has other random numbers
+    events, resumed = run(dataset, tmp_path / "cut", resume=True)
+    assert [event.epoch for event in events if isinstance(event, EpochDone)] == [2, 3]
+    assert isinstance(whole, Trained)
+    for name, expected in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], expected, rtol=0, atol=0)
+    assert resumed.scores == whole.scores
+    assert resumed.epoch == whole.epoch
+
+
+def test_events_and_log(dataset: Dataset, tmp_path: Path) -> None:
+    events, trained = run(dataset, tmp_path)
+    steps = [event for event in events if isinstance(event, StepDone)]
+    epochs = [event for event in events if isinstance(event, EpochDone)]
+    assert [(event.epoch, event.step) for event in steps] == [(e, s) for e in (1, 2, 3) for s in (1, 2)]
+    assert [event.epoch for event in epochs] == [1, 2, 3]
+    assert epochs[-1].seconds_left == 0
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    best = max(epochs, key=lambda event: event.scores["mean_iou"])
+    assert trained.scores == best.scores
+    assert not trained.network.training
+
+
+def test_it_learns(dataset: Dataset, tmp_path: Path) -> None:
+    """A few steps bring the loss well below that of guessing."""
+    config = TrainConfig(
+        spec=NetworkSpec(kind="unet", width=8, depth=2),
+        epochs=4,
+        patches=48,
+        batch=4,
+        tile=64,
+        learning_rate=1e-2,
+        ema=0.8,
+        precision="fp32",
+    )
+    events, trained = run(dataset, tmp_path, config)
+    losses = [event.loss for event in events if isinstance(event, EpochDone)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert trained.scores["iou"]["membrane"] > 0.3
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_a_checkpoint_cut_short_says_so(dataset: Dataset, tmp_path: Path, size: int) -> None:
+    run(dataset, tmp_path, stop_after=1)
+    path = tmp_path / "last.pt"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(TrainingError, match="damaged or no checkpoint"):
+        run(dataset, tmp_path, resume=True)
+
+
+def test_resuming_needs_the_same_training(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="There is no checkpoint"):
+        run(dataset, tmp_path, resume=True)
+    run(dataset, tmp_path, stop_after=1)
+    other = TrainConfig(**{**vars(CONFIG), "learning_rate": 1e-3})
+    with pytest.raises(TrainingError, match="another learning_rate"):
+        run(dataset, tmp_path, other, resume=True)
+
+
+def test_an_infinite_loss_stops_and_keeps_the_last_epoch(dataset: Dataset, tmp_path: Path) -> None:
+    run(dataset, tmp_path, stop_after=1)
+    kept = (tmp_path / "last.pt").read_bytes()
+    images = tuple(np.where(image > 0, image, image).astype(np.float32) for image in dataset.images)
+    wild = TrainConfig(**{**vars(CONFIG), "learning_rate": 1e30})
+    with pytest.raises(TrainingError, match="not finite"):
+        run(Dataset("builtin", images, dataset.labels), tmp_path / "wild", wild)
+    assert (tmp_path / "last.pt").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs is at least 1"),
+        ({"tile": 66}, "multiple of 4"),
+        ({"batch": 9}, "smaller than a batch"),
+        ({"precision": "fp8"}, "auto, bf16 or fp32"),
+        ({"class_weights": (1.0, 2.0)}, "as many weights"),
+        ({"learning_rate": 0.0}, "learning rate is above 0"),
+    ],
+)
+def test_settings_that_cannot_train(change: dict, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        TrainConfig(**{**vars(CONFIG), **change})
+
+
+def test_config_round_trip() -> None:
+    assert TrainConfig.from_json(CONFIG.to_json()) == CONFIG

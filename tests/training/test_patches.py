@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_feedback_seg.samples.dataset import Dataset
+from napari_feedback_seg.training.patches import Patches, class_indices
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    random = np.random.default_rng(0)
+    labels = np.full((160, 200), 4, np.uint8)
+    labels[:, ::20] = 1
+    labels[60:64, 100:104] = 3  # one small synapse
+    images = np.where(labels == 1, 60, 180) + random.integers(-20, 20, labels.shape)
+    return Dataset("small", (images.astype(np.uint8),) * 3, (labels,) * 3)
+
+
+def test_a_patch_is_a_function_of_seed_epoch_and_index(dataset: Dataset) -> None:
+    one = Patches(dataset, [0, 1], 64, 8, seed=3, rare=0.5)
+    two = Patches(dataset, [0, 1], 64, 8, seed=3, rare=0.5)
+    two[5]  # what was asked before does not matter
+    for mine, other in zip(one[2], two[2], strict=True):
+        assert torch.equal(mine, other)
+    two.epoch = 1
+    assert not torch.equal(one[2][0], two[2][0])
+    assert not torch.equal(one[2][0], one[3][0])
+
+
+def test_shapes_and_values(dataset: Dataset) -> None:
+    patches = Patches(dataset, [0], 64, 16, seed=0, rare=0.3)
+    assert len(patches) == 16
+    for image, label in patches:
+        assert image.shape == (1, 64, 64)
+        assert image.dtype == torch.float32
+        assert label.shape == (64, 64)
+        assert set(label.unique().tolist()) <= {0, 1, 3, 4}
+        assert torch.isfinite(image).all()
+
+
+def test_rare_classes_are_seen_more_often(dataset: Dataset) -> None:
+    def share(rare: float) -> float:
+        patches = Patches(dataset, [0, 1, 2], 32, 60, seed=1, rare=rare)
+        return sum(bool((label == 3).any()) for _, label in patches) / len(patches)
+
+    assert share(1.0) > share(0.0) + 0.1
+
+
+def test_labels_follow_the_image_through_the_augmentation(dataset: Dataset) -> None:
+    """Membrane stays darker than cytoplasm, whatever was turned, scaled or mirrored."""
+    for image, label in Patches(dataset, [0], 64, 12, seed=2, rare=0.0):
+        assert image[0][label == 1].mean() < image[0][label == 4].mean()
+
+
+def test_small_sections_are_padded_and_their_padding_is_unlabelled() -> None:
+    labels = np.full((20, 30), 4, np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, labels.shape).astype(np.uint8)
+    patches = Patches(Dataset("tiny", (image,), (labels,)), [0], 64, 4, seed=0, rare=0.0)
+    for _, label in patches:
+        assert label.shape == (64, 64)
+        assert 0 < (label == 4).sum() <= 64 * 64 * 0.5
+
+
+def test_class_indices() -> None:
+    labels = torch.tensor([[0, 1, 4], [3, 2, 9]])
+    assert class_indices(labels, np.array([1, 2, 3, 4])).tolist() == [[-1, 0, 3], [2, 1, -1]]
