@@ -1,0 +1,132 @@
+"""An image file that has been opened, and what to say when it cannot be."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, overload
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from napari_feedback_seg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Flavour = Literal["imagej", "ome", "plain", "png", "jpeg"]
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    SyntaxError,
+    ImportError,
+    struct.error,
+    zlib.error,
+    tifffile.TiffFileError,
+    ElementTree.ParseError,
+)
+"""What the decoders raise on files that are damaged."""
+
+
+@dataclass(frozen=True)
+class EMImage:
+    """An image file that has been opened, its pixels still unread.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    shape : tuple of int
+        (Y, X), or (Z, Y, X) for a stack.
+    dtype : numpy.dtype
+        Of the pixels.
+    pixel_size_nm : float or None
+        Side of a pixel in nm, if the file says it.
+    flavour : {"imagej", "ome", "plain", "png", "jpeg"}
+        Kind of file; the first three are TIFF.
+    sections : Sequence of ndarray
+        ``sections[z]`` reads section z (Y, X); a single image is a stack of one.
+    messages : tuple of str
+        Sentences that the user should read.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    pixel_size_nm: float | None
+    flavour: Flavour
+    sections: Sequence[np.ndarray]
+    messages: tuple[str, ...] = ()
+
+
+class Sections(Sequence[np.ndarray]):
+    """Reads a section when asked for it; the file is closed in between.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for errors.
+    shape : tuple of int
+        (Z, Y, X).
+    dtype : numpy.dtype
+        Of the pixels.
+    read : callable
+        Returns the pixels of section z.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        read: Callable[[int], np.ndarray],
+    ) -> None:
+        self.path = path
+        self.shape = shape
+        self.dtype = dtype
+        self._read = read
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(index, slice):
+            return [self[z] for z in range(*index.indices(len(self)))]
+        z = range(len(self))[index]
+        try:
+            with self._lock:
+                section = self._read(z)
+        except UNREADABLE as error:
+            raise unreadable(self.path, error) from error
+        return section.reshape(self.shape[1:])
+
+
+def cut_off(path: Path) -> InputError:
+    """Return the error for a file whose end is missing."""
+    return InputError(f"'{path}' is cut off: a part of its data is missing. Copy or save it again.")
+
+
+def unreadable(path: Path, error: BaseException) -> InputError:
+    """Return the error for a file at which a decoder failed."""
+    if "imagecodecs" in str(error):
+        return InputError(
+            f"'{path}' is compressed in a way that cannot be read here. Install imagecodecs "
+            "(pip install imagecodecs), or save it uncompressed."
+        )
+    return InputError(f"'{path}' is damaged or no image ({error}). Copy or save it again.")

@@ -1,0 +1,85 @@
+"""Open an image file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import JpegImagePlugin, PngImagePlugin
+
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io.image import UNREADABLE, EMImage, Flavour, Sections, unreadable
+from napari_feedback_seg.io.tiff import open_tiff
+
+if TYPE_CHECKING:
+    import os
+
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+"""What the names of images end with, in lower case; a file is known by its content."""
+
+
+def open_image(path: str | os.PathLike[str]) -> EMImage:
+    """Open a TIFF, PNG or JPEG file of grey values.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, known by its content and not by its name.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, no image, damaged, in colour, or has more axes than
+        (Z, Y, X). The sentence names the file.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file '{path}'.") from error
+    except IsADirectoryError as error:
+        raise InputError(f"'{path}' is a folder. Name an image file.") from error
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
+    if not start:
+        raise InputError(f"'{path}' is empty: it has 0 bytes. Save or copy it again.")
+    try:
+        if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return open_tiff(path)
+        if start == b"\x89PNG\r\n\x1a\n":
+            return _open_picture(path, "png")
+        if start[:3] == b"\xff\xd8\xff":
+            return _open_picture(path, "jpeg")
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+    raise InputError(f"'{path}' is no TIFF, PNG or JPEG image. Save the image as a TIFF.")
+
+
+def _open_picture(path: Path, flavour: Flavour) -> EMImage:
+    with _picture(path) as picture:
+        if picture.mode not in ("1", "L", "I", "F", "I;16", "I;16B", "I;16L"):
+            raise InputError(
+                f"'{path}' is a colour image ({picture.mode}). Convert it to grey values first, "
+                "for example in Fiji with Image > Type > 8-bit."
+            )
+        shape = (picture.height, picture.width)
+        dtype = np.dtype(
+            {"1": "bool", "L": "uint8", "I": "int32", "F": "float32"}.get(picture.mode, "uint16")
+        )
+    return EMImage(
+        path, shape, dtype, None, flavour, Sections(path, (1, *shape), dtype, lambda z: _decode(path))
+    )
+
+
+def _picture(path: Path) -> PngImagePlugin.PngImageFile | JpegImagePlugin.JpegImageFile:
+    # Image.open refuses large pictures as "decompression bombs"; a section may be large.
+    with path.open("rb") as file:
+        png = file.read(1) == b"\x89"
+    return PngImagePlugin.PngImageFile(path) if png else JpegImagePlugin.JpegImageFile(path)
+
+
+def _decode(path: Path) -> np.ndarray:
+    with _picture(path) as picture:
+        return np.asarray(picture)

@@ -1,0 +1,176 @@
+"""Open a TIFF file: plain, of ImageJ, or OME."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io.image import EMImage, Flavour, Sections, cut_off
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LARGEST_PIXEL_NM = 1000
+MOST_CHANNELS = 4
+"""A file with more channels holds sections: ImageJ files written from Python often say so."""
+
+_NANOMETRES = {
+    "pm": 1e-3,
+    **dict.fromkeys(("å", "angstrom"), 0.1),
+    **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre", "nanometres"), 1.0),
+    **dict.fromkeys(("um", "micron", "microns", "micrometer", "micrometers", "micrometre"), 1e3),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e6),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e7),
+    **dict.fromkeys(("inch", "in"), 25.4e6),
+    **dict.fromkeys(("m", "meter", "metre"), 1e9),
+}
+_TIFF_UNITS = {2: "inch", 3: "cm"}
+
+
+def open_tiff(path: Path) -> EMImage:
+    """Open a TIFF file, as :func:`~napari_feedback_seg.io.open_image` does.
+
+    Raises
+    ------
+    InputError
+        If it is cut off, in colour, or has more axes than (Z, Y, X).
+    """
+    with tifffile.TiffFile(path) as tiff:
+        _check_chain(tiff, path)
+        series = tiff.series[0]
+        full = series.shape
+        _check_axes(path, series)
+        layers = (math.prod(full[:-2]), full[-2], full[-1])
+        dtype = np.dtype(series.dtype)
+        offset = series.dataoffset
+        read: Callable[[int], np.ndarray]
+        if offset is None:
+            pages = _check_pages(path, list(series.pages), layers)
+            read = partial(_read_page, pages)
+        else:  # sections lie behind each other, uncompressed, sometimes of one page only
+            if offset + math.prod(layers) * dtype.itemsize > tiff.filehandle.size:
+                raise cut_off(path)
+            read = partial(_read_contiguous, path, layers, dtype.newbyteorder(tiff.byteorder), offset)
+        size, messages = _pixel_size(tiff, path)
+        if "C" in series.axes:
+            messages = (*messages, f"The {full[0]} channels of '{path.name}' are taken as sections.")
+        if len(tiff.series) > 1:
+            messages = (
+                *messages,
+                f"'{path.name}' holds {len(tiff.series)} images of different kinds; the first is taken.",
+            )
+        flavour: Flavour = "ome" if tiff.is_ome else "imagej" if tiff.is_imagej else "plain"
+    return EMImage(path, full, dtype, size, flavour, Sections(path, layers, dtype, read), messages)
+
+
+def _read_contiguous(
+    path: Path, layers: tuple[int, int, int], dtype: np.dtype[Any], offset: int, z: int
+) -> np.ndarray:
+    count = layers[1] * layers[2]
+    section = np.fromfile(path, dtype, count, offset=offset + z * count * dtype.itemsize)
+    return section.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_page(pages: list[tifffile.TiffPage | tifffile.TiffFrame], z: int) -> np.ndarray:
+    file = pages[z].parent.filehandle
+    file.open()
+    try:
+        return np.asarray(pages[z].asarray())
+    finally:
+        file.close()
+
+
+def _check_chain(tiff: tifffile.TiffFile, path: Path) -> None:
+    """Make sure that no page is missing at the end: tifffile stops there without an error."""
+    position = tiff.pages.next_page_offset
+    if position is not None:
+        tiff.filehandle.seek(position)
+        end = tiff.filehandle.read(tiff.tiff.offsetsize)
+        if len(end) < tiff.tiff.offsetsize or any(end):
+            raise cut_off(path)
+
+
+def _check_axes(path: Path, series: tifffile.TiffPageSeries) -> None:
+    axes, shape = series.axes, series.shape
+    if 0 in shape:
+        raise InputError(f"'{path}' has no pixels: its shape is {shape}.")
+    if "S" in axes or series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB:
+        raise InputError(
+            f"'{path}' is a colour image. Convert it to grey values first, for example in Fiji with "
+            "Image > Type > 8-bit."
+        )
+    channels = shape[axes.index("C")] if "C" in axes else 1
+    if axes[-2:] != "YX" or len(axes) > 3 or 1 < channels <= MOST_CHANNELS:
+        named = ", ".join(f"{axis} {length}" for axis, length in zip(axes, shape, strict=True))
+        raise InputError(
+            f"'{path}' has the axes {named}, and not (Y, X) or (Z, Y, X). Save one channel and one time "
+            "point; if the channels are sections, say so in Fiji with Image > Properties."
+        )
+
+
+def _check_pages(
+    path: Path, pages: list[Any], shape: tuple[int, int, int]
+) -> list[tifffile.TiffPage | tifffile.TiffFrame]:
+    if len(pages) != shape[0] or any(page is None for page in pages):
+        raise InputError(
+            f"'{path}' is incomplete: it has {shape[0]} sections, and not all of them are there."
+        )
+    for page in pages:
+        if math.prod(page.shape) != shape[1] * shape[2]:
+            raise InputError(f"The pages of '{path}' are no sections. Save it again as a plain TIFF stack.")
+        ends = (start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True))
+        if max(ends, default=0) > page.parent.filehandle.size:
+            raise cut_off(path)
+    return pages
+
+
+def _pixel_size(tiff: tifffile.TiffFile, path: Path) -> tuple[float | None, tuple[str, ...]]:
+    """Return the side of a pixel in nm, or None, and what there is to say about it."""
+    sizes = _ome_sizes(tiff.ome_metadata) if tiff.is_ome and tiff.ome_metadata else _tag_sizes(tiff)
+    if not all(size is not None and 0 < size < LARGEST_PIXEL_NM for size in sizes):
+        return None, ()
+    x, y = sizes
+    assert x is not None
+    assert y is not None
+    if abs(x - y) <= 0.01 * x:
+        return float(f"{x:.6g}"), ()
+    mean = float(f"{math.sqrt(x * y):.6g}")
+    message = f"'{path.name}' has pixels of {x:.4g} x {y:.4g} nm; {mean:.4g} nm is taken for both."
+    return mean, (message,)
+
+
+def _ome_sizes(xml: str) -> tuple[float | None, float | None]:
+    pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
+    if pixels is None:
+        return None, None
+    x, y = (
+        _in_nanometres(
+            float(pixels.get(f"PhysicalSize{axis}", "nan")), pixels.get(f"PhysicalSize{axis}Unit", "µm")
+        )
+        for axis in "XY"
+    )
+    return x, y
+
+
+def _tag_sizes(tiff: tifffile.TiffFile) -> tuple[float | None, float | None]:
+    tags = tiff.pages.first.tags
+    unit = str((tiff.imagej_metadata or {}).get("unit", ""))
+    if unit in ("", "pixel"):
+        unit = _TIFF_UNITS.get(int(tags.valueof("ResolutionUnit", 1)), "")
+    sizes = []
+    for name in ("XResolution", "YResolution"):
+        pixels, units = tags.valueof(name, (0, 1))
+        sizes.append(_in_nanometres(units / pixels, unit) if pixels else None)
+    return sizes[0], sizes[1]
+
+
+def _in_nanometres(length: float, unit: str) -> float | None:
+    plain = unit.strip().casefold().replace("\\u00b5", "u").replace("μ", "u")
+    return length * _NANOMETRES[plain] if plain in _NANOMETRES and math.isfinite(length) else None

@@ -1,0 +1,255 @@
+"""Write labels and probabilities, a section at a time, and only whole files."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import secrets
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+
+from napari_feedback_seg.classes import EM_CLASSES, LabelClass
+from napari_feedback_seg.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_BIG = 2**32 - 2**25
+_STRIP_BYTES = 2**20
+
+
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Make sure, before any work is done, that a file may be written.
+
+    Raises
+    ------
+    OutputError
+        If it is there and may not be replaced, or its folder cannot be written to.
+    """
+    path = Path(path)
+    if os.path.isdir(path):  # unlike Path's, the functions of os.path never raise
+        raise OutputError(f"'{path}' is a folder. Name a file to write to.")
+    if os.path.exists(path) and not overwrite:
+        raise OutputError(f"'{path}' is there already. Choose another name, or ask to overwrite it (--overwrite).")
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), path.absolute().parent)
+    if not folder.is_dir():
+        raise OutputError(f"'{path}' cannot be written: '{folder}' is a file and not a folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"'{path}' cannot be written: you may not write to the folder '{folder}'.")
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Write a file under a temporary name, and move it to its own when it is complete.
+
+    Folders are made where need be. If anything is raised, Ctrl-C included, the temporary
+    file is removed and what was there before stays.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write.
+    overwrite : bool
+        Whether one that is there may be replaced.
+
+    Yields
+    ------
+    Path
+        The temporary name, in the same folder.
+
+    Raises
+    ------
+    OutputError
+        If the file is there already or cannot be written, a full disk included.
+    """
+    path = Path(path)
+    check_output(path, overwrite)
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        check_output(path, overwrite)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def label_writer(
+    path: str | os.PathLike[str],
+    shape: tuple[int, ...],
+    *,
+    pixel_size_nm: float | None = None,
+    flavour: str = "imagej",
+    overwrite: bool = False,
+    classes: Sequence[LabelClass] = EM_CLASSES,
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a label TIFF section by section.
+
+    >>> with label_writer("labels.tif", (20, 512, 512), pixel_size_nm=4.6) as write:
+    ...     for labels in sections:
+    ...         write(labels)
+
+    Parameters
+    ----------
+    path : path-like
+        The TIFF file; it appears when the last section is written.
+    shape : tuple of int
+        (Y, X), or (Z, Y, X).
+    pixel_size_nm : float, optional
+        Side of a pixel in nm.
+    flavour : str
+        ``ome`` for an OME-TIFF; anything else, and less than 4 GB, for one of ImageJ.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    classes : sequence of LabelClass
+        Their colours become ImageJ's lookup table.
+
+    Yields
+    ------
+    callable
+        Takes the next section (Y, X) uint8.
+
+    Raises
+    ------
+    OutputError
+        If the file is there already or cannot be written, a full disk included.
+    """
+    colours = np.zeros((3, 256), np.uint8)
+    for each in classes:
+        colours[:, each.value] = each.rgb
+    pages = _Pages(Path(path), shape, "ZYX"[-len(shape) :], np.dtype("<u1"), pixel_size_nm, flavour)
+    with pages.open(overwrite, {"LUTs": [colours], "Ranges": (0.0, 255.0)}) as write:
+        yield write
+
+
+@contextmanager
+def probability_writer(
+    path: str | os.PathLike[str],
+    shape: tuple[int, ...],
+    names: Sequence[str],
+    *,
+    pixel_size_nm: float | None = None,
+    flavour: str = "imagej",
+    overwrite: bool = False,
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write class probabilities as a float32 TIFF, section by section.
+
+    Parameters
+    ----------
+    path, pixel_size_nm, flavour, overwrite
+        As for :func:`label_writer`.
+    shape : tuple of int
+        Of the image: (Y, X), or (Z, Y, X). The file has (C, Y, X) or (Z, C, Y, X).
+    names : sequence of str
+        Names of the classes, the channels of the file.
+
+    Yields
+    ------
+    callable
+        Takes the probabilities (C, Y, X) of the next section, any float type.
+
+    Raises
+    ------
+    OutputError
+        If the file is there already or cannot be written, a full disk included.
+    """
+    *stack, height, width = shape
+    full = (*stack, len(names), height, width)
+    pages = _Pages(Path(path), full, "ZCYX"[-len(full) :], np.dtype("<f4"), pixel_size_nm, flavour, names)
+    labels = list(names) * math.prod(stack)
+    with pages.open(overwrite, {"Labels": labels, "Ranges": (0.0, 1.0) * len(names)}) as write:
+        yield write
+
+
+@dataclass
+class _Pages:
+    """A TIFF to be written page by page."""
+
+    path: Path
+    shape: tuple[int, ...]
+    axes: str
+    dtype: np.dtype[Any]
+    pixel_size_nm: float | None
+    flavour: str
+    names: Sequence[str] = ()
+
+    @contextmanager
+    def open(self, overwrite: bool, imagej: dict[str, Any]) -> Iterator[Callable[[np.ndarray], None]]:
+        """Yield the function that writes the next section, (Y, X) or (C, Y, X)."""
+        count, written = math.prod(self.shape[:-2]), 0
+        # ImageJ itself reads no BigTIFF; its Bio-Formats, like others, knows OME.
+        big = math.prod(self.shape) * self.dtype.itemsize > _BIG
+        ome = big or self.flavour == "ome"
+        description = self._ome() if ome else self._imagej()
+        tags = () if ome else tifffile.imagej_metadata_tag(imagej, "<")
+        rows = max(1, _STRIP_BYTES // (self.shape[-1] * self.dtype.itemsize))
+        options: dict[str, Any] = {
+            "shape": self.shape[-2:],
+            "dtype": self.dtype,
+            "rowsperstrip": rows,
+            # ImageJ reads all pages of a compressed stack one by one, as they are written here.
+            "compression": "zlib",
+            "photometric": "minisblack",
+            "metadata": None,
+        }
+        if self.pixel_size_nm:
+            options["resolution"] = (1 / self.pixel_size_nm, 1 / self.pixel_size_nm)
+            options["resolutionunit"] = "NONE"
+
+        with (
+            replacing(self.path, overwrite) as temporary,
+            tifffile.TiffWriter(temporary, bigtiff=big, byteorder="<") as tiff,
+        ):
+
+            def write(section: np.ndarray) -> None:
+                nonlocal written
+                for page in section.reshape(-1, *self.shape[-2:]):
+                    first = not written
+                    tiff.write(
+                        self._strips(page, rows),
+                        description=description if first else None,
+                        extratags=tags if first else (),
+                        **options,
+                    )
+                    written += 1
+
+            yield write
+            if written != count:
+                raise OutputError(f"'{self.path}' was not written: {written} of its {count} pages came.")
+
+    def _strips(self, page: np.ndarray, rows: int) -> Iterator[bytes]:
+        for start in range(0, len(page), rows):
+            yield zlib.compress(page[start : start + rows].astype(self.dtype).tobytes())
+
+    def _imagej(self) -> str:
+        unit: dict[str, Any] = {"unit": "nm"} if self.pixel_size_nm else {}
+        return tifffile.imagej_description(self.shape, self.axes, mode="grayscale", **unit)
+
+    def _ome(self) -> bytes:
+        metadata: dict[str, Any] = {"Name": self.path.stem}
+        if self.pixel_size_nm:
+            for axis in "XY":
+                metadata[f"PhysicalSize{axis}"] = self.pixel_size_nm
+                metadata[f"PhysicalSize{axis}Unit"] = "nm"
+        if self.names:
+            metadata["Channel"] = {"Name": list(self.names)}
+        xml = tifffile.OmeXml()
+        stored = (math.prod(self.shape[:-2]), 1, 1, self.shape[-2], self.shape[-1], 1)
+        xml.addimage(self.dtype, self.shape, stored, axes=self.axes, **metadata)
+        return xml.tostring(declaration=True).encode()
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OutputError(f"'{path}' was not written: the disk is full. Free some space and run it again.")
+    return OutputError(f"'{path}' cannot be written: {error.strerror or error}.")
