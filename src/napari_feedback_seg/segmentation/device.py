@@ -38,7 +38,9 @@ def choose_device(name: str = "auto") -> torch.device:
                 "built for the CPU. Use the device cpu, or install the GPU build of PyTorch."
             )
         if (device.index or 0) >= torch.cuda.device_count():
-            raise DeviceError(f"There is no {name}: this computer has {torch.cuda.device_count()} CUDA GPU(s).")
+            raise DeviceError(
+                f"There is no {name}: the CUDA GPUs here are 0 to {torch.cuda.device_count() - 1}."
+            )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("No Apple GPU can be used here. Use the device cpu.")
     return device

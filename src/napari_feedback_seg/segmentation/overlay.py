@@ -55,7 +55,8 @@ def overlay(
 def _display(section: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     levels = statistics(np.asarray(section))
     span = (levels.high - levels.low) or 1.0
-    return np.clip((np.nan_to_num(section) - levels.low) / span * 255, 0, 255).astype(np.float32)
+    shown: npt.NDArray[np.float32] = np.clip((np.nan_to_num(section) - levels.low) / span * 255, 0, 255)
+    return shown.astype(np.float32)
 
 
 def _legend(picture: Image.Image, labels: npt.NDArray[np.uint8], classes: Sequence[LabelClass]) -> None:

@@ -22,6 +22,10 @@ _NEIGHBOURHOOD = 31
 _BAND = 4_000_000
 
 
+class BlankSection(InputError):
+    """There is nothing to see in the section."""
+
+
 @dataclass(frozen=True)
 class Statistics:
     """The grey values of a whole section, in four numbers and a count.
@@ -65,11 +69,39 @@ def as_section(array: Any) -> np.ndarray:
     return section
 
 
+def image_shape(image: Any) -> tuple[int, ...]:
+    """Return (Y, X) or (Z, Y, X), the shape of an image that can be segmented.
+
+    Raises
+    ------
+    InputError
+        If it is no grey section and no stack of them.
+    """
+    shape = tuple(getattr(image, "shape", ()))
+    if not shape and hasattr(image, "__len__") and len(image):
+        shape = (len(image), *np.shape(image[0]))
+    if 0 in shape or not shape:
+        raise InputError(f"The image has no pixels: its shape is {shape}.")
+    if len(shape) == 3 and shape[-1] in (3, 4):
+        raise InputError(
+            f"This looks like a colour image: its last axis has {shape[-1]} values for each pixel. "
+            "Convert it to grey values first."
+        )
+    if len(shape) not in (2, 3):
+        raise InputError(
+            f"An image has two axes (Y, X), or three (Z, Y, X), and this one has {len(shape)}: its shape is "
+            f"{shape}. Choose one channel and one time point."
+        )
+    if hasattr(image, "dtype"):
+        check_dtype(np.dtype(image.dtype))
+    return shape
+
+
 def check_dtype(dtype: np.dtype[Any]) -> None:
     """Raise an InputError if pixels of this dtype are no grey values."""
     if dtype.kind == "b":
         raise InputError(
-            "The image holds only true and false, as a mask does. Give the grey-value image that was recorded."
+            "The image holds only true and false, as a mask does. Give the grey values that were recorded."
         )
     if dtype.kind == "c":
         raise InputError("The image holds complex numbers. Give its magnitude, numpy.abs(image).")
@@ -89,8 +121,10 @@ def statistics(section: np.ndarray) -> Statistics:
 
     Raises
     ------
+    BlankSection
+        If no pixel is finite.
     InputError
-        If no pixel is finite, or the values are too large to compute with.
+        If the values are too large to compute with.
     """
     step = math.ceil(math.sqrt(section.size / MAX_SAMPLE))
     sample = section[::step, ::step].astype(np.float64)
@@ -104,13 +138,13 @@ def statistics(section: np.ndarray) -> Statistics:
     if not_finite:
         sample = sample[np.isfinite(sample)]
     if sample.size == 0:
-        raise InputError("The section holds no numbers: its pixels are NaN or infinite.")
+        raise BlankSection("The section holds no numbers: its pixels are NaN or infinite.")
     low, high = (float(value) for value in np.percentile(sample, CLIP_PERCENTILES))
     with np.errstate(over="ignore", invalid="ignore"):
         np.clip(sample, low, high, out=sample)
         mean, std = float(sample.mean()), float(sample.std())
     if not math.isfinite(std):
-        raise InputError(f"The grey values are too large to compute with: they reach from {low:g} to {high:g}.")
+        raise InputError(f"The grey values are too large to compute with: from {low:g} to {high:g}.")
     return Statistics(low, high, mean, std if high > low else 0.0, not_finite)
 
 
@@ -138,8 +172,8 @@ def normalise(section: np.ndarray, of: Statistics | None = None) -> np.ndarray:
     if of.not_finite:
         values[~np.isfinite(values)] = of.mean
     np.clip(values, of.low, of.high, out=values)
-    values -= of.mean
-    values /= of.std
+    np.subtract(values, of.mean, out=values)
+    np.divide(values, of.std, out=values)
     return values.astype(np.float32, copy=False)
 
 

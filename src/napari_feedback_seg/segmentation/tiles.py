@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_feedback_seg.segmentation.sections import (
     MAX_SAMPLE,
+    BlankSection,
     Statistics,
     normalise,
     resampling,
@@ -92,47 +93,47 @@ class TileReader:
 
     Attributes
     ----------
-    section_statistics : Statistics
+    statistics : Statistics
         Of the section as it came.
-    constant : bool
-        Whether there is nothing to see.
+
+    Raises
+    ------
+    BlankSection
+        If there is nothing to see.
     """
 
     def __init__(self, section: np.ndarray, shape: tuple[int, int]) -> None:
-        self.section_statistics = statistics(section)
-        self.shape = shape
+        self.statistics = statistics(section)
         self._section = section
+        self._shape = shape
         self._matrices: tuple[csr_array, csr_array] | None = None
-        self._second: Statistics | None = None
-        if shape != section.shape and not self.section_statistics.constant:
+        self._resampled_statistics = self.statistics
+        if self.statistics.constant:
+            raise BlankSection("The section has one grey value everywhere: there is nothing to segment.")
+        if shape != section.shape:
             self._matrices = (resampling(section.shape[0], shape[0]), resampling(section.shape[1], shape[1]))
-            self._second = self._resampled_statistics()
-
-    @property
-    def constant(self) -> bool:  # noqa: D102
-        return self.section_statistics.constant or (self._second is not None and self._second.constant)
+            self._resampled_statistics = self._resample_for_statistics()
 
     def read(self, tile: Tile, size: int) -> np.ndarray:
         """Return a tile (size, size) float32."""
-        rows = mirrored(tile.y, tile.y + size, self.shape[0])
-        columns = mirrored(tile.x, tile.x + size, self.shape[1])
+        rows = mirrored(tile.y, tile.y + size, self._shape[0])
+        columns = mirrored(tile.x, tile.x + size, self._shape[1])
         if self._matrices is None:
-            return normalise(self._section[np.ix_(rows, columns)], self.section_statistics)
-        return normalise(self._resample(rows, columns), self._second)
+            return normalise(self._section[np.ix_(rows, columns)], self.statistics)
+        return normalise(self._resample(rows, columns), self._resampled_statistics)
 
     def _resample(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         assert self._matrices is not None
         down, across = self._matrices[0][rows], self._matrices[1][columns]
-        top, bottom = down.indices.min(), down.indices.max() + 1
-        left, right = across.indices.min(), across.indices.max() + 1
-        source = normalise(self._section[top:bottom, left:right], self.section_statistics)
-        result: np.ndarray = (across[:, left:right] @ (down[:, top:bottom] @ source).T).T
+        from_rows, from_columns = _columns(down), _columns(across)
+        source = normalise(self._section[from_rows, from_columns], self.statistics)
+        result: np.ndarray = (across[:, from_columns] @ (down[:, from_rows] @ source).T).T
         return result
 
-    def _resampled_statistics(self) -> Statistics:
+    def _resample_for_statistics(self) -> Statistics:
         # Shrinking takes noise away, so that the statistics of the section no longer fit.
-        step = math.ceil(math.sqrt(self.shape[0] * self.shape[1] / MAX_SAMPLE))
-        rows, columns = (np.arange(0, size, step) for size in self.shape)
+        step = math.ceil(math.sqrt(self._shape[0] * self._shape[1] / MAX_SAMPLE))
+        rows, columns = (np.arange(0, size, step) for size in self._shape)
         band = max(1, math.ceil(_BAND * len(rows) / self._section.size))
         bands = [self._resample(rows[at : at + band], columns) for at in range(0, len(rows), band)]
         return statistics(np.concatenate(bands))
@@ -158,12 +159,12 @@ class RollingBlend:
         self._weights = np.zeros((tile, width), np.float32)
         self._top: int | None = None
 
-    def add(self, tile: Tile, prediction: np.ndarray) -> np.ndarray:
+    def add(self, tile: Tile, prediction: np.ndarray) -> list[np.ndarray]:
         """Add a prediction (C, tile, tile); return the rows (C, n, X) that are finished by it.
 
-        Tiles come row by row, from above.
+        Tiles come row by row, from above. Most finish nothing; the list is empty then.
         """
-        finished = self._sums[:, :0] if self._top is None else self._finish(tile.y)
+        finished = [] if self._top in (None, tile.y) else self._finish(tile.y)
         self._top = tile.y
         left, right = max(tile.x, self._columns.start), min(tile.x + self._tile, self._columns.stop)
         to = slice(left - self._columns.start, right - self._columns.start)
@@ -172,21 +173,20 @@ class RollingBlend:
         self._weights[:, to] += self._window[:, of]
         return finished
 
-    def rest(self) -> np.ndarray:
+    def rest(self) -> list[np.ndarray]:
         """Return the rows (C, n, X) that are left after the last tile."""
         assert self._top is not None
         return self._finish(self._top + self._tile)
 
-    def _finish(self, below: int) -> np.ndarray:
+    def _finish(self, below: int) -> list[np.ndarray]:
         assert self._top is not None
         done = below - self._top
         first = max(0, self._rows.start - self._top)
         last = min(done, self._rows.stop - self._top)
-        finished = self._sums[:, first:last] / self._weights[first:last]
-        if done:
-            for held in (self._sums, self._weights):
-                held[..., : self._tile - done, :] = held[..., done:, :]
-                held[..., self._tile - done :, :] = 0
+        finished = [self._sums[:, first:last] / self._weights[first:last]] if first < last else []
+        for held in (self._sums, self._weights):
+            held[..., : self._tile - done, :] = held[..., done:, :]
+            held[..., self._tile - done :, :] = 0
         return finished
 
 
@@ -202,18 +202,16 @@ class RowResampler:
 
     Attributes
     ----------
-    rows, columns : slice
-        The part that is needed for it, on the source's grid.
+    needed : tuple of slice
+        The rows and columns that it is made from, on the source's grid.
     """
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int], rows: slice, columns: slice) -> None:
         self._down = resampling(source[0], target[0])[rows]
         across = resampling(source[1], target[1])[columns]
-        self.rows, self.columns = (
-            slice(int(matrix.indices.min()), int(matrix.indices.max()) + 1) for matrix in (self._down, across)
-        )
-        self._across = across[:, self.columns]
-        self._down = self._down[:, self.rows]
+        self.needed = _columns(self._down), _columns(across)
+        self._across = across[:, self.needed[1]]
+        self._down = self._down[:, self.needed[0]]
         ends = self._down.indptr[:-1]
         self._first = np.minimum.reduceat(self._down.indices, ends)
         self._last = np.maximum.reduceat(self._down.indices, ends)
@@ -238,3 +236,8 @@ class RowResampler:
             self._top += drop
         else:
             self._held = None
+
+
+def _columns(matrix: csr_array) -> slice:
+    """Return the columns of a matrix that hold anything."""
+    return slice(int(matrix.indices.min()), int(matrix.indices.max()) + 1)

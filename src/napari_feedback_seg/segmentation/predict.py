@@ -1,0 +1,264 @@
+"""From a section, or a stack of them, to what the network says about every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_feedback_seg.errors import InputError, ModelError
+from napari_feedback_seg.events import SectionDone, TileDone
+from napari_feedback_seg.models.library import load_model
+from napari_feedback_seg.models.model import Model
+from napari_feedback_seg.segmentation.device import choose_device, describe_device
+from napari_feedback_seg.segmentation.inference import Inference
+from napari_feedback_seg.segmentation.prediction import (
+    Prediction,
+    SegmentOptions,
+    StackBuilder,
+    absolute_region,
+    empty_prediction,
+    fill_rows,
+    merge_messages,
+    model_shape,
+)
+from napari_feedback_seg.segmentation.sections import (
+    BlankSection,
+    as_section,
+    image_shape,
+    looks_inverted,
+)
+from napari_feedback_seg.segmentation.tiles import RollingBlend, RowResampler, Tile, TileReader, starts
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from napari_feedback_seg.models.model import ModelCard
+
+__all__ = [
+    "Prediction",
+    "SegmentOptions",
+    "count_tiles",
+    "merge_messages",
+    "segment",
+    "segment_section",
+    "segment_stack",
+]
+
+INVERTED = (
+    "The contrast looks inverted: the models expect dark membranes on a brighter ground. "
+    "If the membranes are bright here, invert the image and segment again."
+)
+
+
+def segment(image: Any, model: str | Path | Model = "default", **options: Any) -> Prediction:
+    """Segment a section or a stack of sections.
+
+    Parameters
+    ----------
+    image : array-like
+        Grey values (Y, X) or (Z, Y, X), numpy, dask, zarr or a list of sections. A lazy
+        stack is read section by section.
+    model : str, Path or Model
+        ``default``, a name that :func:`list_models` gives, the path of a model file, or a
+        model.
+    **options
+        As :class:`SegmentOptions` takes them: ``device``, ``overlap``, ``pixel_size_nm``,
+        ``region``, ``flips``, ``probabilities``, ``first_round``, ``batch``.
+
+    Returns
+    -------
+    Prediction
+        The labels have the image's shape, or the region's.
+
+    Raises
+    ------
+    ValueError
+        If an option makes no sense.
+    InputError
+        If the image cannot be used as it is.
+    ModelError
+        If the model cannot be used.
+    DeviceError
+        If the device is not there or fails.
+    """
+    chosen = SegmentOptions(**options)
+    shape = image_shape(image)
+    loaded = model if isinstance(model, Model) else load_model(model)
+    if len(shape) == 2:
+        return _drain(segment_section(image, loaded, chosen))
+    stack = StackBuilder(shape[0])
+    for event in segment_stack(image, loaded, chosen):
+        if isinstance(event, SectionDone):
+            stack.add(event.section, event.prediction)
+    return stack.result()
+
+
+def segment_section(
+    section: Any, model: Model, options: SegmentOptions | None = None
+) -> Generator[TileDone, None, Prediction]:
+    """Segment one section; yield an event for each tile.
+
+    Closing the generator frees everything.
+
+    Parameters
+    ----------
+    section : array-like
+        (Y, X), integers or floats.
+    model : Model
+        The model.
+    options : SegmentOptions, optional
+        How to segment.
+
+    Returns
+    -------
+    Prediction
+        Of the section, or of the region asked for.
+
+    Raises
+    ------
+    InputError
+        If the section cannot be used as it is, or has nothing to see.
+    ModelError, DeviceError
+        If the model or the device fails.
+    """
+    options = options or SegmentOptions()
+    image_shape(section)
+    section = as_section(section)
+    inference = _inference(model, options)
+    try:
+        return (yield from _segment(section, model.card, options, inference, 0))
+    finally:
+        inference.close()
+
+
+def segment_stack(
+    sections: Any, model: Model, options: SegmentOptions | None = None
+) -> Generator[TileDone | SectionDone, None, None]:
+    """Segment a stack section by section; memory does not grow with their number.
+
+    A section that has nothing to see, one grey value or no numbers, gets the label 0
+    everywhere and a message.
+
+    Parameters
+    ----------
+    sections : array-like or sequence
+        (Z, Y, X), or anything that gives section z, (Y, X), for ``sections[z]``.
+    model : Model
+        The model.
+    options : SegmentOptions, optional
+        How to segment.
+
+    Raises
+    ------
+    InputError
+        If a section cannot be used as it is. The sentence names the section.
+    ModelError, DeviceError
+        If the model or the device fails.
+    """
+    options = options or SegmentOptions()
+    shape = image_shape(sections)
+    if len(shape) != 3:
+        raise InputError(f"A stack has three axes (Z, Y, X), and this one has the shape {shape}.")
+    inference = _inference(model, options)
+    try:
+        for z in range(shape[0]):
+            yield SectionDone(z, (yield from _segment_of_stack(sections, z, model, options, inference)))
+    finally:
+        inference.close()
+
+
+def count_tiles(shape: tuple[int, int], card: ModelCard, options: SegmentOptions | None = None) -> int:
+    """Return how many tiles a section (Y, X) of this shape takes."""
+    options = options or SegmentOptions()
+    region = absolute_region(shape, options.region)
+    target = model_shape(shape, card, options.pixel_size_nm)
+    resampler = None if target == shape else RowResampler(target, shape, *region)
+    return len(_tiles(target, card.tile, options.overlap, resampler.needed if resampler else region))
+
+
+def _segment_of_stack(
+    sections: Any, z: int, model: Model, options: SegmentOptions, inference: Inference
+) -> Generator[TileDone, None, Prediction]:
+    try:
+        section = as_section(sections[z])
+        return (yield from _segment(section, model.card, options, inference, z))
+    except BlankSection as blank:
+        region = absolute_region(section.shape, options.region)
+        prediction = empty_prediction(region, model.card, options, describe_device(inference.device))
+        return replace(prediction, messages=(f"{blank} Its labels are 0.",))
+    except InputError as error:
+        raise InputError(f"Section {z}: {error}") from error
+
+
+def _segment(
+    section: np.ndarray, card: ModelCard, options: SegmentOptions, inference: Inference, index: int
+) -> Generator[TileDone, None, Prediction]:
+    """Segment one section, holding of the probabilities no more than a row of tiles."""
+    region = absolute_region(section.shape, options.region)
+    shape = model_shape(section.shape, card, options.pixel_size_nm)
+    reader = TileReader(section, shape)
+    resampler = None if shape == section.shape else RowResampler(shape, section.shape, *region)
+    needed = resampler.needed if resampler else region
+    tiles = _tiles(shape, card.tile, options.overlap, needed)
+    blend = RollingBlend(inference.rounds * len(card.classes), card.tile, *needed)
+    prediction = empty_prediction(region, card, options)
+    values = np.array([each.value for each in card.classes], np.uint8)
+    filled = 0
+
+    def fill(finished: np.ndarray) -> None:
+        nonlocal filled
+        for rows in resampler.add(finished) if resampler else [finished]:
+            fill_rows(prediction, filled, rows, values)
+            filled += rows.shape[1]
+
+    inference.messages.clear()
+    done = 0
+    while done < len(tiles):
+        batch = tiles[done : done + inference.batch]
+        probabilities = inference([reader.read(tile, card.tile) for tile in batch])
+        for tile, each in zip(batch, probabilities, strict=True):
+            for finished in blend.add(tile, each):
+                fill(finished)
+            done += 1
+            yield TileDone(done, len(tiles), index)
+    for finished in blend.rest():
+        fill(finished)
+    messages = (*_section_messages(section, reader), *inference.messages)
+    return replace(prediction, device=describe_device(inference.device), messages=messages)
+
+
+def _tiles(shape: tuple[int, int], tile: int, overlap: float, within: tuple[slice, slice]) -> list[Tile]:
+    rows, columns = (starts(length, tile, overlap, part) for length, part in zip(shape, within, strict=True))
+    return [Tile(y, x) for y in rows for x in columns]
+
+
+def _inference(model: Model, options: SegmentOptions) -> Inference:
+    card = model.card
+    if card.spec.in_channels != 1:
+        raise ModelError(
+            f"The model {card.name} takes images of {card.spec.in_channels} channels, and a section has one. "
+            "Take a model for one channel."
+        )
+    rounds = card.spec.rounds if options.first_round else 1
+    return Inference(model, choose_device(options.device), rounds, options.flips, options.batch)
+
+
+def _section_messages(section: np.ndarray, reader: TileReader) -> Iterator[str]:
+    count = reader.statistics.not_finite
+    if count:
+        pixels = "1 pixel is" if count == 1 else f"{count} pixels are"
+        yield f"{pixels} not a number or infinite; the mean grey value was taken there."
+    if looks_inverted(section, reader.statistics):
+        yield INVERTED
+
+
+def _drain(events: Generator[TileDone, None, Prediction]) -> Prediction:
+    while True:
+        try:
+            next(events)
+        except StopIteration as stop:
+            result: Prediction = stop.value
+            return result

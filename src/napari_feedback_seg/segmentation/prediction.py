@@ -1,0 +1,230 @@
+"""What is asked for, and what comes back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_feedback_seg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_feedback_seg.models.model import ModelCard
+
+MAX_RATIO = 16
+"""A section whose pixels differ by more than this factor from the model's is refused."""
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How to segment.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    overlap : float
+        Fraction of a tile that it shares with the next, 0 to below 1.
+    pixel_size_nm : float, optional
+        Side of a pixel of the image in nm; the model's own if not given. Another size is
+        resampled to the model's, and the result back.
+    region : tuple of slice, optional
+        Rows and columns to segment; the whole section if not given.
+    flips : bool
+        Average over the eight flips and quarter turns: eight times slower, steadier.
+    probabilities, first_round : bool
+        Also return the class probabilities, and the labels of the network's first round.
+    batch : int, optional
+        Tiles at once; chosen by the device if not given.
+
+    Raises
+    ------
+    ValueError
+        If a value makes no sense.
+    """
+
+    device: str = "auto"
+    overlap: float = 0.25
+    pixel_size_nm: float | None = None
+    region: tuple[slice, slice] | None = None
+    flips: bool = False
+    probabilities: bool = False
+    first_round: bool = False
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"The overlap is a fraction from 0 to below 1, like 0.25, not {self.overlap}.")
+        if self.pixel_size_nm is not None and not 0 < self.pixel_size_nm < math.inf:
+            raise ValueError(f"A pixel size is a number of nanometres above 0, not {self.pixel_size_nm}.")
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"A batch has at least one tile, not {self.batch}.")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says about a section, or about a stack.
+
+    Attributes
+    ----------
+    labels : ndarray
+        (Y, X) uint8, the value of the likeliest class; (Z, Y, X) for a stack.
+    probabilities : ndarray or None
+        (C, Y, X) float16 in the order of the model's classes; (Z, C, Y, X) for a stack.
+    first_round : ndarray or None
+        As ``labels``, after the first of two rounds.
+    region : tuple of slice
+        The rows and columns of the section that this is about.
+    device : str
+        What it was computed on.
+    messages : tuple of str
+        Sentences that the user should read.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray | None
+    first_round: np.ndarray | None
+    region: tuple[slice, slice]
+    device: str
+    messages: tuple[str, ...] = ()
+
+
+def empty_prediction(
+    region: tuple[slice, slice], card: ModelCard, options: SegmentOptions, device: str = ""
+) -> Prediction:
+    """Return a prediction of this region that is 0 everywhere, to be filled or left blank."""
+    shape = tuple(each.stop - each.start for each in region)
+    return Prediction(
+        labels=np.zeros(shape, np.uint8),
+        probabilities=np.zeros((len(card.classes), *shape), np.float16) if options.probabilities else None,
+        first_round=np.zeros(shape, np.uint8) if options.first_round and card.spec.rounds > 1 else None,
+        region=region,
+        device=device,
+    )
+
+
+def fill_rows(prediction: Prediction, top: int, rows: np.ndarray, values: np.ndarray) -> None:
+    """Write blended probabilities into a prediction.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Its arrays are written to.
+    top : int
+        First row of the prediction to be filled.
+    rows : ndarray
+        (C or 2 C, n, X): the answer's probabilities, then the first round's if asked for.
+    values : ndarray
+        (C,) uint8, the label of each class.
+    """
+    to = slice(top, top + rows.shape[1])
+    answer, first = rows[: len(values)], rows[len(values) :]
+    prediction.labels[to] = values[answer.argmax(axis=0)]
+    if prediction.probabilities is not None:
+        prediction.probabilities[:, to] = answer
+    if prediction.first_round is not None:
+        prediction.first_round[to] = values[first.argmax(axis=0)]
+
+
+class StackBuilder:
+    """Puts the predictions of sections, in their order, into one of the stack."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._stack: Prediction | None = None
+        self._messages: list[tuple[str, ...]] = []
+
+    def add(self, section: int, prediction: Prediction) -> None:
+        """Copy the prediction of a section.
+
+        Raises
+        ------
+        InputError
+            If the section has another shape than the ones before.
+        """
+        names = ("labels", "probabilities", "first_round")
+        if self._stack is None:
+            arrays: dict[str, Any] = {name: self._zeros(getattr(prediction, name)) for name in names}
+            self._stack = replace(prediction, **arrays)
+        if prediction.labels.shape != self._stack.labels.shape[1:]:
+            raise InputError(
+                f"Section {section} has the shape {prediction.labels.shape} and section 0 has "
+                f"{self._stack.labels.shape[1:]}: the sections of a stack have one shape."
+            )
+        for name in names:
+            if getattr(prediction, name) is not None:
+                getattr(self._stack, name)[section] = getattr(prediction, name)
+        self._messages.append(prediction.messages)
+        self._stack = replace(self._stack, device=prediction.device)
+
+    def result(self) -> Prediction:
+        """Return the prediction of the stack."""
+        assert self._stack is not None
+        return replace(self._stack, messages=merge_messages(self._messages))
+
+    def _zeros(self, like: np.ndarray | None) -> np.ndarray | None:
+        return None if like is None else np.zeros((self._count, *like.shape), like.dtype)
+
+
+def merge_messages(messages: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return the messages of all sections, each once, with the sections that it is about."""
+    sections: dict[str, list[int]] = {}
+    for z, said in enumerate(messages):
+        for message in said:
+            sections.setdefault(message, []).append(z)
+    return tuple(
+        message if len(found) == len(messages) else f"{_name_sections(found)}: {message}"
+        for message, found in sections.items()
+    )
+
+
+def absolute_region(shape: tuple[int, int], region: tuple[slice, slice] | None) -> tuple[slice, slice]:
+    """Return the rows and columns that ``region`` means in a section (Y, X).
+
+    Raises
+    ------
+    InputError
+        If the region leaves pixels out, or holds none.
+    """
+    if region is None:
+        return slice(0, shape[0]), slice(0, shape[1])
+    bounds = [each.indices(length) for each, length in zip(region, shape, strict=True)]
+    if any(step != 1 for _, _, step in bounds):
+        raise InputError("A region takes every pixel: its slices have a step of 1.")
+    rows, columns = (slice(start, stop) for start, stop, _ in bounds)
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        raise InputError(f"The region holds no pixel of the section, which has the shape {shape}.")
+    return rows, columns
+
+
+def model_shape(shape: tuple[int, int], card: ModelCard, pixel_size_nm: float | None) -> tuple[int, int]:
+    """Return the shape (Y, X) that a section has at the model's pixel size.
+
+    Raises
+    ------
+    InputError
+        If the two pixel sizes are too far apart.
+    """
+    if pixel_size_nm is None:
+        return shape
+    ratio = pixel_size_nm / card.pixel_size_nm
+    if not 1 / MAX_RATIO <= ratio <= MAX_RATIO:
+        raise InputError(
+            f"The pixel size of {pixel_size_nm:g} nm is more than {MAX_RATIO} times away from the "
+            f"{card.pixel_size_nm:g} nm of the model {card.name}. Check it, or take another model."
+        )
+    if abs(ratio - 1) <= 0.01:
+        return shape
+    return max(1, round(shape[0] * ratio)), max(1, round(shape[1] * ratio))
+
+
+def _name_sections(found: list[int]) -> str:
+    if len(found) == 1:
+        return f"Section {found[0]}"
+    if found == list(range(found[0], found[-1] + 1)):
+        return f"Sections {found[0]} to {found[-1]}"
+    return f"Sections {', '.join(map(str, found[:-1]))} and {found[-1]}"
