@@ -159,7 +159,7 @@ def test_names_that_cannot_be_files_everywhere_are_refused(name: str, own: Path,
 def test_a_saved_model_is_loaded_by_name(own: Path, model: Model) -> None:
     path = save_to_library(model, "mine", half=True)
     assert path == own / "mine.safetensors"
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="is there already"):
         save_to_library(model, "mine")
     save_to_library(model, "mine", overwrite=True)
     loaded = load_model("mine")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pickle
+import secrets
 import struct
 import subprocess
 import sys
@@ -21,7 +22,6 @@ from torch import nn
 import napari_feedback_seg
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import ModelError, OutputError
-from napari_feedback_seg.models import model_file
 from napari_feedback_seg.models.model import Model, ModelCard
 from napari_feedback_seg.models.model_file import (
     CARD_KEY,
@@ -178,7 +178,7 @@ def test_a_non_contiguous_network_is_saved(model: Model, tmp_path: Path) -> None
 def test_nothing_is_overwritten_unasked(saved: Path, model: Model) -> None:
     before = saved.read_bytes()
     model.card = replace(model.card, description="new")
-    with pytest.raises(OutputError, match=r"model\.safetensors' exists already"):
+    with pytest.raises(OutputError, match=r"model\.safetensors' is there already"):
         save_model(model, saved)
     assert saved.read_bytes() == before
     save_model(model, saved, overwrite=True)
@@ -188,7 +188,7 @@ def test_nothing_is_overwritten_unasked(saved: Path, model: Model) -> None:
 @pytest.mark.parametrize(
     ("error", "raised", "sentence"),
     [
-        (OSError(28, "No space left on device"), OutputError, "cannot be written: No space left"),
+        (OSError(28, "No space left on device"), OutputError, "the disk is full"),
         (PermissionError(13, "Permission denied"), OutputError, "cannot be written: Permission denied"),
         (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
     ],
@@ -213,7 +213,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(
         if moment == "fsync":
             patch.setattr(os, "fsync", fail)
         else:
-            patch.setattr(type(saved), "replace", fail)
+            patch.setattr(os, "replace", fail)
         with pytest.raises(raised, match=sentence):
             save_model(model, saved, overwrite=True)
     assert [each.name for each in saved.parent.iterdir()] == [saved.name]
@@ -224,15 +224,15 @@ def test_a_failure_leaves_the_old_file_and_no_other(
 def test_a_full_disk_is_an_output_error(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_file.secrets, "token_hex", lambda _: "full")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "full")
     target = tmp_path / "model.safetensors"
     real = type(target).open
 
     def open_full(path: Path, mode: str = "r") -> Any:
-        return open("/dev/full", "wb") if path.name.endswith(".full.tmp") else real(path, mode)
+        return open("/dev/full", "wb") if path.name.endswith(".full.part") else real(path, mode)
 
     monkeypatch.setattr(type(target), "open", open_full)
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError, match="the disk is full"):
         save_model(model, target)
     assert not list(tmp_path.iterdir())
 
@@ -240,12 +240,13 @@ def test_a_full_disk_is_an_output_error(
 def test_places_that_cannot_hold_a_model_are_refused(model: Model, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"ends in \.safetensors"):
         save_model(model, tmp_path / "model.pt")
-    with pytest.raises(OutputError, match="cannot be written: No such file"):
-        save_model(model, tmp_path / "missing" / "model.safetensors")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="is a file and not a folder"):
+        save_model(model, tmp_path / "file" / "model.safetensors")
     with pytest.raises(OutputError, match="cannot be written"):
         save_model(model, tmp_path / ("x" * 300 + ".safetensors"))
     (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="is a folder"):
         save_model(model, tmp_path / "folder.safetensors", overwrite=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written: Not a directory"):

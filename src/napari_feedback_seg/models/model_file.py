@@ -6,12 +6,10 @@ reading cards is quick.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import pickle
-import secrets
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from napari_feedback_seg import __version__
 from napari_feedback_seg.errors import ModelError, OutputError
+from napari_feedback_seg.io import check_output, replacing
 from napari_feedback_seg.models.model import Model, ModelCard
 
 if TYPE_CHECKING:
@@ -76,22 +75,35 @@ def save_model(model: Model, path: str | Path, *, half: bool = False, overwrite:
     path = Path(path)
     if path.suffix != SUFFIX:
         raise OutputError(f"A model's file name ends in {SUFFIX}, and '{path}' does not.")
-    if os.path.isdir(path) or (os.path.exists(path) and not overwrite):  # unlike Path's, these never raise
-        raise OutputError(f"'{path}' exists already; choose another name, or overwrite it on purpose.")
-    data = _to_bytes(model, half)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
-    finally:  # after Ctrl-C too; once moved there is nothing left to remove
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    check_output(path, overwrite)
+    _write(path, _to_bytes(model, half), overwrite)
     return path
+
+
+def replace_card(path: str | Path, card: ModelCard) -> None:
+    """Write another card into a model file; its weights stay as they are stored.
+
+    Parameters
+    ----------
+    path : str or Path
+        The model file.
+    card : ModelCard
+        With the same network as before.
+
+    Raises
+    ------
+    ModelError
+        If the file is no model, or one of another network.
+    OutputError
+        If the file cannot be written.
+    """
+    from safetensors.torch import load, save
+
+    path = Path(path)
+    if read_card(path).spec != card.spec:
+        raise ModelError(f"'{path}' holds another network than the new card describes.")
+    tensors = load(path.read_bytes())
+    _write(path, save(tensors, {CARD_KEY: _card_text(card)}), overwrite=True)
 
 
 def read_card(path: str | Path) -> ModelCard:
@@ -176,8 +188,7 @@ def import_state_dict(path: str | Path, card: ModelCard) -> Model:
 def _to_bytes(model: Model, half: bool) -> bytes:
     from safetensors.torch import save
 
-    card = replace(model.card, version=__version__)
-    text = json.dumps({"format_version": FORMAT_VERSION, **card.to_json()}, allow_nan=False)
+    card = model.card
     source = f"The network of model '{card.name}'"
     network = _without_memory(card)
     tensors = {name: each.detach().cpu().contiguous() for name, each in model.network.state_dict().items()}
@@ -189,10 +200,22 @@ def _to_bytes(model: Model, half: bool) -> bytes:
         }
         source += ", in 16 bits,"
     _check_values(tensors, network, source)
-    data = save(tensors, {CARD_KEY: text})
+    data = save(tensors, {CARD_KEY: _card_text(card)})
     if int.from_bytes(data[:8], "little") > LARGEST_HEADER:
         raise ModelError(f"The card of model '{card.name}' is too long to be stored: shorten its texts.")
     return data
+
+
+def _card_text(card: ModelCard) -> str:
+    stamped = replace(card, version=__version__)
+    return json.dumps({"format_version": FORMAT_VERSION, **stamped.to_json()}, allow_nan=False)
+
+
+def _write(path: Path, data: bytes, overwrite: bool) -> None:
+    with replacing(path, overwrite) as temporary, temporary.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _check_is_file(path: Path) -> None:
