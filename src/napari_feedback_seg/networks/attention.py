@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from threading import Lock
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.checkpoint import checkpoint
 
 from napari_feedback_seg.errors import DeviceError
 
@@ -21,8 +21,8 @@ _FUSED_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, S
 _ALIGNMENT = 8
 """The fused CUDA kernels want channels in multiples of this."""
 
-_BLOCK_ELEMENTS = 2**24
-"""Elements of one block of rows of the matrix; 64 MB in float32."""
+_BLOCK_ELEMENTS = 2**22
+"""Elements of one block of rows of the matrix; 16 MB in float32."""
 
 _backend_lock = Lock()
 
@@ -68,7 +68,7 @@ def attend_in_row_blocks(query: Tensor, key: Tensor, value: Tensor, rows: int | 
     query, key, value : Tensor
         As for :func:`attend`.
     rows : int, optional
-        Rows (queries) in a block; if not given, as many as make a block of 64 MB.
+        Rows (queries) in a block; if not given, as many as make a block of 16 MB in float32.
 
     Returns
     -------
@@ -77,15 +77,52 @@ def attend_in_row_blocks(query: Tensor, key: Tensor, value: Tensor, rows: int | 
     """
     if rows is None:
         rows = max(1, _BLOCK_ELEMENTS // (key.shape[0] * key.shape[1]))
-    blocks = [
-        checkpoint(_attend_plainly, block, key, value, use_reentrant=False, preserve_rng_state=False)
-        for block in query.split(rows, dim=1)
-    ]
-    return torch.cat(blocks, dim=1)
+    result: Tensor = _RowBlocks.apply(query, key, value, rows)  # type: ignore[no-untyped-call]
+    return result
 
 
-def _attend_plainly(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return (query @ key.transpose(1, 2)).softmax(dim=-1) @ value
+class _RowBlocks(torch.autograd.Function):
+    """Attention by blocks of rows, which keeps no block for the backward pass.
+
+    The results are allocated before the blocks: small tensors that stay between large
+    ones that go would leave holes, and the process would grow by the whole matrix.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: int) -> Tensor:
+        """Return the attended values (B, N, V)."""
+        result = value.new_empty(*query.shape[:2], value.shape[-1])
+        for queries, results in zip(query.split(rows, dim=1), result.split(rows, dim=1), strict=True):
+            results.copy_(_weights(queries, key) @ value)
+        ctx.save_for_backward(query, key, value, result)
+        ctx.rows = rows
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Return the gradients of query, key and value."""
+        query, key, value, result = ctx.saved_tensors
+        (gradient,) = gradients
+        query_gradient = torch.empty_like(query)
+        # Key and Value sum over all blocks, more than 16 bits can add up.
+        key_gradient, value_gradient = (
+            torch.zeros_like(each, dtype=torch.promote_types(each.dtype, torch.float32))
+            for each in (key, value)
+        )
+        parts = (each.split(ctx.rows, dim=1) for each in (query, result, gradient, query_gradient))
+        for queries, results, upstream, downstream in zip(*parts, strict=True):
+            weights = _weights(queries, key)
+            value_gradient += weights.transpose(1, 2) @ upstream
+            # The sum over j of w_ij dw_ij, that the softmax takes off, is this product.
+            mean = (upstream * results).sum(dim=-1, keepdim=True)
+            score_gradient = (upstream @ value.transpose(1, 2)).sub_(mean).mul_(weights)
+            downstream.copy_(score_gradient @ key)
+            key_gradient += score_gradient.transpose(1, 2) @ queries
+        return query_gradient, key_gradient.to(key.dtype), value_gradient.to(value.dtype), None
+
+
+def _weights(query: Tensor, key: Tensor) -> Tensor:
+    return (query @ key.transpose(1, 2)).softmax(dim=-1)
 
 
 def _attend_fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -108,7 +145,7 @@ def _attend_fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             raise
         raise DeviceError(
             f"The device {query.device} has no memory-saving attention for {query.dtype} numbers. "
-            "Use 32-bit numbers, or the CPU."
+            "Use float32 numbers, or the CPU."
         ) from error
     return result.squeeze(1)[..., : value.shape[-1]]
 

@@ -34,7 +34,8 @@ class ConvBlock(nn.Module):
 
     def forward(self, feature_map: Tensor, round_index: int = 0) -> Tensor:
         """Return the map (B, ``out``, H, W) of round ``round_index``."""
-        return self.second(self.first(feature_map, round_index), round_index)
+        result: Tensor = self.second(self.first(feature_map, round_index), round_index)
+        return result
 
 
 class UNet(nn.Module):
