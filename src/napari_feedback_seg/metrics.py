@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 Labels = npt.NDArray[np.uint8]
 
 
-def confusion_matrix(truth: Labels, predicted: Labels, classes: Sequence[LabelClass]) -> npt.NDArray[np.int64]:
+def confusion_matrix(
+    truth: Labels, predicted: Labels, classes: Sequence[LabelClass]
+) -> npt.NDArray[np.int64]:
     """Count pixels by true class (rows) and predicted class (columns).
 
     Parameters
@@ -50,7 +52,9 @@ def iou(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     size = min(confusion.shape) - 1
     intersection = np.diag(confusion)[:size]
     union = confusion.sum(axis=0)[:size] + confusion.sum(axis=1)[:size] - intersection
-    return np.divide(intersection, union, out=np.full(size, np.nan), where=union > 0)
+    scores = np.full(size, np.nan)
+    np.divide(intersection, union, out=scores, where=union > 0)
+    return scores
 
 
 def iou_table(confusion: npt.NDArray[np.int64], classes: Sequence[LabelClass]) -> dict[str, Any]:
@@ -59,5 +63,7 @@ def iou_table(confusion: npt.NDArray[np.int64], classes: Sequence[LabelClass]) -
     A class that is nowhere has no value and does not count in the mean.
     """
     values = iou(confusion)
-    named = {each.name: float(value) for each, value in zip(classes, values, strict=True) if np.isfinite(value)}
+    named = {
+        each.name: float(value) for each, value in zip(classes, values, strict=True) if np.isfinite(value)
+    }
     return {"iou": named, "mean_iou": float(np.mean(list(named.values()))) if named else None}

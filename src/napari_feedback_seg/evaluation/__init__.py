@@ -1,0 +1,1 @@
+"""How good a model is, on sections it has not learnt from."""

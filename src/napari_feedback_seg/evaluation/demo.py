@@ -1,0 +1,117 @@
+"""A first look: segment a sample section and write what a user would want to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import tifffile
+
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io import replacing
+from napari_feedback_seg.models.library import load_model
+from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.samples.sstem import PIXEL_SIZE_NM, TEST_SECTIONS, fetch_sstem, read_sstem_section
+from napari_feedback_seg.segmentation.files import FileDone, FileFailed, plan, segment_files
+from napari_feedback_seg.segmentation.overlay import overlay
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    import numpy as np
+
+    from napari_feedback_seg.segmentation.files import FileTile
+
+SECTION = TEST_SECTIONS[1]
+"""A section that no bundled model has learnt from or was chosen by."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo has done.
+
+    Attributes
+    ----------
+    sample, device : str
+        What was segmented, and on what.
+    areas : tuple of (str, float, float)
+        Name of each class, its share of the section, and its area in square micrometres.
+    written : tuple of Path
+        The files.
+    messages : tuple of str
+        Sentences for the user.
+    """
+
+    sample: str
+    device: str
+    areas: tuple[tuple[str, float, float], ...]
+    written: tuple[Path, ...]
+    messages: tuple[str, ...]
+
+
+def run_demo(
+    folder: Path, model: str = "default", device: str = "auto", sample: str = "auto"
+) -> Generator[FileTile, None, Demo]:
+    """Segment a sample section as ``feedback-seg segment`` would; add a picture with a legend.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``image.tif``, ``labels.tif``, ``labels-probabilities.tif`` and ``overlay.png`` go;
+        those of an earlier demo are replaced.
+    model, device : str
+        As for ``segment``.
+    sample : {"auto", "sstem", "builtin"}
+        A section of the public data set, the section made by code, or the first with the
+        second for where there is no network.
+
+    Raises
+    ------
+    FeedbackSegError
+        If the sample, the model or the folder cannot be used.
+    """
+    name, image, pixel_size_nm, messages = _sample(sample)
+    source = folder / "image.tif"
+    per_nm = 1 / pixel_size_nm
+    with replacing(source, overwrite=True) as temporary:
+        tifffile.imwrite(temporary, image, imagej=True, resolution=(per_nm, per_nm), metadata={"unit": "nm"})
+    jobs = plan([str(source)], folder / "labels.tif", probabilities=True)
+    loaded = load_model(model)
+    done: FileDone | None = None
+    for event in segment_files(jobs, loaded, SegmentOptions(device, probabilities=True), overwrite=True):
+        if isinstance(event, FileFailed):
+            raise event.error
+        if isinstance(event, FileDone):
+            done = event
+        else:
+            yield event
+    assert done is not None
+    labels = tifffile.imread(done.job.labels)
+    picture = folder / "overlay.png"
+    with replacing(picture, overwrite=True) as temporary:
+        overlay(image, labels, loaded.card.classes).save(temporary, format="PNG", optimize=True)
+    pixel_um2 = (pixel_size_nm / 1000) ** 2
+    areas = tuple(
+        (each.name, float((labels == each.value).mean()), float((labels == each.value).sum() * pixel_um2))
+        for each in loaded.card.classes
+    )
+    written = (source, *done.job.outputs, picture)
+    return Demo(name, done.device, areas, written, (*messages, *done.messages))
+
+
+def _sample(wanted: str) -> tuple[str, np.ndarray, float, tuple[str, ...]]:
+    """Return the name, image (Y, X) and pixel size of a sample, and what to tell the user."""
+    messages: tuple[str, ...] = ()
+    if wanted != "builtin":
+        try:
+            image, _ = read_sstem_section(fetch_sstem([SECTION]), SECTION)
+        except InputError as error:
+            if wanted == "sstem":
+                raise
+            messages = (f"{error} The built-in sample is taken instead.",)
+        else:
+            return f"ssTEM, Drosophila VNC, section {SECTION}", image, PIXEL_SIZE_NM, messages
+    made = builtin_section()
+    return "built-in EM-like section", made.image, made.pixel_size_nm, messages

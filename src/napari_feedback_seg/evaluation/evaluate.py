@@ -1,0 +1,125 @@
+"""Score a model on labelled sections, as a user would segment them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_feedback_seg.errors import InputError, ModelError
+from napari_feedback_seg.events import SectionDone
+from napari_feedback_seg.metrics import confusion_matrix, iou_table
+from napari_feedback_seg.models.model_file import replace_card
+from napari_feedback_seg.segmentation.predict import segment_stack
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from napari_feedback_seg.events import TileDone
+    from napari_feedback_seg.models.model import Model, ModelCard
+    from napari_feedback_seg.samples.dataset import Dataset
+
+
+def score(
+    model: Model, dataset: Dataset, sections: Sequence[int], options: SegmentOptions | None = None
+) -> Generator[TileDone | SectionDone, None, dict[str, Any]]:
+    """Segment labelled sections; return the scores from one confusion matrix over all of them.
+
+    Parameters
+    ----------
+    model : Model
+        The model to score.
+    dataset : Dataset
+        Labelled sections.
+    sections : sequence of int
+        Those to score on.
+    options : SegmentOptions, optional
+        How to segment; tiles blended at the default overlap if not given.
+
+    Returns
+    -------
+    dict
+        ``sections``, ``iou`` per class name, ``mean_iou``, ``confusion`` (rows true, columns
+        predicted, in pixels), and for a network of two rounds ``first_round`` with the ``iou``
+        and ``mean_iou`` of its first output.
+
+    Raises
+    ------
+    InputError
+        If the data set has other classes than the model, or no such section.
+    """
+    missing = [z for z in sections if not 0 <= z < len(dataset.images)]
+    if missing or not sections:
+        last = len(dataset.images) - 1
+        raise InputError(
+            f"{dataset.name} has sections 0 to {last}; asked for: {', '.join(map(str, sections))}."
+        )
+    names = [[each.name for each in classes] for classes in (model.card.classes, dataset.classes)]
+    if names[0] != names[1]:
+        raise InputError(f"The model knows {', '.join(names[0])}; the labels are {', '.join(names[1])}.")
+    options = options or SegmentOptions(first_round=model.card.spec.rounds > 1)
+    confusion: Any = 0
+    first_confusion: Any = 0
+    for event in segment_stack([dataset.images[z] for z in sections], model, options):
+        yield event
+        if isinstance(event, SectionDone):
+            truth = dataset.labels[sections[event.section]]
+            confusion = confusion + confusion_matrix(truth, event.prediction.labels, dataset.classes)
+            if event.prediction.first_round is not None:
+                first = event.prediction.first_round
+                first_confusion = first_confusion + confusion_matrix(truth, first, dataset.classes)
+    scores = {"sections": list(sections), **iou_table(confusion, dataset.classes)}
+    scores["confusion"] = confusion[:-1].tolist()
+    if model.card.spec.rounds > 1 and options.first_round:
+        scores["first_round"] = iou_table(first_confusion, dataset.classes)
+    return scores
+
+
+def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:
+    """Return the section numbers that ``text`` names.
+
+    Parameters
+    ----------
+    text : str
+        Numbers and spans such as ``15-19`` or ``0,3,7``; or ``train``, ``validation`` or
+        ``test``: the sections that the card gives under that name.
+    card : ModelCard
+        Card of the model.
+    dataset : Dataset
+        The data set, whose own test sections count where the card names none.
+
+    Raises
+    ------
+    ValueError
+        If the text names no sections.
+    """
+    if text in ("train", "validation", "test"):
+        numbers = card.sections.get(text) or (list(dataset.test) if text == "test" else [])
+        if not numbers:
+            raise ValueError(f"The model's card names no {text} sections; give numbers such as 0-4.")
+        return list(numbers)
+    chosen: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            raise ValueError(f"Sections read like 15-19 or 0,3,7, not {text!r}.")
+        chosen += range(int(first), int(last or first) + 1)
+    if not chosen:
+        raise ValueError(f"{text!r} names no section.")
+    return list(dict.fromkeys(chosen))
+
+
+def write_to_card(model: Model, name: str, scores: dict[str, Any]) -> None:
+    """Write scores into the model's file, under a name such as ``test``.
+
+    Raises
+    ------
+    ModelError
+        If the model has no file.
+    OutputError
+        If the file cannot be written.
+    """
+    if model.path is None:
+        raise ModelError("The model has no file yet; save it first.")
+    card = replace(model.card, scores={**model.card.scores, name: scores})
+    replace_card(model.path, card)

@@ -1,0 +1,125 @@
+"""A training from data set to scored model file, as ``feedback-seg train`` runs it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_feedback_seg.errors import OutputError, TrainingError
+from napari_feedback_seg.evaluation.evaluate import score
+from napari_feedback_seg.io import replacing
+from napari_feedback_seg.models.model_file import SUFFIX, save_model
+from napari_feedback_seg.samples.sstem import load_dataset
+from napari_feedback_seg.segmentation.device import choose_device
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
+from napari_feedback_seg.training.config import TrainConfig
+from napari_feedback_seg.training.export import trained_model
+from napari_feedback_seg.training.loop import train
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from napari_feedback_seg.events import EpochDone, SectionDone, StepDone, TileDone
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What to train, as it stands in ``job.json`` of a run's folder.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model.
+    fold : int
+        0 to 4: which fifth of the sections validates.
+    config : TrainConfig
+        Network and recipe.
+    pixel_size_nm : float or None
+        Pixel size of a data set that does not know it.
+    """
+
+    name: str
+    fold: int
+    config: TrainConfig
+    pixel_size_nm: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as a JSON object."""
+        return {**vars(self), "config": self.config.to_json()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TrainJob:
+        """Return the job that a JSON object describes."""
+        return cls(**{**data, "config": TrainConfig.from_json(data["config"])})
+
+
+def run_training(
+    dataset: str | Path, folder: Path, job: TrainJob, *, device: str = "auto", resume: bool = False
+) -> Generator[StepDone | EpochDone | TileDone | SectionDone, None, tuple[Path, dict[str, Any]]]:
+    """Train, score on the validation sections, and write the model into the run's folder.
+
+    Parameters
+    ----------
+    dataset : str or Path
+        As :func:`~napari_feedback_seg.samples.sstem.load_dataset` takes it.
+    folder : Path
+        Folder of the run.
+    job : TrainJob
+        What to train; with ``resume`` the job in the folder counts instead.
+    device : str
+        As :func:`~napari_feedback_seg.segmentation.device.choose_device` takes it.
+    resume : bool
+        Go on with the training in the folder.
+
+    Returns
+    -------
+    tuple of Path and dict
+        The model file, and its scores on the validation sections.
+
+    Raises
+    ------
+    FeedbackSegError
+        If the data, the folder or the checkpoint cannot be used.
+    """
+    record = folder / "job.json"
+    if resume:
+        job = _read_job(record)
+    elif record.exists():
+        raise OutputError(
+            f"{folder} holds a training already. Go on with --resume, or choose another folder."
+        )
+    data = load_dataset(dataset)
+    if data.pixel_size_nm is None:
+        if job.pixel_size_nm is None:
+            raise TrainingError(f"{data.name} does not say its pixel size; give it in nm with --pixel-size.")
+        data = replace(data, pixel_size_nm=job.pixel_size_nm)
+    training, validation = data.fold(job.fold)
+    target = choose_device(device)
+    _write_job(record, job)
+    trained = yield from train(data, training, validation, job.config, folder, device=target, resume=resume)
+    model = trained_model(job.name, trained, data, training, validation, job.config, target)
+    options = SegmentOptions(device=device, first_round=job.config.spec.rounds > 1)
+    scores = yield from score(model, data, validation, options)
+    model = replace(model, card=replace(model.card, scores={"validation": scores}))
+    path = save_model(model, folder / f"{job.name}{SUFFIX}", overwrite=True)
+    return path, scores
+
+
+def _write_job(path: Path, job: TrainJob) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, overwrite=True) as temporary:
+            temporary.write_text(json.dumps(job.to_json(), indent=2), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}).") from error
+
+
+def _read_job(path: Path) -> TrainJob:
+    try:
+        return TrainJob.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise TrainingError(f"{path.parent} holds no training to go on with; leave --resume out.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path} cannot be read as the settings of a training ({error}).") from error

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from napari_feedback_seg.classes import EM_CLASSES
+from napari_feedback_seg.errors import InputError, ModelError
+from napari_feedback_seg.evaluation.evaluate import choose_sections, score, write_to_card
+from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
+from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.samples.dataset import Dataset
+from napari_feedback_seg.segmentation.predict import segment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_feedback_seg.models.model import Model
+
+
+def returned(events: Any) -> Any:
+    """Run a generator to its end; return what it returns."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as stop:
+            return stop.value
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    made = [builtin_section((200, 230), seed=seed) for seed in range(3)]
+    return Dataset("d", tuple(each.image for each in made), tuple(each.labels for each in made), test=(2,))
+
+
+@pytest.fixture
+def model(small_model: Model) -> Model:
+    return small_model
+
+
+def test_scores_are_those_of_the_labels_a_user_gets(dataset: Dataset, model: Model) -> None:
+    scores = returned(score(model, dataset, [0, 2]))
+    predicted = [segment(dataset.images[z], model).labels for z in (0, 2)]
+    truth = np.concatenate([dataset.labels[z].ravel() for z in (0, 2)])
+    answer = np.concatenate([each.ravel() for each in predicted])
+    for each in EM_CLASSES:
+        here, there = truth == each.value, answer == each.value
+        if not (here | there).any():
+            assert each.name not in scores["iou"]
+            continue
+        assert scores["iou"][each.name] == pytest.approx((here & there).sum() / (here | there).sum())
+    assert scores["mean_iou"] == pytest.approx(np.mean(list(scores["iou"].values())))
+    assert np.sum(scores["confusion"]) == truth.size
+    assert scores["sections"] == [0, 2]
+    assert scores["first_round"]["iou"] != scores["iou"]
+
+
+def test_a_section_that_is_not_there(dataset: Dataset, model: Model) -> None:
+    with pytest.raises(InputError, match="sections 0 to 2; asked for: 1, 3"):
+        returned(score(model, dataset, [1, 3]))
+
+
+def test_other_classes_are_not_compared(dataset: Dataset, model: Model) -> None:
+    renamed = tuple(type(each)(each.value, f"x{each.name}", each.color) for each in EM_CLASSES)
+    with pytest.raises(InputError, match="the labels are xmembrane"):
+        returned(score(model, Dataset("d", dataset.images, dataset.labels, renamed), [0]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("15-17", [15, 16, 17]), ("0, 3,7-8", [0, 3, 7, 8]), ("validation", [1]), ("test", [2]), ("4,4", [4])],
+)
+def test_choosing_sections(text: str, expected: list[int], dataset: Dataset, model: Model) -> None:
+    assert choose_sections(text, model.card, dataset) == expected
+
+
+@pytest.mark.parametrize("text", ["", "3-1", "a", "1-b", "-3"])
+def test_what_names_no_section(text: str, dataset: Dataset, model: Model) -> None:
+    with pytest.raises(ValueError, match=r"[Ss]ection"):
+        choose_sections(text, model.card, dataset)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_scores_go_into_the_card_and_nothing_else_changes(half: bool, model: Model, tmp_path: Path) -> None:
+    path = save_model(model, tmp_path / "m.safetensors", half=half)
+    loaded, size = load_model_file(path), path.stat().st_size
+    write_to_card(loaded, "test", {"mean_iou": 0.5})
+    assert read_card(path).scores == {"test": {"mean_iou": 0.5}}
+    assert abs(path.stat().st_size - size) < 200
+    for name, expected in loaded.network.state_dict().items():
+        assert torch.equal(load_model_file(path).network.state_dict()[name], expected)
+    with pytest.raises(ModelError, match="no file yet"):
+        write_to_card(model, "test", {})

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from skimage.io import imsave
+from typer.testing import CliRunner
+
+from napari_feedback_seg.classes import EM_CLASSES
+from napari_feedback_seg.cli import app
+from napari_feedback_seg.models.library import load_model
+from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
+from napari_feedback_seg.samples.builtin import builtin_section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_feedback_seg.models.model import Model
+
+SMALL = ["--width", "4", "--depth", "2", "--tile", "64", "--patches", "8", "--batch", "4", "--epochs", "2"]
+SMALL += ["--key-pooling", "8", "--query-channels", "2", "--precision", "fp32", "--device", "cpu"]
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    """Run a command; return what it printed, all on one line."""
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert result.exit_code == code, result.output
+    if result.exception is not None:
+        assert isinstance(result.exception, SystemExit), result.exception
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def section() -> np.ndarray:
+    return builtin_section((150, 170), seed=1).image
+
+
+@pytest.fixture
+def image(section: np.ndarray, tmp_path: Path) -> Path:
+    path = tmp_path / "section.tif"
+    tifffile.imwrite(path, section, imagej=True, resolution=(1000 / 4.6, 1000 / 4.6), metadata={"unit": "um"})
+    return path
+
+
+@pytest.fixture
+def model(small_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    card = replace(small_model.card, sections={"test": [1]})
+    return save_model(replace(small_model, card=card), tmp_path_factory.mktemp("m") / "small.safetensors")
+
+
+@pytest.fixture
+def data_set(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    for number in range(3):
+        made = builtin_section(128, seed=number)
+        for name, array in (("images", made.image), ("labels", made.labels)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            imsave(folder / name / f"{number}.png", array, check_contrast=False)
+    return folder
+
+
+class TestSegment:
+    def test_one_image(self, image: Path, model: Path, section: np.ndarray) -> None:
+        out = image.parent / "new" / "labels.tif"
+        assert "wrote" in run(
+            "segment", image, "-o", out, "--model", model, "--probabilities", "--first-round"
+        )
+        with tifffile.TiffFile(out) as file:
+            labels = file.asarray()
+            assert file.imagej_metadata["unit"] in ("nm", "um", "micron")
+        assert labels.shape == section.shape
+        assert labels.dtype == np.uint8
+        assert set(np.unique(labels)) <= {1, 2, 3, 4}
+        probabilities = tifffile.imread(out.with_name("labels-probabilities.tif"))
+        assert probabilities.shape == (4, *section.shape)
+        assert probabilities.dtype == np.float32
+        np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=5e-3)
+        assert (probabilities.argmax(axis=0) + 1 == labels).mean() > 0.99
+        assert tifffile.imread(out.with_name("labels-first-round.tif")).shape == section.shape
+        assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
+
+    def test_several_images_are_named_after_their_inputs(self, image: Path, model: Path) -> None:
+        stack = image.with_name("stack.tif")
+        tifffile.imwrite(stack, np.stack([builtin_section(90, seed=n).image for n in (0, 1)]))
+        out = image.parent / "out"
+        run("segment", image.parent / "s*.tif", "-o", out, "--model", model)
+        assert sorted(path.name for path in out.iterdir()) == ["section-labels.tif", "stack-labels.tif"]
+        assert tifffile.imread(out / "stack-labels.tif").shape == (2, 90, 90)
+        again = image.parent / "again"
+        run("segment", image.parent, "-o", again, "--model", model)  # the same as a folder
+        assert sorted(path.name for path in again.iterdir()) == ["section-labels.tif", "stack-labels.tif"]
+
+    def test_the_file_s_own_pixel_size_is_used(
+        self, section: np.ndarray, tmp_path: Path, model: Path
+    ) -> None:
+        for size in (4.6, 9.2):
+            tifffile.imwrite(
+                tmp_path / f"{size}.tif",
+                section,
+                imagej=True,
+                resolution=(1000 / size,) * 2,
+                metadata={"unit": "um"},
+            )
+            run("segment", tmp_path / f"{size}.tif", "-o", tmp_path / f"{size}-labels.tif", "--model", model)
+        run(
+            "segment",
+            tmp_path / "4.6.tif",
+            "-o",
+            tmp_path / "said.tif",
+            "--model",
+            model,
+            "--pixel-size",
+            9.2,
+        )
+        own, other, said = (
+            tifffile.imread(tmp_path / n) for n in ("4.6-labels.tif", "9.2-labels.tif", "said.tif")
+        )
+        assert (own != other).any()
+        assert (other == said).all()
+
+    def test_nothing_existing_is_touched(self, image: Path, model: Path) -> None:
+        out = image.with_name("labels.tif")
+        out.write_text("mine")
+        assert "--overwrite" in run("segment", image, "-o", out, "--model", model, code=1)
+        assert out.read_text() == "mine"
+        run("segment", image, "-o", out, "--model", model, "--overwrite")
+        assert tifffile.imread(out).dtype == np.uint8
+
+    def test_one_existing_output_stops_all_before_any_work(
+        self, image: Path, model: Path, section: np.ndarray
+    ) -> None:
+        tifffile.imwrite(image.with_name("b.tif"), section)
+        out = image.parent / "out"
+        out.mkdir()
+        (out / "b-labels.tif").write_text("mine")
+        run("segment", image, image.with_name("b.tif"), "-o", out, "--model", model, code=1)
+        assert [path.name for path in out.iterdir()] == ["b-labels.tif"]
+
+    def test_a_broken_file_among_good_ones_does_not_stop_them(self, image: Path, model: Path) -> None:
+        broken = image.with_name("broken.tif")
+        broken.write_bytes(image.read_bytes()[:200])
+        out = image.parent / "out"
+        text = run("segment", broken, image, "-o", out, "--model", model, code=1)
+        assert "broken.tif" in text
+        assert [path.name for path in out.iterdir()] == ["section-labels.tif"]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["a.tif"],
+            ["a.tif", "-o", "x.tif", "--overlap", "1"],
+            ["a.tif", "b.tif", "-o", "x.tif"],
+            ["-o", "x.tif"],
+        ],
+    )
+    def test_wrong_use(self, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("a.tif", "b.tif", "x.tif"):
+            (tmp_path / name).write_text("")
+        run("segment", *arguments, code=2)
+
+    def test_the_input_is_never_the_output(self, image: Path, model: Path) -> None:
+        before = image.read_bytes()
+        run("segment", image, "-o", image, "--model", model, "--overwrite", code=2)
+        assert image.read_bytes() == before
+
+    def test_what_is_not_there(self, image: Path, model: Path, tmp_path: Path) -> None:
+        assert "nowhere.tif" in run(
+            "segment", tmp_path / "nowhere.tif", "-o", tmp_path / "o.tif", "--model", model, code=1
+        )
+        assert "There is no model" in run(
+            "segment", image, "-o", tmp_path / "o.tif", "--model", "none", code=1
+        )
+        assert "CUDA" in run(
+            "segment", image, "-o", tmp_path / "o.tif", "--model", model, "--device", "cuda:99", code=1
+        )
+
+    def test_ctrl_c_leaves_nothing_half_written(self, tmp_path: Path, model: Path) -> None:
+        source, out = tmp_path / "stack.tif", tmp_path / "labels.tif"
+        tifffile.imwrite(source, np.random.default_rng(0).integers(0, 255, (60, 500, 500)).astype(np.uint8))
+        command = [sys.executable, "-c", "from napari_feedback_seg.cli import main; main()", "segment"]
+        command += [str(source), "-o", str(out), "--model", str(model), "--device", "cpu"]
+        # A process that a shell started in the background ignores Ctrl-C; this one must not.
+        process = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        until = time.monotonic() + 120
+        while not [path for path in tmp_path.iterdir() if path not in (source,)] and time.monotonic() < until:
+            time.sleep(0.1)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "Stopped" in errors
+        assert "Traceback" not in errors
+        assert [path.name for path in tmp_path.iterdir()] == ["stack.tif"]
+
+
+class TestEvaluate:
+    def test_a_table_and_json(self, model: Path, data_set: Path) -> None:
+        text = run("evaluate", model, data_set, "--sections", "0-1")
+        assert "small on sections 0, 1 of data" in text
+        assert "first round" in text
+        scores = json.loads(run("evaluate", model, data_set, "--sections", "0-1", "--json"))
+        assert scores["sections"] == [0, 1]
+        assert set(scores["iou"]) <= {each.name for each in EM_CLASSES}
+        assert f"{scores['mean_iou']:.2%}" in text
+
+    def test_scores_into_the_card(self, model: Path, data_set: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copy.safetensors"
+        copy.write_bytes(model.read_bytes())
+        run("evaluate", copy, data_set, "--to-card")  # the card's test sections
+        assert read_card(copy).scores["test"]["sections"] == [1]
+
+    def test_sections_that_are_none(self, model: Path, data_set: Path) -> None:
+        run("evaluate", model, data_set, "--sections", "x", code=2)
+        assert "sections 0 to 2" in run("evaluate", model, data_set, "--sections", "3", code=1)
+
+
+class TestTrain:
+    def test_train_resume_and_use(self, data_set: Path, image: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "run"
+        text = run("train", data_set, "-o", folder, "--name", "mine", "--pixel-size", 5, *SMALL)
+        assert "epoch 2/2" in text
+        path = folder / "mine.safetensors"
+        card = read_card(path)
+        assert card.pixel_size_nm == 5
+        assert card.sections == {"train": [0, 1], "validation": [2], "test": []}
+        assert card.recipe["epochs"] == 2
+        assert card.scores["validation"]["sections"] == [2]
+        assert card.seed == 0
+        assert "holds a training already" in run(
+            "train", data_set, "-o", folder, "--pixel-size", 5, *SMALL, code=1
+        )
+        weights = load_model_file(path).network.state_dict()
+        path.unlink()
+        run("train", data_set, "-o", folder, "--resume")  # finished: only the model is made again
+        for name, value in load_model_file(path).network.state_dict().items():
+            assert torch.equal(value, weights[name])
+        run("segment", image, "-o", tmp_path / "labels.tif", "--model", path)
+
+    def test_what_cannot_be_trained(self, data_set: Path, tmp_path: Path) -> None:
+        assert "--pixel-size" in run("train", data_set, "-o", tmp_path / "run", *SMALL, code=1)
+        assert "multiple of" in run("train", data_set, "-o", tmp_path / "run", *SMALL, "--tile", 66, code=2)
+        assert "mode is one of" in run(
+            "train", data_set, "-o", tmp_path / "run", *SMALL, "--network", "x", code=2
+        )
+        assert "holds no training" in run("train", data_set, "-o", tmp_path / "other", "--resume", code=1)
+        assert "There is no folder" in run(
+            "train", tmp_path / "none", "-o", tmp_path / "run2", *SMALL, code=1
+        )
+
+
+class TestModels:
+    def test_list_and_show(self) -> None:
+        text = run("models")
+        assert "self-w16 (default)" in text
+        assert "CC BY-NC-SA 3.0" in text
+        card = json.loads(run("models", "show", "default"))
+        assert card["spec"]["kind"] == "feedback_attention"
+        assert "There is no model" in run("models", "show", "none", code=1)
+
+    def test_import(self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NAPARI_FEEDBACK_SEG_MODELS", str(tmp_path / "models"))
+        weights, card = tmp_path / "w.pt", tmp_path / "card.json"
+        torch.save(load_model_file(model).network.state_dict(), weights)
+        card.write_text(json.dumps(read_card(model).to_json()))
+        run("models", "import", weights, "--card", card, "--name", "mine")
+        imported = load_model("mine").network.state_dict()
+        for name, value in load_model_file(model).network.state_dict().items():
+            assert torch.equal(imported[name], value)
+        assert "mine" in run("models")
+        card.write_text("{")
+        assert "cannot be read as JSON" in run(
+            "models", "import", weights, "--card", card, "--name", "m2", code=1
+        )
+
+
+def test_demo_on_the_built_in_sample(tmp_path: Path) -> None:
+    text = run("demo", "-o", tmp_path / "demo", "--sample", "builtin", "--device", "cpu")
+    for name in ("image.tif", "labels.tif", "labels-probabilities.tif", "overlay.png"):
+        assert (tmp_path / "demo" / name).stat().st_size > 1000
+        assert name in text
+    assert "membrane" in text
+    labels = tifffile.imread(tmp_path / "demo" / "labels.tif")
+    assert f"{(labels == 1).mean():.1%}" in text
+    run("demo", "-o", tmp_path / "demo", "--sample", "builtin", "--device", "cpu")  # again
+
+
+def test_help_is_quick_because_torch_is_not_imported() -> None:
+    code = "import sys; from napari_feedback_seg import cli; assert not {'torch', 'monai'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
