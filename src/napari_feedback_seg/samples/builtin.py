@@ -133,7 +133,7 @@ def _grow_cells(rng: Generator, shape: tuple[int, int]) -> Cells:
     places = np.indices(shape, dtype=np.float32) + np.stack(wobble)
     cells = ndimage.map_coordinates(cells, places, order=0, mode="nearest")
 
-    half_membrane = 1.7 + 0.9 * np.clip(noise(30), -0.5, 3)
+    half_membrane = 1.4 + 0.9 * np.clip(noise(30), -0.2, 3)
     # Glia runs through the tissue in meandering sheets, and wraps some of the neurites.
     sheets = 13 * np.exp(-((noise(75) / 0.12) ** 2))
     wraps = (rng.random(cores.max() + 1) < 0.1)[cells] * np.clip(3 + 3 * noise(40), 0, 8)
@@ -194,11 +194,11 @@ def _release_site(rng: Generator, terminal: Mask, south: Plane, east: Plane) -> 
     slope = np.array([change[here] for change in np.gradient(depth)])
     slope /= np.hypot(*slope) + 1e-6
     along, across = east * slope[0] - south * slope[1], south * slope[0] + east * slope[1]
-    length = rng.uniform(7, 24)
+    length = rng.uniform(6, 22)
     from_bar = abs(along - rng.uniform(-0.6, 0.6) * length)
-    density = (abs(along) < length) & (depth > -rng.uniform(4, 8)) & (depth < rng.uniform(3, 5))
-    pedestal = (from_bar < 4.5) & (depth > -4) & (depth < 12)
-    table = (from_bar < 9) & (abs(depth - 11) < 2.5)
+    density = (abs(along) < length) & (depth > -rng.uniform(4, 8)) & (depth < rng.uniform(4, 7))
+    pedestal = (from_bar < 5) & (depth > -4) & (depth < 12)
+    table = (from_bar < 8) & (abs(depth - 11) < 3)
     shape = (density | pedestal | table) & (abs(across) < 18)
     parts, _ = ndimage.label(ndimage.gaussian_filter(shape.astype(np.float32), 1.8) > 0.5)
     return np.asarray((parts > 0) & (parts == parts[here]))
@@ -238,11 +238,11 @@ def _paint_cytoplasm(rng: Generator, cells: Cells, terminals: Plane, cytoplasm: 
     # Crowded cytoplasm is dark and grainy, sparse cytoplasm bright and smooth.
     crowd = 0.9 + 0.25 * noise(34) + rng.normal(0, 0.15, cells.max() + 1)[cells]
     crowd = (np.clip(crowd, 0.2, 1.5) + 0.5 * terminals).astype(np.float32)
-    tone = 179 - 3 * crowd + rng.normal(0, 5, cells.max() + 1)[cells]
+    tone = 178 - 3 * crowd + rng.normal(0, 5, cells.max() + 1)[cells]
     clouds = 8 * noise(25) + 9 * noise(11) + 8 * noise(5)
     specks = np.maximum(noise(1) + 0.6 * noise(5) - 0.2, 0)
     strands = np.exp(-((noise(4) / 0.15) ** 2)) * np.clip(noise(9), 0, 1)
-    stuff = 46 * specks + 50 * strands + _vesicles(rng, crowd, terminals, cytoplasm)
+    stuff = 50 * specks + 50 * strands + _vesicles(rng, crowd, terminals, cytoplasm)
     return np.asarray(tone + clouds - 130 * np.tanh(crowd * stuff / 130), np.float32)
 
 
@@ -268,12 +268,12 @@ def _paint_membranes(rng: Generator, grey: Plane, membrane: Mask) -> Plane:
     noise = partial(_noise, rng, grey.shape)
     depth = _depth(membrane) + 0.7 * noise(6)
     oblique = np.clip(noise(20) - 0.7, 0, 1.5)
-    outside = np.maximum(2.4 - depth, 0)
+    outside = np.maximum(2.1 - depth, 0)
     line = np.exp(-((outside / 2.3) ** 2)) * np.clip(0.95 + 0.1 * noise(12) - 0.3 * oblique, 0, 1)
     shade = 70 * oblique * np.exp(-outside / 8)
     grain = 10 * noise(9) + 9 * noise(25) - 26 * np.maximum(noise(1.4), -0.5)
     within_glia = np.interp(depth, [3, 8], [0, 1])
-    dark = 30 + within_glia * (46 + grain)
+    dark = 33 + within_glia * (43 + grain)
     return np.asarray((grey - shade) * (1 - line) + dark * line, np.float32)
 
 

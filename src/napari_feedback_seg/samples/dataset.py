@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from skimage.io import imread
 
 from napari_feedback_seg.classes import EM_CLASSES, UNLABELLED, LabelClass
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io import open_image
 
-SUFFIXES = (".tif", ".tiff", ".png")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUFFIXES = (".tif", ".tiff", ".png")  # no JPEG: what it loses, labels cannot spare
 FOLDS = 5
 
 
@@ -83,7 +86,9 @@ def load_folder(folder: Path) -> Dataset:
     images, labels = _files(folder / "images"), _files(folder / "labels")
     if set(images) != set(labels):
         alone = sorted(set(images) ^ set(labels))
-        raise InputError(f"{folder}: images/ and labels/ must hold the same names; alone: {', '.join(alone[:5])}.")
+        raise InputError(
+            f"{folder}: images/ and labels/ must hold the same names; alone: {', '.join(alone[:5])}."
+        )
     dataset = Dataset(
         folder.name,
         tuple(read_section(images[name]) for name in images),
@@ -101,13 +106,10 @@ def read_section(path: Path) -> npt.NDArray[np.generic]:
     InputError
         If the file cannot be read or is no single grey image.
     """
-    try:
-        image = np.asarray(imread(path))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path} cannot be read as an image ({error}).") from error
-    if image.ndim != 2:
-        raise InputError(f"{path} must hold one grey section (Y, X); its shape is {image.shape}.")
-    return image
+    image = open_image(path)
+    if len(image.sections) != 1:
+        raise InputError(f"'{path}' must hold one section (Y, X); its shape is {image.shape}.")
+    return image.sections[0]
 
 
 def check_shapes(dataset: Dataset, folder: Path) -> None:
@@ -115,13 +117,15 @@ def check_shapes(dataset: Dataset, folder: Path) -> None:
     for number, (image, label) in enumerate(zip(dataset.images, dataset.labels, strict=True)):
         if image.shape != label.shape:
             raise InputError(
-                f"{folder}: section {number} is {image.shape} but its labels are {label.shape}; make them equal."
+                f"{folder}: section {number} is {image.shape}, its labels are {label.shape}; make them equal."
             )
 
 
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. A data set has images/ and labels/ with the same names.")
+        raise InputError(
+            f"There is no folder {folder}. A data set has images/ and labels/ with the same names."
+        )
     found = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
     if not found:
         raise InputError(f"{folder} holds no TIFF or PNG file.")

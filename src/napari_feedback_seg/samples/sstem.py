@@ -102,7 +102,7 @@ def merged_to_classes(merged: npt.NDArray[np.generic], path: Path) -> npt.NDArra
         table[list(sources)] = value
     if merged.dtype != np.uint8:
         raise InputError(f"{path} must be an 8-bit label image; it is {merged.dtype}.")
-    classes = table[merged]
+    classes: npt.NDArray[np.uint8] = table[merged]
     if not classes.all():
         odd = sorted(set(merged[classes == 0].tolist()))
         raise InputError(f"{path} has values that the ssTEM labels do not define: {odd[:5]}.")
@@ -126,7 +126,10 @@ def fetch_sstem(sections: Sequence[int] = range(SECTIONS)) -> Path:
 
     pooch.get_logger().setLevel("WARNING")
     store = pooch.create(
-        pooch.os_cache("napari-feedback-seg") / "sstem", _SOURCE, env="NAPARI_FEEDBACK_SEG_CACHE", retry_if_failed=1
+        pooch.os_cache("napari-feedback-seg") / "sstem",
+        _SOURCE,
+        env="NAPARI_FEEDBACK_SEG_CACHE",
+        retry_if_failed=1,
     )
     store.load_registry(Path(__file__).with_name("sstem_sha256.txt"))
     try:
