@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +15,9 @@ from napari_feedback_seg.samples.dataset import Dataset
 from napari_feedback_seg.training.config import TrainConfig
 from napari_feedback_seg.training.loop import Trained, train
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SPEC = NetworkSpec(width=4, depth=2, key_pooling=8, norm_per_round=True, detach_first_round=False)
 CONFIG = TrainConfig(spec=SPEC, epochs=3, patches=8, batch=4, tile=64, seed=1, precision="fp32")
 
@@ -25,7 +28,9 @@ def dataset() -> Dataset:
     return Dataset("builtin", tuple(each.image for each in made), tuple(each.labels for each in made))
 
 
-def run(dataset: Dataset, folder: Path, config: TrainConfig = CONFIG, stop_after: int = 99, resume: bool = False):
+def run(
+    dataset: Dataset, folder: Path, config: TrainConfig = CONFIG, stop_after: int = 99, resume: bool = False
+):
     """Train; return the events and what was returned, or stop after some epochs."""
     events = train(dataset, [0, 1], [2], config, folder, resume=resume)
     seen = []

@@ -48,7 +48,9 @@ def save_checkpoint(
         torch.save(content, temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        raise OutputError(f"The checkpoint {path} cannot be written ({error}). The last one is kept.") from error
+        raise OutputError(
+            f"The checkpoint {path} cannot be written ({error}). The last one is kept."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,7 +68,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise TrainingError(f"There is no checkpoint {path}; start without --resume.") from error
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"{path} is damaged or no checkpoint of a training; start without --resume.") from error
+        raise TrainingError(
+            f"{path} is damaged or no checkpoint of a training; start without --resume."
+        ) from error
     if not isinstance(content, dict) or not {"config", "progress", "random"} <= set(content):
         raise TrainingError(f"{path} is no checkpoint of a training.")
     return content
@@ -84,7 +88,9 @@ def load_checkpoint(path: Path, config: TrainConfig, parts: Mapping[str, Statefu
     saved, asked = content["config"], config.to_json()
     other = [name for name in asked if saved.get(name) != asked[name]]
     if other:
-        raise TrainingError(f"{path} was trained with another {', '.join(other)}; use the same or start anew.")
+        raise TrainingError(
+            f"{path} was trained with another {', '.join(other)}; use the same or start anew."
+        )
     for name, part in parts.items():
         part.load_state_dict(content[name])
     torch.set_rng_state(content["random"])

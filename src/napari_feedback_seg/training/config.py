@@ -64,11 +64,15 @@ class TrainConfig:
         if self.tile % self.spec.multiple:
             raise TrainingError(f"The tile is a multiple of {self.spec.multiple} pixels, not {self.tile}.")
         if self.batch > self.patches:
-            raise TrainingError(f"An epoch of {self.patches} patches is smaller than a batch of {self.batch}.")
+            raise TrainingError(
+                f"An epoch of {self.patches} patches is smaller than a batch of {self.batch}."
+            )
         if self.precision not in ("auto", "bf16", "fp32"):
             raise TrainingError(f"The precision is auto, bf16 or fp32, not {self.precision!r}.")
         if self.class_weights and len(self.class_weights) != self.spec.classes:
-            raise TrainingError(f"{self.spec.classes} classes need as many weights, not {len(self.class_weights)}.")
+            raise TrainingError(
+                f"{self.spec.classes} classes need as many weights, not {len(self.class_weights)}."
+            )
         if not (self.learning_rate > 0 and 0 <= self.ema < 1 and 0 <= self.rare <= 1):
             raise TrainingError("The learning rate is above 0, the EMA from 0 to below 1, rare from 0 to 1.")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_feedback_seg import __version__
+from napari_feedback_seg.errors import TrainingError
 from napari_feedback_seg.models.model import Model, ModelCard
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.training.config import TrainConfig
     from napari_feedback_seg.training.loop import Trained
 
-PAPER = (
-    "Tsuda, Shibuya, Hotta (2020): Feedback Attention for Cell Image Segmentation. arXiv 2008.06474"
-)
+PAPER = "Tsuda, Shibuya, Hotta (2020): Feedback Attention for Cell Image Segmentation. arXiv 2008.06474"
 
 
 def trained_model(
@@ -32,7 +31,15 @@ def trained_model(
     config: TrainConfig,
     device: torch.device,
 ) -> Model:
-    """Return the model of a training, its card filled in but for the scores."""
+    """Return the model of a training, its card filled in but for the scores.
+
+    Raises
+    ------
+    TrainingError
+        If the data set does not know its pixel size.
+    """
+    if dataset.pixel_size_nm is None:
+        raise TrainingError(f"{dataset.name} does not say its pixel size; give it in nm.")
     recipe = {key: value for key, value in config.to_json().items() if key not in ("spec", "seed", "tile")}
     recipe["best_epoch"] = trained.epoch
     card = ModelCard(

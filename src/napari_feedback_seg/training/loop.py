@@ -21,7 +21,7 @@ from napari_feedback_seg.events import EpochDone, StepDone
 from napari_feedback_seg.metrics import confusion_matrix, iou_table
 from napari_feedback_seg.networks import build_network
 from napari_feedback_seg.segmentation.sections import normalise, statistics
-from napari_feedback_seg.training.checkpoint import load_checkpoint, save_checkpoint
+from napari_feedback_seg.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from napari_feedback_seg.training.losses import SegmentationLoss
 from napari_feedback_seg.training.patches import Patches, class_indices
 
@@ -94,13 +94,20 @@ def train(
     """
     device = torch.device(device)
     torch.manual_seed(config.seed)
-    network = build_network(config.spec).to(device, memory_format=torch.channels_last)
+    network = channels_last(build_network(config.spec).to(device))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
-    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.epochs * config.steps, pct_start=0.15
     )
-    parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
+    parts: dict[str, Stateful] = {
+        "network": network,
+        "average": average,
+        "optimiser": optimiser,
+        "schedule": schedule,
+    }
     progress: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "best_epoch": 0, "best_scores": {}, "log": []}
     if resume:
         progress = load_checkpoint(folder / "last.pt", config, parts)
@@ -152,7 +159,7 @@ def train(
         yield EpochDone(epoch + 1, config.epochs, total / config.steps, scores, best, left)
 
     load_checkpoint(folder / "best.pt", config, {"average": average})
-    network = average.module.cpu().eval().to(memory_format=torch.contiguous_format)
+    network = average.module.cpu().eval()
     return Trained(network, progress["best_scores"], progress["best_epoch"], progress["seconds"])
 
 
@@ -179,9 +186,17 @@ def validate(
                 rounds = network(tiles[batch].to(device, memory_format=torch.channels_last))
             for index, logits in enumerate(rounds):
                 predicted = values[logits.argmax(dim=1).cpu()].numpy()
-                confusion[index] = confusion[index] + confusion_matrix(truths[batch], predicted, dataset.classes)
+                confusion[index] = confusion[index] + confusion_matrix(
+                    truths[batch], predicted, dataset.classes
+                )
     tables = [iou_table(each, dataset.classes) for each in confusion]
     return {**tables[-1], "first_round": tables[0]} if len(tables) > 1 else tables[-1]
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """Lay the weights out as the processor likes them best: twice as fast on a CPU."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    return network
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
@@ -198,7 +213,9 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def _cpu_has_bf16(device: torch.device) -> bool:
-    return device.type == "cpu" and bool(torch.backends.cpu.get_cpu_capability() == "AVX512") and _avx512_bf16()
+    return (
+        device.type == "cpu" and bool(torch.backends.cpu.get_cpu_capability() == "AVX512") and _avx512_bf16()
+    )
 
 
 def _avx512_bf16() -> bool:
@@ -213,7 +230,11 @@ def _tiles(image: Tensor, tile: int) -> Tensor:
 
 
 def _log_row(epoch: int, loss: float, scores: dict[str, Any], seconds: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"epoch": epoch, "loss": round(loss, 5), "mean_iou": round(scores["mean_iou"] or 0.0, 5)}
+    row: dict[str, Any] = {
+        "epoch": epoch,
+        "loss": round(loss, 5),
+        "mean_iou": round(scores["mean_iou"] or 0.0, 5),
+    }
     row.update({f"iou_{name}": round(value, 5) for name, value in scores["iou"].items()})
     if "first_round" in scores:
         row["first_round_mean_iou"] = round(scores["first_round"]["mean_iou"] or 0.0, 5)

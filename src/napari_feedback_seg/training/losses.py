@@ -24,6 +24,7 @@ class SegmentationLoss(nn.Module):
     def __init__(self, class_weights: tuple[float, ...], dice: float = 1.0, first_round: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("class_weights", torch.tensor(class_weights))
+        self.class_weights: Tensor
         self.dice = dice
         self.first_round = first_round
         self._dice_loss = MaskedDiceLoss(softmax=True, batch=True)

@@ -54,9 +54,7 @@ class Patches(TorchDataset[tuple[Tensor, Tensor]]):
             for z in sections
         ]
         # No label where the mirrored border begins: a mirrored synapse is none.
-        self._labels = [
-            np.pad(dataset.labels[z], self._reach, constant_values=UNLABELLED) for z in sections
-        ]
+        self._labels = [np.pad(dataset.labels[z], self._reach, constant_values=UNLABELLED) for z in sections]
         self._places = {
             each.value: [np.flatnonzero(dataset.labels[z] == each.value).astype(np.int32) for z in sections]
             for each in dataset.classes
