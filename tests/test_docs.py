@@ -1,0 +1,33 @@
+"""The examples and tables in docs/ are what the code does."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8"), re.S
+)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[text.split("\n")[0][:40] for text in EXAMPLES])
+def test_example_runs(example: str) -> None:
+    exec(compile(example, "docs/python-api.md", "exec"), {})
+
+
+def test_scores_are_those_of_the_cards() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "model_scores.py"))
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert script["page"](text) == text
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
