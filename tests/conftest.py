@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from napari_feedback_seg.classes import EM_CLASSES
+from napari_feedback_seg.models.model import Model, ModelCard
+from napari_feedback_seg.networks import NetworkSpec, build_network
+from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.samples.sstem import is_sstem
+from napari_feedback_seg.segmentation.sections import normalise
+
+DATA_VARIABLE = "NAPARI_FEEDBACK_SEG_SSTEM"
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +23,29 @@ def _seed() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def sstem_folder() -> Path:
+    """Return the folder of the public ssTEM data set."""
+    beside = Path(__file__).parents[2] / "shared" / "data" / "sstem"
+    folder = Path(os.environ.get(DATA_VARIABLE, beside))
+    if not is_sstem(folder):
+        pytest.skip(f"The ssTEM data set is not here; {DATA_VARIABLE} says where it is.")
+    return folder
+
+
+@pytest.fixture
+def small_model(_seed: None) -> Model:
+    """Return a feedback network that gives all classes, and two rounds that differ."""
+    spec = NetworkSpec(width=4, depth=2, key_pooling=4)
+    network = build_network(spec).eval()
+    classifier = network.unet.classifier
+    with torch.no_grad():
+        network.feedback.scale.fill_(1)
+        logits = network(torch.randn(1, 1, 64, 64))[-1]
+        spread = logits.std(dim=(0, 2, 3))
+        classifier.bias.copy_((classifier.bias - logits.mean(dim=(0, 2, 3))) / spread)
+        classifier.weight.div_(spread[:, None, None, None])
+    card = ModelCard("small", spec, EM_CLASSES, 4.6, 64, sections={"train": [0], "validation": [1]})
+    return Model(card, network.eval())
