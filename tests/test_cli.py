@@ -40,6 +40,28 @@ def run(*arguments: object, code: int = 0) -> str:
     return " ".join(result.output.split())
 
 
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """Start a command that Ctrl-C can stop, as one that a shell put in the background could not."""
+    code = "from napari_feedback_seg.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def wait_for(path: Path, beside: Path | None = None) -> None:
+    """Wait until a file is there, or a folder holds more than one file."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        if [each for each in path.iterdir() if each != beside] if beside else path.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path} did not appear")
+
+
 @pytest.fixture(scope="module")
 def section() -> np.ndarray:
     return builtin_section((150, 170), seed=1).image
@@ -188,19 +210,8 @@ class TestSegment:
     def test_ctrl_c_leaves_nothing_half_written(self, tmp_path: Path, model: Path) -> None:
         source, out = tmp_path / "stack.tif", tmp_path / "labels.tif"
         tifffile.imwrite(source, np.random.default_rng(0).integers(0, 255, (60, 500, 500)).astype(np.uint8))
-        command = [sys.executable, "-c", "from napari_feedback_seg.cli import main; main()", "segment"]
-        command += [str(source), "-o", str(out), "--model", str(model), "--device", "cpu"]
-        # A process that a shell started in the background ignores Ctrl-C; this one must not.
-        process = subprocess.Popen(
-            command,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        until = time.monotonic() + 120
-        while not [path for path in tmp_path.iterdir() if path not in (source,)] and time.monotonic() < until:
-            time.sleep(0.1)
+        process = start("segment", source, "-o", out, "--model", model, "--device", "cpu")
+        wait_for(tmp_path, beside=source)
         time.sleep(0.5)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
@@ -253,6 +264,18 @@ class TestTrain:
         for name, value in load_model_file(path).network.state_dict().items():
             assert torch.equal(value, weights[name])
         run("segment", image, "-o", tmp_path / "labels.tif", "--model", path)
+
+    def test_ctrl_c_keeps_the_last_epoch(self, data_set: Path, tmp_path: Path) -> None:
+        many = [*SMALL, "--epochs", "500"]
+        process = start("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *many)
+        wait_for(tmp_path / "run" / "last.pt")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "--resume" in errors
+        assert "Traceback" not in errors
+        assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["progress"]["epoch"] >= 1
+        assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
 
     def test_what_cannot_be_trained(self, data_set: Path, tmp_path: Path) -> None:
         assert "--pixel-size" in run("train", data_set, "-o", tmp_path / "run", *SMALL, code=1)

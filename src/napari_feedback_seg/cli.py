@@ -272,7 +272,7 @@ def models(context: typer.Context) -> None:
         return
     from napari_feedback_seg.models.library import DEFAULT_MODEL, list_models, models_folder
 
-    table = Table("name", "network", "nm/px", "validation mean IoU", "licence", box=None)
+    table = Table("name", "network", "nm/px", "mean IoU", "licence", box=None)
     for entry in list_models():
         if entry.card is None:
             table.add_row(entry.name, f"[red]{entry.error}[/red]")
@@ -286,7 +286,8 @@ def models(context: typer.Context) -> None:
             entry.card.licence,
         )
     out.print(table)
-    out.print(f"Your own models: {models_folder()}")
+    out.print("Mean IoU is that on the model's own validation sections.")
+    out.print(f"Your own models: {escape(str(models_folder()))}", soft_wrap=True)
 
 
 @models_app.command("show")
@@ -441,7 +442,7 @@ def _score_table(title: str, scores: dict[str, Any]) -> Table:
 
 
 def _network_name(spec: dict[str, Any]) -> str:
-    kind = "U-Net" if spec["kind"] == "unet" else f"feedback attention ({spec['mode']})"
+    kind = "U-Net" if spec["kind"] == "unet" else f"feedback, {spec['mode']}"
     return f"{kind}, width {spec['width']}"
 
 

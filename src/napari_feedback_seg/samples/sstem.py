@@ -138,8 +138,8 @@ def fetch_sstem(sections: Sequence[int] = range(SECTIONS)) -> Path:
             store.fetch(f"stack1/labels/labels{number:08d}.png")
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The public ssTEM data set cannot be downloaded from {_SOURCE} ({type(error).__name__}). "
-            "Is this machine on the network?"
+            f"The public ssTEM data set cannot be downloaded ({type(error).__name__}). "
+            "Is this computer on the network?"
         ) from error
     return Path(store.path)
 
