@@ -8,22 +8,26 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from napari_feedback_seg import __version__
 from napari_feedback_seg.errors import FeedbackSegError
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-
+from napari_feedback_seg.terminal import (
+    drain,
+    err,
+    network_name,
+    out,
+    progress_bar,
+    reporting,
+    score_table,
+    spans,
+    watch_training,
+)
 
 # torch takes seconds to import: each command imports what it needs, so that help is quick.
 
@@ -36,8 +40,6 @@ app = typer.Typer(
 models_app = typer.Typer(help="List, show and import models.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of a model, or a model file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -46,6 +48,7 @@ PixelSize = Annotated[
     float | None, typer.Option(help="Pixel size of the images in nm, if the file does not say.")
 ]
 Flips = Annotated[bool, typer.Option("--flips", help="Average over flips and turns: slower, steadier.")]
+Half = Annotated[bool, typer.Option("--half", help="Store the convolutions in 16 bits: half the file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
 
 
@@ -92,7 +95,7 @@ def segment(
     overwrite: Overwrite = False,
 ) -> None:
     """Segment images into label TIFFs: 1 membrane, 2 mitochondria, 3 synapse, 4 cytoplasm."""
-    with _reporting("Files that were finished stay; nothing half-written was left."):
+    with reporting("Files that were finished stay; nothing half-written was left."):
         from napari_feedback_seg.segmentation.files import FileDone, FileFailed, plan, segment_files
         from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
@@ -111,7 +114,7 @@ def segment(
         from napari_feedback_seg.models.library import load_model
 
         failed = 0
-        with _progress() as progress:
+        with progress_bar() as progress:
             bar = progress.add_task("loading", total=None)
             for event in segment_files(jobs, load_model(model), options, overwrite=overwrite):
                 name = escape(event.job.source.name)
@@ -159,7 +162,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Print the IoU of each class on labelled sections, from one confusion matrix over all."""
-    with _reporting():
+    with reporting():
         from napari_feedback_seg.evaluation.evaluate import choose_sections, score, write_to_card
         from napari_feedback_seg.models.library import load_model
         from napari_feedback_seg.samples.sstem import load_dataset
@@ -173,15 +176,13 @@ def evaluate(
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-        scores = _drain(score(loaded, data, numbers, options), "scoring")
+        scores = drain(score(loaded, data, numbers, options), "scoring")
         if to_card:
             write_to_card(loaded, sections, scores)
         if as_json:
             sys.stdout.write(json.dumps(scores, indent=2) + "\n")
         else:
-            out.print(
-                _score_table(f"{loaded.card.name} on sections {_spans(numbers)} of {data.name}", scores)
-            )
+            out.print(score_table(f"{loaded.card.name} on sections {spans(numbers)} of {data.name}", scores))
 
 
 @app.command()
@@ -225,10 +226,11 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in RUN; its own settings count.")
     ] = False,
+    half: Half = False,
 ) -> None:
     """Train a network; RUN gets log.csv, a checkpoint an epoch, and at the end NAME.safetensors."""
     again = f"feedback-seg train {dataset} -o {output} --resume"
-    with _reporting(f"The last full epoch is kept. Go on with: {again}"):
+    with reporting(f"The last full epoch is kept. Go on with: {again}"):
         from napari_feedback_seg.evaluation.train import TrainJob, run_training
         from napari_feedback_seg.networks.spec import NetworkSpec
         from napari_feedback_seg.training.config import TrainConfig
@@ -260,8 +262,10 @@ def train(
         except FeedbackSegError as error:
             raise typer.BadParameter(str(error)) from error
         job = TrainJob(name, fold, config, pixel_size)
-        path, scores = _watch_training(run_training(dataset, output, job, device=device, resume=resume))
-        out.print(_score_table(f"{path.stem} on the validation sections", scores))
+        path, scores = watch_training(
+            run_training(dataset, output, job, device=device, resume=resume, half=half)
+        )
+        out.print(score_table(f"{path.stem} on the validation sections", scores))
         out.print(f"wrote {escape(str(path))}", soft_wrap=True)
 
 
@@ -280,7 +284,7 @@ def models(context: typer.Context) -> None:
         mean = entry.card.scores.get("validation", {}).get("mean_iou")
         table.add_row(
             entry.name + (" (default)" if entry.name == DEFAULT_MODEL else ""),
-            _network_name(entry.card.spec.to_json()),
+            network_name(entry.card.spec.to_json()),
             f"{entry.card.pixel_size_nm:g}",
             f"{mean:.1%}" if mean else "",
             entry.card.licence,
@@ -295,7 +299,7 @@ def show_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or a model file.")],
 ) -> None:
     """Print a model's card."""
-    with _reporting():
+    with reporting():
         from napari_feedback_seg.models.library import find_model
         from napari_feedback_seg.models.model_file import read_card
 
@@ -313,11 +317,11 @@ def import_model(
         ),
     ],
     name: Annotated[str, typer.Option(help="Name in your models folder.")],
-    half: Annotated[bool, typer.Option("--half", help="Store convolutions in 16 bits.")] = False,
+    half: Half = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn PyTorch weights into a model of your library; nothing is ever unpickled."""
-    with _reporting():
+    with reporting():
         from dataclasses import replace
 
         from napari_feedback_seg.errors import ModelError
@@ -343,13 +347,13 @@ def demo(
     ] = "auto",
 ) -> None:
     """Segment a sample section; write labels, probabilities and a picture."""
-    with _reporting():
+    with reporting():
         from napari_feedback_seg.evaluation.demo import run_demo
 
         if sample not in ("auto", "sstem", "builtin"):
             raise typer.BadParameter(f"--sample is auto, sstem or builtin, not {sample}.")
         started = time.perf_counter()
-        result = _drain(run_demo(output, model, device, sample), "segmenting")
+        result = drain(run_demo(output, model, device, sample), "segmenting")
         for message in result.messages:
             out.print(message, style="yellow")
         table = Table("class", "area", "µm²", box=None)
@@ -359,95 +363,3 @@ def demo(
         for path in result.written:
             out.print(f"wrote {escape(str(path))}", soft_wrap=True)
         out.print(f"{result.sample}, {result.device}: {time.perf_counter() - started:.1f} s")
-
-
-@contextmanager
-def _reporting(on_stop: str = "") -> Iterator[None]:
-    """Turn what goes wrong into a sentence and exit code 1."""
-    try:
-        yield
-    except FeedbackSegError as error:
-        err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        err.print(f"\nStopped. {on_stop}", soft_wrap=True)
-        raise typer.Exit(1) from error
-    except (OSError, MemoryError) as error:
-        err.print(f"[red]Error:[/red] {type(error).__name__}: {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(1) from error
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=err, transient=True)
-
-
-def _drain(events: Generator[Any, None, Any], what: str) -> Any:
-    """Run a generator of tiles to its end behind a progress bar; return what it returns."""
-    with _progress() as progress:
-        bar = progress.add_task(what, total=None)
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as stop:
-                return stop.value
-            if hasattr(event, "total"):
-                progress.update(
-                    bar,
-                    total=event.total,
-                    completed=event.done,
-                    description=f"{what}, section {event.section + 1}",
-                )
-
-
-def _watch_training(events: Generator[Any, None, Any]) -> Any:
-    from napari_feedback_seg.events import EpochDone, StepDone
-
-    with _progress() as progress:
-        bar = progress.add_task("preparing", total=None)
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as stop:
-                return stop.value
-            if isinstance(event, StepDone):
-                text = f"epoch {event.epoch}, loss {event.loss:.3f}"
-                progress.update(bar, total=event.steps, completed=event.step, description=text)
-            elif isinstance(event, EpochDone):
-                classes = ", ".join(f"{name} {value:.1%}" for name, value in event.scores["iou"].items())
-                left = time.strftime("%H:%M:%S", time.gmtime(event.seconds_left))
-                progress.console.print(
-                    f"epoch {event.epoch}/{event.epochs}: loss {event.loss:.3f}, validation IoU {classes}, "
-                    f"mean {event.scores['mean_iou'] or 0:.2%}{' (best)' if event.best else ''}; {left} left"
-                )
-            else:
-                text = f"scoring section {event.section + 1}"
-                progress.update(
-                    bar,
-                    total=getattr(event, "total", None),
-                    completed=getattr(event, "done", 0),
-                    description=text,
-                )
-
-
-def _score_table(title: str, scores: dict[str, Any]) -> Table:
-    rounds = [("answer", scores)]
-    if "first_round" in scores:
-        rounds.append(("first round", scores["first_round"]))
-    table = Table("IoU", *scores["iou"], "mean", title=title, title_justify="left", box=None)
-    for name, each in rounds:
-        values = [*each["iou"].values(), each["mean_iou"]]
-        table.add_row(name, *(f"{value:.2%}" if value is not None else "" for value in values))
-    return table
-
-
-def _network_name(spec: dict[str, Any]) -> str:
-    kind = "U-Net" if spec["kind"] == "unet" else f"feedback, {spec['mode']}"
-    return f"{kind}, width {spec['width']}"
-
-
-def _spans(numbers: list[int]) -> str:
-    """Return ``15-19`` for 15, 16, 17, 18, 19."""
-    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
-        return f"{numbers[0]}-{numbers[-1]}"
-    return ", ".join(map(str, numbers))

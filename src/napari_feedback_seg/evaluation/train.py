@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_feedback_seg.errors import OutputError, TrainingError
 from napari_feedback_seg.evaluation.evaluate import score
 from napari_feedback_seg.io import replacing
-from napari_feedback_seg.models.model_file import SUFFIX, save_model
+from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, replace_card, save_model
 from napari_feedback_seg.samples.sstem import load_dataset
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
@@ -56,7 +56,13 @@ class TrainJob:
 
 
 def run_training(
-    dataset: str | Path, folder: Path, job: TrainJob, *, device: str = "auto", resume: bool = False
+    dataset: str | Path,
+    folder: Path,
+    job: TrainJob,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    half: bool = False,
 ) -> Generator[StepDone | EpochDone | TileDone | SectionDone, None, tuple[Path, dict[str, Any]]]:
     """Train, score on the validation sections, and write the model into the run's folder.
 
@@ -72,6 +78,8 @@ def run_training(
         As :func:`~napari_feedback_seg.segmentation.device.choose_device` takes it.
     resume : bool
         Go on with the training in the folder.
+    half : bool
+        Store the weights of the convolutions in 16 bits.
 
     Returns
     -------
@@ -100,10 +108,10 @@ def run_training(
     _write_job(record, job)
     trained = yield from train(data, training, validation, job.config, folder, device=target, resume=resume)
     model = trained_model(job.name, trained, data, training, validation, job.config, target)
+    path = save_model(model, folder / f"{job.name}{SUFFIX}", half=half, overwrite=True)
     options = SegmentOptions(device=device, first_round=job.config.spec.rounds > 1)
-    scores = yield from score(model, data, validation, options)
-    model = replace(model, card=replace(model.card, scores={"validation": scores}))
-    path = save_model(model, folder / f"{job.name}{SUFFIX}", overwrite=True)
+    scores = yield from score(load_model_file(path), data, validation, options)  # as it is stored
+    replace_card(path, replace(model.card, scores={"validation": scores}))
     return path, scores
 
 

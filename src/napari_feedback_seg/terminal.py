@@ -1,0 +1,116 @@
+"""What a person sees in a terminal: progress, tables, and errors as a sentence."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.events import EpochDone, StepDone
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def reporting(on_stop: str = "") -> Iterator[None]:
+    """Turn what goes wrong into a sentence and exit code 1."""
+    try:
+        yield
+    except FeedbackSegError as error:
+        err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        err.print(f"\nStopped. {on_stop}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    except (OSError, MemoryError) as error:
+        err.print(f"[red]Error:[/red] {type(error).__name__}: {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def progress_bar() -> Progress:
+    """Return a progress bar with the time left, on the error stream."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err, transient=True)
+
+
+def drain(events: Generator[Any, None, Any], what: str) -> Any:
+    """Run a generator of tiles to its end behind a progress bar; return what it returns."""
+    with progress_bar() as progress:
+        bar = progress.add_task(what, total=None)
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as stop:
+                return stop.value
+            if hasattr(event, "total"):
+                progress.update(
+                    bar,
+                    total=event.total,
+                    completed=event.done,
+                    description=f"{what}, section {event.section + 1}",
+                )
+
+
+def watch_training(events: Generator[Any, None, Any]) -> Any:
+    """Run a training to its end, a line an epoch; return what it returns."""
+    with progress_bar() as progress:
+        bar = progress.add_task("preparing", total=None)
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as stop:
+                return stop.value
+            if isinstance(event, StepDone):
+                text = f"epoch {event.epoch}, loss {event.loss:.3f}"
+                progress.update(bar, total=event.steps, completed=event.step, description=text)
+            elif isinstance(event, EpochDone):
+                classes = ", ".join(f"{name} {value:.1%}" for name, value in event.scores["iou"].items())
+                left = time.strftime("%H:%M:%S", time.gmtime(event.seconds_left))
+                progress.console.print(
+                    f"epoch {event.epoch}/{event.epochs}: loss {event.loss:.3f}, validation IoU {classes}, "
+                    f"mean {event.scores['mean_iou'] or 0:.2%}{' (best)' if event.best else ''}; {left} left"
+                )
+            else:
+                text = f"scoring section {event.section + 1}"
+                progress.update(
+                    bar,
+                    total=getattr(event, "total", None),
+                    completed=getattr(event, "done", 0),
+                    description=text,
+                )
+
+
+def score_table(title: str, scores: dict[str, Any]) -> Table:
+    """Return the IoU of each class, of the answer and of the first round."""
+    rounds = [("answer", scores)]
+    if "first_round" in scores:
+        rounds.append(("first round", scores["first_round"]))
+    table = Table("IoU", *scores["iou"], "mean", title=title, title_justify="left", box=None)
+    for name, each in rounds:
+        values = [*each["iou"].values(), each["mean_iou"]]
+        table.add_row(name, *(f"{value:.2%}" if value is not None else "" for value in values))
+    return table
+
+
+def network_name(spec: dict[str, Any]) -> str:
+    """Return a network in a few words."""
+    kind = "U-Net" if spec["kind"] == "unet" else f"feedback, {spec['mode']}"
+    return f"{kind}, width {spec['width']}"
+
+
+def spans(numbers: list[int]) -> str:
+    """Return ``15-19`` for 15, 16, 17, 18, 19."""
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]}-{numbers[-1]}"
+    return ", ".join(map(str, numbers))
