@@ -11,9 +11,7 @@ import torch
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.models.model import Model, ModelCard
 from napari_feedback_seg.networks import NetworkSpec, build_network
-from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.samples.sstem import is_sstem
-from napari_feedback_seg.segmentation.sections import normalise
 
 DATA_VARIABLE = "NAPARI_FEEDBACK_SEG_SSTEM"
 
@@ -48,4 +46,4 @@ def small_model(_seed: None) -> Model:
         classifier.bias.copy_((classifier.bias - logits.mean(dim=(0, 2, 3))) / spread)
         classifier.weight.div_(spread[:, None, None, None])
     card = ModelCard("small", spec, EM_CLASSES, 4.6, 64, sections={"train": [0], "validation": [1]})
-    return Model(card, network.eval())
+    return Model(card, network)

@@ -176,6 +176,20 @@ class TestSegment:
         assert "broken.tif" in text
         assert [path.name for path in out.iterdir()] == ["section-labels.tif"]
 
+    def test_a_constant_image_is_an_error_and_a_blank_section_of_a_stack_is_not(
+        self, model: Path, tmp_path: Path, section: np.ndarray
+    ) -> None:
+        tifffile.imwrite(tmp_path / "flat.tif", np.full((70, 70), 9, np.uint8))
+        tifffile.imwrite(tmp_path / "stack.tif", np.stack([section, section * 0]))
+        text = run("segment", tmp_path / "flat.tif", "-o", tmp_path / "out.tif", "--model", model, code=1)
+        assert "flat.tif: The section has one grey value everywhere" in text
+        assert not (tmp_path / "out.tif").exists()
+        text = run("segment", tmp_path / "stack.tif", "-o", tmp_path / "out.tif", "--model", model)
+        assert "Section 1: One grey value everywhere" in text
+        labels = tifffile.imread(tmp_path / "out.tif")
+        assert labels[0].all()
+        assert not labels[1].any()
+
     @pytest.mark.parametrize(
         "arguments",
         [

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -54,6 +55,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 
 def main() -> None:
     """Run the command line."""
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say, our errors say better
     app()
 
 
@@ -120,7 +122,7 @@ def segment(
                 name = escape(event.job.source.name)
                 if isinstance(event, FileFailed):
                     failed += 1
-                    err.print(f"[red]Error:[/red] {escape(str(event.error))}", soft_wrap=True)
+                    err.print(f"[red]Error:[/red] {name}: {escape(str(event.error))}", soft_wrap=True)
                 elif isinstance(event, FileDone):
                     for message in event.messages:
                         err.print(f"[yellow]{name}:[/yellow] {escape(message)}", soft_wrap=True)

@@ -37,7 +37,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     if os.path.isdir(path):  # unlike Path's, the functions of os.path never raise
         raise OutputError(f"'{path}' is a folder. Name a file to write to.")
     if os.path.exists(path) and not overwrite:
-        raise OutputError(f"'{path}' is there already. Choose another name, or ask to overwrite it (--overwrite).")
+        raise OutputError(f"'{path}' is there already. Choose another name, or overwrite it (--overwrite).")
     folder = next((parent for parent in path.absolute().parents if parent.exists()), path.absolute().parent)
     if not folder.is_dir():
         raise OutputError(f"'{path}' cannot be written: '{folder}' is a file and not a folder.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.events import SectionDone, TileDone
 from napari_feedback_seg.io import IMAGE_SUFFIXES, check_output, label_writer, open_image, probability_writer
-from napari_feedback_seg.segmentation.predict import segment_stack
+from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
 from napari_feedback_seg.segmentation.prediction import merge_messages
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _segment_file(
     device = ""
     with ExitStack() as writers:
         write = _writers(writers, job, image, model, overwrite)
-        for event in segment_stack(image.sections, model, options):
+        for event in _sections(image, model, options):
             if isinstance(event, TileDone):
                 yield FileTile(job, event.section, len(image.sections), event.done, event.total)
             elif isinstance(event, SectionDone):
@@ -211,6 +211,16 @@ def _segment_file(
                 device = event.prediction.device
     said += merge_messages(messages)
     yield FileDone(job, time.perf_counter() - started, device, tuple(said))
+
+
+def _sections(
+    image: EMImage, model: Model, options: SegmentOptions
+) -> Generator[TileDone | SectionDone, None, None]:
+    if len(image.shape) == 2:
+        prediction = yield from segment_section(image.sections[0], model, options)
+        yield SectionDone(0, prediction)
+    else:
+        yield from segment_stack(image.sections, model, options)
 
 
 def _writers(

@@ -139,8 +139,8 @@ def statistics(section: np.ndarray) -> Statistics:
         sample = sample[np.isfinite(sample)]
     if sample.size == 0:
         raise BlankSection("The section holds no numbers: its pixels are NaN or infinite.")
-    low, high = (float(value) for value in np.percentile(sample, CLIP_PERCENTILES))
     with np.errstate(over="ignore", invalid="ignore"):
+        low, high = (float(value) for value in np.percentile(sample, CLIP_PERCENTILES))
         np.clip(sample, low, high, out=sample)
         mean, std = float(sample.mean()), float(sample.std())
     if not math.isfinite(std):
@@ -233,12 +233,15 @@ def looks_inverted(section: np.ndarray, of: Statistics) -> bool:
     if section.size < _LEAST_PIXELS_FOR_CONTRAST or of.constant:
         return False
     starts = [sorted({0, max(0, size - _WINDOW) // 2, max(0, size - _WINDOW)}) for size in section.shape]
-    contrasts = []
+    moments = np.zeros(3)
+    pixels = 0
     for top in starts[0]:
         for left in starts[1]:
             window = normalise(section[top : top + _WINDOW, left : left + _WINDOW], of)
-            contrasts.append((window - uniform_filter(window, _NEIGHBOURHOOD)).ravel())
-    contrast = np.concatenate(contrasts).astype(np.float64)
-    contrast -= contrast.mean()
-    spread = contrast.std()
-    return bool(spread > 0 and (contrast**3).mean() / spread**3 > INVERTED_SKEWNESS)
+            contrast = (window - uniform_filter(window, _NEIGHBOURHOOD)).astype(np.float64)
+            squared = contrast * contrast
+            moments += [contrast.sum(), squared.sum(), (squared * contrast).sum()]
+            pixels += contrast.size
+    mean, square, cube = moments / pixels
+    spread = math.sqrt(max(0.0, square - mean**2))
+    return bool(spread > 0 and (cube - 3 * mean * square + 2 * mean**3) / spread**3 > INVERTED_SKEWNESS)

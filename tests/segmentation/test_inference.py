@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_feedback_seg.errors import DeviceError, ModelError
+from napari_feedback_seg.models.model import Model
+from napari_feedback_seg.networks import FeedbackAttentionUNet, UNet
+from napari_feedback_seg.segmentation.inference import Inference
+
+CPU = torch.device("cpu")
+TILES = list(np.random.default_rng(0).normal(size=(5, 32, 32)).astype(np.float32))
+
+
+class Failing(torch.nn.Module):
+    """The real network, behind a GPU that fails at some of the calls."""
+
+    def __init__(self, network, calls, error):
+        super().__init__()
+        self.network = network
+        counted = iter(range(1000))
+
+        def fail():  # a function, so that copies of the network count on
+            if next(counted) in calls:
+                raise error
+
+        self.fail = fail
+
+    def forward(self, images):
+        self.fail()
+        return self.network(images)
+
+
+def failing(model: Model, calls: range | set[int], error: Exception | None = None) -> Model:
+    error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return Model(model.card, Failing(model.network, calls, error))
+
+
+def infer(model: Model, *, rounds: int = 1, flips: bool = False, batch: int | None = None) -> np.ndarray:
+    return np.stack(list(Inference(model, CPU, rounds, flips, batch)(TILES)))
+
+
+class TestProbabilities:
+    def test_softmax_of_the_last_round(self, model):
+        with torch.inference_mode():
+            logits = model.network(torch.tensor(np.stack(TILES))[:, None])
+        expected = torch.cat([logits[-1].softmax(1), logits[0].softmax(1)], dim=1).numpy()
+        np.testing.assert_allclose(infer(model, rounds=2), expected, atol=1e-5)
+        np.testing.assert_allclose(infer(model), expected[:, :4], atol=1e-5)
+        assert np.abs(expected[:, :4] - expected[:, 4:]).max() > 0.01  # the rounds differ
+
+    @pytest.mark.parametrize("batch", [1, 2, 5, 50])
+    def test_the_batch_does_not_matter(self, model, batch):
+        np.testing.assert_allclose(infer(model, batch=batch), infer(model, batch=3), atol=1e-5)
+
+    def test_flips_average_over_all_eight(self, unet):
+        expected = 0
+        for turns in range(4):
+            for axis in (None, 1):
+                turned = [np.rot90(tile if axis is None else np.flip(tile, axis), turns) for tile in TILES]
+                with torch.inference_mode():
+                    logits = unet.network(torch.tensor(np.stack(turned))[:, None])[-1]
+                back = np.rot90(logits.softmax(1).numpy(), -turns, (2, 3))
+                expected = expected + (back if axis is None else np.flip(back, 3)) / 8
+        averaged = infer(unet, flips=True)
+        np.testing.assert_allclose(averaged, expected, atol=1e-5)
+        assert np.abs(averaged - infer(unet)).max() > 0.01
+
+    def test_flips_follow_the_image(self, unet):
+        inference = Inference(unet, CPU, 1, True, None)
+        [straight, turned] = inference([TILES[0], np.rot90(TILES[0]).copy()])
+        np.testing.assert_allclose(np.rot90(straight, axes=(1, 2)), turned, atol=1e-5)
+
+    def test_the_model_stays_as_it_is(self, unet):
+        before = {name: value.clone() for name, value in unet.network.state_dict().items()}
+        unet.network.train()
+        try:
+            infer(unet)
+            assert unet.network.training
+        finally:
+            unet.network.eval()
+        for name, value in unet.network.state_dict().items():
+            assert torch.equal(value, before[name])
+            assert value.stride() == before[name].stride()
+
+
+class TestMemory:
+    @pytest.mark.parametrize("error", [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB, max allowed: 9.07 GB)."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ], ids=["cuda", "mps", "cpu"])  # fmt: skip
+    def test_the_batch_is_halved(self, model, error):
+        inference = Inference(failing(model, {0, 1}, error), CPU, 1, False, 4)
+        np.testing.assert_allclose(np.stack(list(inference(TILES))), infer(model), atol=1e-5)
+        assert inference.batch == 1
+        assert inference.messages == []
+
+    def test_then_the_cpu_takes_over_from_the_tile_that_failed(self, model):
+        calls = []
+        stubborn = failing(model, range(3, 5))
+        inner = stubborn.network.fail
+        stubborn.network.fail = lambda: (calls.append(1), inner())
+        inference = Inference(stubborn, CPU, 1, False, 2)
+        np.testing.assert_allclose(np.stack(list(inference(TILES * 2))), infer(model).tolist() * 2, atol=1e-5)
+        # 2 + 2 + 2 tiles, a failure with two and one with one, then the last four one by one
+        assert len(calls) == 3 + 2 + 4
+        [message] = inference.messages
+        assert "ran out of memory" in message
+        assert "CPU" in message
+
+    def test_too_little_even_there(self, model):
+        with pytest.raises(DeviceError, match="one tile of 32 x 32"):
+            list(Inference(failing(model, range(1000)), CPU, 1, False, 4)(TILES))
+
+    @pytest.mark.parametrize("kind", ["unet", "feedback"])
+    def test_closing_frees_the_network(self, model, unet, kind):
+        def networks() -> int:
+            return sum(type(each) in (UNet, FeedbackAttentionUNet) for each in gc.get_objects())
+
+        gc.collect()
+        before = networks()
+        inference = Inference(unet if kind == "unet" else model, CPU, 1, False, None)
+        list(inference(TILES))
+        assert networks() > before
+        inference.close()
+        assert networks() == before
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+    def test_cuda_as_cpu(self, model):
+        gpu = Inference(model, torch.device("cuda"), 2, True, None)
+        allocated = torch.cuda.memory_allocated()
+        found = np.stack(list(gpu(TILES)))
+        gpu.close()
+        assert torch.cuda.memory_allocated() == allocated
+        np.testing.assert_allclose(found, infer(model, rounds=2, flips=True), atol=5e-3)
+
+
+class TestErrors:
+    def test_another_failure_of_the_device(self, model):
+        broken = failing(model, {0}, RuntimeError("CUDA error: device-side assert triggered"))
+        with pytest.raises(DeviceError, match="device-side assert"):
+            list(Inference(broken, CPU, 1, False, None)(TILES))
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_weights_that_are_no_numbers(self, unet, value):
+        damaged = Model(unet.card, UNet(1, 4, 4, 2).eval())
+        with torch.no_grad():
+            damaged.network.classifier.bias[2] = value
+        with pytest.raises(ModelError, match="not numbers"):
+            infer(damaged)
+
+    def test_a_network_that_does_not_fit_its_card(self, unet):
+        other = Model(replace(unet.card), UNet(1, 3, 4, 2).eval())
+        with pytest.raises(ModelError, match="does not fit its card"):
+            infer(other)

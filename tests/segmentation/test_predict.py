@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import gc
+import tracemalloc
+import weakref
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_feedback_seg.classes import LabelClass
+from napari_feedback_seg.errors import InputError, ModelError
+from napari_feedback_seg.events import SectionDone, TileDone
+from napari_feedback_seg.models.model import Model
+from napari_feedback_seg.models.model_file import save_model
+from napari_feedback_seg.networks import UNet
+from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.segmentation.predict import (
+    SegmentOptions,
+    count_tiles,
+    merge_messages,
+    segment,
+    segment_section,
+    segment_stack,
+)
+from napari_feedback_seg.segmentation.sections import normalise
+
+RNG = np.random.default_rng(0)
+
+
+class TestOneSection:
+    def test_one_tile_is_what_the_network_says(self, unet, section):
+        import torch
+
+        tile = section[:32, :32]
+        with torch.inference_mode():
+            expected = unet.network(torch.tensor(normalise(tile))[None, None])[-1].softmax(1)[0].numpy()
+        prediction = segment(tile, unet, probabilities=True)
+        np.testing.assert_allclose(prediction.probabilities, expected, atol=2e-3)
+        np.testing.assert_array_equal(prediction.labels, expected.argmax(axis=0) + 1)
+        assert prediction.labels.dtype == np.uint8
+        assert prediction.probabilities.dtype == np.float16
+
+    def test_all_classes_come_out(self, model, section):
+        """The other tests of this file would see little if the small model saw one class."""
+        prediction = segment(section, model, first_round=True)
+        assert (np.bincount(prediction.labels.ravel(), minlength=5)[1:] > 100).all()
+        assert 0.05 < (prediction.labels != prediction.first_round).mean() < 0.95
+
+    @pytest.mark.parametrize(
+        "shape", [(1, 2), (1, 9), (9, 1), (2, 2), (31, 33), (32, 32), (33, 200), (100, 5)]
+    )
+    def test_any_size(self, unet, shape):
+        prediction = segment(RNG.integers(0, 255, shape), unet, probabilities=True)
+        assert prediction.labels.shape == shape
+        assert prediction.probabilities.shape == (4, *shape)
+        assert set(np.unique(prediction.labels)) <= {1, 2, 3, 4}
+        np.testing.assert_allclose(prediction.probabilities.astype(float).sum(axis=0), 1, atol=2e-3)
+        chosen = np.take_along_axis(prediction.probabilities, prediction.labels[None].astype(int) - 1, axis=0)
+        np.testing.assert_allclose(chosen[0], prediction.probabilities.max(axis=0), atol=1e-3)
+
+    @pytest.mark.parametrize("overlap", [0, 0.5, 0.75])
+    def test_any_overlap(self, unet, section, overlap):
+        other = segment(section, unet, overlap=overlap).labels
+        assert (other == segment(section, unet).labels).mean() > 0.7
+
+    @pytest.mark.parametrize("dtype", ["u2", "i4", "i8", "u8", "f4", "f8"])
+    def test_the_dtype_does_not_matter(self, unet, section, dtype):
+        same = segment(section.astype(dtype), unet).labels == segment(section, unet).labels
+        assert same.mean() > 0.999
+
+    def test_normalised_over_the_section_and_not_the_tile(self, unet, section):
+        """A tile of a dark corner is dark: it differs from the corner segmented alone."""
+        shaded = section * np.linspace(0.1, 2, 90)
+        whole = segment(shaded, unet, overlap=0).labels
+        assert (whole[:, :20] != segment(shaded[:, :20], unet, overlap=0).labels).mean() > 0.2
+
+    @pytest.mark.parametrize(
+        "options", [{}, {"pixel_size_nm": 3}, {"pixel_size_nm": 7.3}, {"overlap": 0.5}], ids=str
+    )
+    @pytest.mark.parametrize("region", [np.s_[20:61, 5:], np.s_[:1, :1], np.s_[-30:, 40:42]], ids=str)
+    def test_a_region_is_predicted_as_within_the_section(self, model, section, region, options):
+        chosen = {"probabilities": True, "first_round": True, **options}
+        whole = segment(section, model, **chosen)
+        part = segment(section, model, region=region, **chosen)
+        np.testing.assert_allclose(part.probabilities, whole.probabilities[:, *region], atol=2e-3)
+        assert (part.labels == whole.labels[region]).mean() > 0.99
+        assert part.first_round.shape == part.labels.shape
+        assert part.region == tuple(
+            slice(*each.indices(n)[:2]) for each, n in zip(region, section.shape, strict=True)
+        )
+
+    def test_a_small_region_costs_few_tiles(self, unet):
+        options = SegmentOptions(region=np.s_[500:510, 500:510])
+        assert count_tiles((1000, 1000), unet.card, options) <= 4
+
+    def test_another_pixel_size(self, unet, section):
+        """The same tissue, recorded with a third of the pixel size, is segmented the same way."""
+        from skimage.transform import resize
+
+        fine = resize(section.astype(np.float32), (225, 270), order=1)
+        expected = segment(section, unet).labels.repeat(3, axis=0).repeat(3, axis=1)
+        found = segment(fine, unet, pixel_size_nm=4.6 / 3, probabilities=True)
+        assert found.labels.shape == (225, 270)
+        np.testing.assert_allclose(found.probabilities.astype(float).sum(axis=0), 1, atol=2e-3)
+        assert (found.labels == expected).mean() > 0.85  # borders between classes move a little
+        assert (segment(fine, unet).labels == expected).mean() < 0.75
+
+    @pytest.mark.parametrize("size", [4.6, 4.62, 4.58])
+    def test_nearly_the_same_pixel_size(self, unet, section, size):
+        np.testing.assert_array_equal(
+            segment(section, unet, pixel_size_nm=size).labels, segment(section, unet).labels
+        )
+
+    @pytest.mark.parametrize("size", [0.2, 80])
+    def test_an_absurd_pixel_size(self, unet, section, size):
+        with pytest.raises(InputError, match="more than 16 times away"):
+            segment(section, unet, pixel_size_nm=size)
+
+    def test_flips(self, unet, section):
+        flips = segment(section[:64, :64], unet, flips=True, overlap=0).labels
+        turned = segment(np.rot90(section[:64, :64]), unet, flips=True, overlap=0).labels
+        assert (np.rot90(flips) == turned).mean() > 0.999
+        assert (flips != segment(section[:64, :64], unet, overlap=0).labels).any()
+
+    def test_labels_are_the_values_of_the_classes(self, unet, section):
+        classes = tuple(LabelClass(value, str(value), "#000000") for value in (9, 200, 7, 30))
+        other = Model(replace(unet.card, classes=classes), unet.network)
+        values = np.array([0, 9, 200, 7, 30])
+        np.testing.assert_array_equal(segment(section, other).labels, values[segment(section, unet).labels])
+
+    def test_a_network_of_one_round_has_no_first_round(self, unet, section):
+        assert segment(section, unet, first_round=True).first_round is None
+
+    def test_device_and_messages(self, unet, section):
+        prediction = segment(section, unet, device="cpu")
+        assert prediction.device.startswith("CPU")
+        assert prediction.messages == ()
+
+    def test_a_model_by_its_path(self, unet, section, tmp_path):
+        path = save_model(unet, tmp_path / "small.safetensors")
+        expected = segment(section, unet).labels
+        np.testing.assert_array_equal(segment(section, path).labels, expected)
+        np.testing.assert_array_equal(segment(section, str(path)).labels, expected)
+
+
+class TestEvents:
+    def test_one_for_each_tile(self, unet, section):
+        options = SegmentOptions(batch=4)
+        events = list(segment_section(section, unet, options))
+        total = count_tiles(section.shape, unet.card, options)
+        assert total > 8
+        assert events == [TileDone(done + 1, total, 0) for done in range(total)]
+
+    def test_of_a_stack(self, unet, section):
+        events = list(segment_stack(np.stack([section, section[::-1]]), unet))
+        total = count_tiles(section.shape, unet.card)
+        assert [event.section for event in events] == [0] * (total + 1) + [1] * (total + 1)
+        assert [isinstance(event, SectionDone) for event in events] == ([False] * total + [True]) * 2
+
+    @pytest.mark.parametrize("stack", [False, True])
+    @pytest.mark.parametrize("steps", [0, 1, 5])
+    def test_closing_frees_everything(self, unet, section, stack, steps):
+        def networks() -> int:
+            return sum(type(each) is UNet for each in gc.get_objects())
+
+        gc.collect()
+        before = networks()
+        image = np.stack([section] * 2) if stack else section.copy()
+        alive = weakref.ref(image)
+        events = (segment_stack if stack else segment_section)(image, unet)
+        del image
+        for _ in range(steps):
+            next(events)
+        assert networks() == before + (steps > 0)
+        events.close()
+        assert networks() == before
+        del events
+        assert alive() is None
+
+    def test_bad_input_costs_no_tile(self, unet):
+        with pytest.raises(InputError):
+            next(segment_section(np.zeros((9, 9), bool), unet))
+
+
+class Recorded:
+    """A lazy stack that knows which sections were asked for."""
+
+    def __init__(self, sections: np.ndarray) -> None:
+        self._sections = sections
+        self.shape = sections.shape
+        self.dtype = sections.dtype
+        self.asked: list[int] = []
+
+    def __getitem__(self, z: int) -> np.ndarray:
+        self.asked.append(z)
+        return self._sections[z]
+
+
+class TestStack:
+    @pytest.fixture
+    def stack(self, section):
+        return np.stack([section, section[::-1], section[:, ::-1]])
+
+    def check(self, found, stack, model):
+        for z, one in enumerate(stack):
+            np.testing.assert_array_equal(found.labels[z], segment(one, model).labels)
+
+    def test_section_by_section(self, unet, stack):
+        lazy = Recorded(stack)
+        for event in segment_stack(lazy, unet):
+            assert lazy.asked == list(range(event.section + 1))
+
+    def test_numpy(self, model, stack):
+        found = segment(stack, model, probabilities=True, first_round=True)
+        self.check(found, stack, model)
+        assert found.probabilities.shape == (3, 4, 75, 90)
+        np.testing.assert_array_equal(found.probabilities.argmax(axis=1) + 1, found.labels)
+        assert found.first_round.shape == (3, 75, 90)
+
+    def test_list(self, unet, stack):
+        self.check(segment(list(stack), unet), stack, unet)
+
+    def test_dask(self, unet, stack):
+        lazy = pytest.importorskip("dask.array").from_array(stack, chunks=(1, 40, 40))
+        self.check(segment(lazy, unet), stack, unet)
+        np.testing.assert_array_equal(segment(lazy[1], unet).labels, segment(stack[1], unet).labels)
+
+    def test_zarr(self, unet, stack):
+        lazy = pytest.importorskip("zarr").array(stack, chunks=(1, 40, 40))
+        self.check(segment(lazy, unet), stack, unet)
+
+    def test_memory_does_not_grow(self, unet):
+        def peak(count: int) -> int:
+            tracemalloc.start()
+            for _ in segment_stack(Recorded(np.broadcast_to(base, (count, *base.shape))), unet):
+                pass
+            found = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            return found
+
+        base = RNG.integers(0, 255, (200, 200), np.uint8)
+        peak(1)
+        assert peak(6) < peak(2) + base.nbytes
+
+    def test_a_region_of_each(self, unet, stack):
+        found = segment(stack, unet, region=np.s_[10:30, 5:9])
+        assert found.labels.shape == (3, 20, 4)
+
+    @pytest.mark.parametrize("blank", [0, 255, np.nan])
+    def test_a_blank_section(self, unet, stack, blank):
+        holed = stack.astype(np.float32)
+        holed[1] = blank
+        found = segment(holed, unet, probabilities=True)
+        assert (found.labels[1] == 0).all()
+        assert (found.probabilities[1] == 0).all()
+        assert (found.labels[[0, 2]] > 0).all()
+        [message] = found.messages
+        assert message.startswith("Section 1: The section ")
+        assert "labels are 0" in message
+
+    def test_a_bad_section_is_named(self, unet, section):
+        with pytest.raises(InputError, match=r"Section 1: .* true and false"):
+            segment([section, section > 9], unet)
+
+    def test_sections_of_different_shapes(self, unet, section):
+        with pytest.raises(InputError, match="Section 1 has the shape"):
+            segment([section, section[:-1]], unet)
+
+    def test_messages_are_merged(self):
+        said = [("all", "some"), ("all",), ("all", "some"), ("all", "one"), ("all", "some", "last")]
+        assert merge_messages(said) == (
+            "all", "Sections 0, 2 and 4: some", "Section 3: one", "Section 4: last",
+        )  # fmt: skip
+        assert merge_messages([("a",), ("a",), ()]) == ("Sections 0 to 1: a",)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("image", "words"),
+        [
+            (np.zeros((64, 64, 3), np.uint8), "colour"),
+            (np.zeros((64, 64), bool), "true and false"),
+            (np.zeros((64, 64), np.complex64), "complex"),
+            (np.zeros((2, 2, 64, 64), np.uint8), "4: its shape"),
+            (np.zeros((0, 64), np.uint8), "no pixels"),
+            (np.full((64, 64), 7, np.uint8), "one grey value"),
+            (np.full((1, 1), 7, np.uint8), "one grey value"),
+            (np.full((64, 64), np.nan), "no numbers"),
+            (np.full((64, 64), np.inf), "no numbers"),
+        ],
+        ids=["colour", "bool", "complex", "4D", "empty", "constant", "1x1", "nan", "inf"],
+    )
+    def test_a_sentence(self, unet, image, words):
+        with pytest.raises(InputError, match=words):
+            segment(image, unet)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("size", [4.6, 9.2])
+    def test_holes_are_filled_and_counted(self, unet, section, value, size):
+        holed = section.astype(np.float32)
+        holed[5:7, 5:7] = value
+        found = segment(holed, unet, pixel_size_nm=size)
+        assert (found.labels > 0).all()
+        assert (found.labels[30:] == segment(section, unet, pixel_size_nm=size).labels[30:]).mean() > 0.95
+        assert found.messages == (
+            "4 pixels are not a number or infinite; the mean grey value was taken there.",
+        )
+
+    def test_inverted_contrast_is_hinted_at(self, unet):
+        tissue = builtin_section(256, seed=0).image
+        assert segment(tissue, unet).messages == ()
+        [message] = segment(255 - tissue, unet).messages
+        assert "inverted" in message
+
+    def test_a_model_for_more_channels(self, make_model, section):
+        with pytest.raises(ModelError, match="images of 3 channels"):
+            segment(section, make_model(in_channels=3, kind="unet"))
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"overlap": 1},
+            {"overlap": -0.1},
+            {"overlap": np.nan},
+            {"pixel_size_nm": 0},
+            {"pixel_size_nm": np.inf},
+            {"batch": 0},
+        ],
+        ids=str,
+    )
+    def test_options_that_make_no_sense(self, options):
+        with pytest.raises(ValueError, match="not"):
+            SegmentOptions(**options)
+
+    @pytest.mark.parametrize("region", [np.s_[10:10, :], np.s_[100:, :], np.s_[::2, :]], ids=str)
+    def test_regions_that_make_no_sense(self, unet, section, region):
+        with pytest.raises(InputError, match="region"):
+            segment(section, unet, region=region)
+
+
+@pytest.mark.parametrize("options", [{}, {"probabilities": True, "pixel_size_nm": 3.5}], ids=str)
+def test_a_large_section_takes_little_memory(make_model, monkeypatch, options):
+    """Not even a float16 copy of the section is held, let alone one for each class."""
+    for module in ("sections", "tiles"):
+        monkeypatch.setattr(f"napari_feedback_seg.segmentation.{module}.MAX_SAMPLE", 500_000)
+    model = make_model(tile=128, kind="unet", width=2, depth=1)
+    large = RNG.integers(0, 255, (8000, 1500), np.uint8)
+    segment(large[:100], model, **options)
+    tracemalloc.start()
+    prediction = segment(large, model, overlap=0, **options)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    outputs = prediction.labels.nbytes + (
+        prediction.probabilities.nbytes if options.get("probabilities") else 0
+    )
+    assert peak < outputs + 2 * large.size
