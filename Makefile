@@ -25,7 +25,7 @@ help:
 	@echo "make clean   remove everything that these commands made, $(VENV) included"
 
 demo: setup
-	$(VENV)/bin/feedback-seg demo --output demo
+	$(VENV)/bin/feedback-seg demo --output demo --overwrite
 
 test: lint types imports manifest pytest
 

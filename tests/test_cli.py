@@ -185,7 +185,7 @@ class TestSegment:
         assert "flat.tif: The section has one grey value everywhere" in text
         assert not (tmp_path / "out.tif").exists()
         text = run("segment", tmp_path / "stack.tif", "-o", tmp_path / "out.tif", "--model", model)
-        assert "Section 1: One grey value everywhere" in text
+        assert "Section 1: The section has one grey value everywhere" in text
         labels = tifffile.imread(tmp_path / "out.tif")
         assert labels[0].all()
         assert not labels[1].any()
@@ -254,7 +254,7 @@ class TestEvaluate:
 
     def test_sections_that_are_none(self, model: Path, data_set: Path) -> None:
         run("evaluate", model, data_set, "--sections", "x", code=2)
-        assert "sections 0 to 2" in run("evaluate", model, data_set, "--sections", "3", code=1)
+        assert "sections 0 to 2" in run("evaluate", model, data_set, "--sections", "3", code=2)
 
 
 class TestTrain:
@@ -290,6 +290,30 @@ class TestTrain:
         assert "Traceback" not in errors
         assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["progress"]["epoch"] >= 1
         assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+    def test_what_stopped_in_the_first_epoch_begins_again(self, data_set: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "run"
+        run("train", data_set, "-o", folder, "--pixel-size", 5, "--half", *SMALL)
+        whole = (folder / "model.safetensors").read_bytes()
+        for name in ("last.pt", "best.pt", "model.safetensors"):
+            (folder / name).unlink()
+        run("train", data_set, "-o", folder, "--resume", "--device", "cpu")
+        again = folder / "model.safetensors"
+        assert again.stat().st_size == len(whole)  # --half counts still
+        assert again.read_bytes()[-again.stat().st_size // 2 :] == whole[-again.stat().st_size // 2 :]
+
+    def test_another_data_set_cannot_go_on(self, data_set: Path, tmp_path: Path) -> None:
+        run("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *SMALL)
+        other = data_set.rename(tmp_path / "other")
+        text = run("train", other, "-o", tmp_path / "run", "--resume", code=1)
+        assert "is on data, not on other" in text
+
+    @pytest.mark.parametrize("settings", [["--name", "a/b"], ["--name", " "], ["--pixel-size", -1]])
+    def test_what_could_not_become_a_model_is_not_begun(
+        self, settings: list[object], data_set: Path, tmp_path: Path
+    ) -> None:
+        run("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *SMALL, *settings, code=1)
+        assert not (tmp_path / "run" / "last.pt").exists()
 
     def test_what_cannot_be_trained(self, data_set: Path, tmp_path: Path) -> None:
         assert "--pixel-size" in run("train", data_set, "-o", tmp_path / "run", *SMALL, code=1)
@@ -336,7 +360,9 @@ def test_demo_on_the_built_in_sample(tmp_path: Path) -> None:
     assert "membrane" in text
     labels = tifffile.imread(tmp_path / "demo" / "labels.tif")
     assert f"{(labels == 1).mean():.1%}" in text
-    run("demo", "-o", tmp_path / "demo", "--sample", "builtin", "--device", "cpu")  # again
+    before = (tmp_path / "demo" / "labels.tif").stat().st_mtime_ns
+    run("demo", "-o", tmp_path / "demo", "--sample", "builtin", "--device", "cpu", code=1)
+    assert (tmp_path / "demo" / "labels.tif").stat().st_mtime_ns == before
 
 
 def test_help_is_quick_because_torch_is_not_imported() -> None:

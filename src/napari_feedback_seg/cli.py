@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -154,6 +155,7 @@ def evaluate(
     ] = "test",
     device: Device = "auto",
     overlap: Overlap = 0.25,
+    pixel_size: PixelSize = None,
     flips: Flips = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
     to_card: Annotated[
@@ -165,7 +167,7 @@ def evaluate(
 ) -> None:
     """Print the IoU of each class on labelled sections, from one confusion matrix over all."""
     with reporting():
-        from napari_feedback_seg.evaluation.evaluate import choose_sections, score, write_to_card
+        from napari_feedback_seg.evaluation.evaluate import PARTS, choose_sections, score, write_to_card
         from napari_feedback_seg.models.library import load_model
         from napari_feedback_seg.samples.sstem import load_dataset
         from napari_feedback_seg.segmentation.prediction import SegmentOptions
@@ -173,8 +175,14 @@ def evaluate(
         loaded, data = load_model(model), load_dataset(dataset)
         try:
             numbers = choose_sections(sections, loaded.card, data)
+            if to_card and sections not in PARTS:
+                raise ValueError(f"--to-card goes with --sections {', '.join(PARTS)}.")
             options = SegmentOptions(
-                device=device, overlap=overlap, flips=flips, first_round=loaded.card.spec.rounds > 1
+                device=device,
+                overlap=overlap,
+                pixel_size_nm=pixel_size,
+                flips=flips,
+                first_round=loaded.card.spec.rounds > 1,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
@@ -214,6 +222,7 @@ def train(
     ] = False,
     norm_per_round: Annotated[bool, typer.Option(help="One set of batch-norm layers per round.")] = True,
     first_round_loss: Annotated[float, typer.Option(help="Weight of the loss on round 1.")] = 0.4,
+    dice: Annotated[float, typer.Option(help="Weight of the soft Dice loss.")] = 1.0,
     fold: Annotated[int, typer.Option(help="0 to 4: which fifth of the sections validates.")] = 0,
     epochs: Annotated[int, typer.Option(help="Epochs.")] = 80,
     patches: Annotated[int, typer.Option(help="Patches an epoch.")] = 192,
@@ -231,7 +240,7 @@ def train(
     half: Half = False,
 ) -> None:
     """Train a network; RUN gets log.csv, a checkpoint an epoch, and at the end NAME.safetensors."""
-    again = f"feedback-seg train {dataset} -o {output} --resume"
+    again = shlex.join(["feedback-seg", "train", dataset, "-o", str(output), "--device", device, "--resume"])
     with reporting(f"The last full epoch is kept. Go on with: {again}"):
         from napari_feedback_seg.evaluation.train import TrainJob, run_training
         from napari_feedback_seg.networks.spec import NetworkSpec
@@ -257,16 +266,15 @@ def train(
                 tile=tile,
                 learning_rate=learning_rate,
                 rare=rare,
+                dice=dice,
                 first_round=first_round_loss,
                 seed=seed,
                 precision=precision,
             )
         except FeedbackSegError as error:
             raise typer.BadParameter(str(error)) from error
-        job = TrainJob(name, fold, config, pixel_size)
-        path, scores = watch_training(
-            run_training(dataset, output, job, device=device, resume=resume, half=half)
-        )
+        job = TrainJob(name, fold, config, pixel_size, half)
+        path, scores = watch_training(run_training(dataset, output, job, device=device, resume=resume))
         out.print(score_table(f"{path.stem} on the validation sections", scores))
         out.print(f"wrote {escape(str(path))}", soft_wrap=True)
 
@@ -276,24 +284,25 @@ def models(context: typer.Context) -> None:
     """List the models at hand: those that come with the package, and your own."""
     if context.invoked_subcommand:
         return
-    from napari_feedback_seg.models.library import DEFAULT_MODEL, list_models, models_folder
+    with reporting():
+        from napari_feedback_seg.models.library import DEFAULT_MODEL, list_models, models_folder
 
-    table = Table("name", "network", "nm/px", "mean IoU", "licence", box=None)
-    for entry in list_models():
-        if entry.card is None:
-            table.add_row(entry.name, f"[red]{entry.error}[/red]")
-            continue
-        mean = entry.card.scores.get("validation", {}).get("mean_iou")
-        table.add_row(
-            entry.name + (" (default)" if entry.name == DEFAULT_MODEL else ""),
-            network_name(entry.card.spec.to_json()),
-            f"{entry.card.pixel_size_nm:g}",
-            f"{mean:.1%}" if mean else "",
-            entry.card.licence,
-        )
-    out.print(table)
-    out.print("Mean IoU is that on the model's own validation sections.")
-    out.print(f"Your own models: {escape(str(models_folder()))}", soft_wrap=True)
+        table = Table("name", "network", "nm/px", "mean IoU", "licence", box=None)
+        for entry in list_models():
+            if entry.card is None:
+                table.add_row(escape(entry.name), f"[red]{escape(entry.error or '')}[/red]")
+                continue
+            mean = entry.card.scores.get("validation", {}).get("mean_iou")
+            table.add_row(
+                escape(entry.name) + (" (default)" if entry.name == DEFAULT_MODEL else ""),
+                network_name(entry.card.spec.to_json()),
+                f"{entry.card.pixel_size_nm:g}",
+                f"{mean:.1%}" if mean else "",
+                escape(entry.card.licence),
+            )
+        out.print(table)
+        out.print("Mean IoU is that on the model's own validation sections.")
+        out.print(f"Your own models: {escape(str(models_folder()))}", soft_wrap=True)
 
 
 @models_app.command("show")
@@ -347,15 +356,16 @@ def demo(
     sample: Annotated[
         str, typer.Option(help="auto, sstem (the public data set, downloaded) or builtin (made by code).")
     ] = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
-    """Segment a sample section; write labels, probabilities and a picture."""
+    """Segment a sample section; write image, labels, probabilities and a picture."""
     with reporting():
         from napari_feedback_seg.evaluation.demo import run_demo
 
         if sample not in ("auto", "sstem", "builtin"):
             raise typer.BadParameter(f"--sample is auto, sstem or builtin, not {sample}.")
         started = time.perf_counter()
-        result = drain(run_demo(output, model, device, sample), "segmenting")
+        result = drain(run_demo(output, model, device, sample, overwrite), "segmenting")
         for message in result.messages:
             out.print(message, style="yellow")
         table = Table("class", "area", "µm²", box=None)

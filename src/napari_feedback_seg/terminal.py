@@ -31,7 +31,7 @@ def reporting(on_stop: str = "") -> Iterator[None]:
         err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        err.print(f"\nStopped. {on_stop}", soft_wrap=True)
+        err.print(f"\nStopped. {escape(on_stop)}", soft_wrap=True)
         raise typer.Exit(1) from error
     except (OSError, MemoryError) as error:
         err.print(f"[red]Error:[/red] {type(error).__name__}: {escape(str(error))}", soft_wrap=True)
@@ -79,7 +79,8 @@ def watch_training(events: Generator[Any, None, Any]) -> Any:
                 left = time.strftime("%H:%M:%S", time.gmtime(event.seconds_left))
                 progress.console.print(
                     f"epoch {event.epoch}/{event.epochs}: loss {event.loss:.3f}, validation IoU {classes}, "
-                    f"mean {event.scores['mean_iou'] or 0:.2%}{' (best)' if event.best else ''}; {left} left"
+                    f"mean {event.scores['mean_iou'] or 0:.2%}{' (best)' if event.best else ''}; {left} left",
+                    soft_wrap=True,
                 )
             else:
                 text = f"scoring section {event.section + 1}"
@@ -96,7 +97,9 @@ def score_table(title: str, scores: dict[str, Any]) -> Table:
     rounds = [("answer", scores)]
     if "first_round" in scores:
         rounds.append(("first round", scores["first_round"]))
-    table = Table("IoU", *scores["iou"], "mean", title=title, title_justify="left", box=None)
+    table = Table(
+        "IoU", *map(escape, scores["iou"]), "mean", title=escape(title), title_justify="left", box=None
+    )
     for name, each in rounds:
         values = [*each["iou"].values(), each["mean_iou"]]
         table.add_row(name, *(f"{value:.2%}" if value is not None else "" for value in values))

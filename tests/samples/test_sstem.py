@@ -29,9 +29,10 @@ def test_without_a_network_a_sentence_says_so(tmp_path: Path, monkeypatch: pytes
 
 def test_what_was_changed_on_the_way_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file in the cache that is not what it should be is fetched again, not used."""
-    wrong = tmp_path / "stack1" / "raw" / "00.tif"
-    wrong.parent.mkdir(parents=True)
-    wrong.write_bytes(b"not the section")
+    for name in ("raw/00.tif", "labels/labels00000000.png"):
+        wrong = tmp_path / "stack1" / name
+        wrong.parent.mkdir(parents=True)
+        wrong.write_bytes(b"not the section")
     monkeypatch.setenv("NAPARI_FEEDBACK_SEG_CACHE", str(tmp_path))
     monkeypatch.setattr(sstem, "_SOURCE", "http://127.0.0.1:9/")
     with pytest.raises(InputError, match="cannot be downloaded"):

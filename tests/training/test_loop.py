@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,7 +13,7 @@ from napari_feedback_seg.networks import NetworkSpec
 from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.samples.dataset import Dataset
 from napari_feedback_seg.training.config import TrainConfig
-from napari_feedback_seg.training.loop import Trained, train
+from napari_feedback_seg.training.loop import Trained, train, validate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,11 +111,22 @@ def test_resuming_needs_the_same_training(dataset: Dataset, tmp_path: Path) -> N
 def test_an_infinite_loss_stops_and_keeps_the_last_epoch(dataset: Dataset, tmp_path: Path) -> None:
     run(dataset, tmp_path, stop_after=1)
     kept = (tmp_path / "last.pt").read_bytes()
-    images = tuple(np.where(image > 0, image, image).astype(np.float32) for image in dataset.images)
-    wild = TrainConfig(**{**vars(CONFIG), "learning_rate": 1e30})
+    events = train(dataset, [0, 1], [2], CONFIG, tmp_path, resume=True)
+    next(events)
+    events.gi_frame.f_locals["network"].unet.classifier.bias.data.fill_(float("nan"))
     with pytest.raises(TrainingError, match="not finite"):
-        run(Dataset("builtin", images, dataset.labels), tmp_path / "wild", wild)
+        list(events)
     assert (tmp_path / "last.pt").read_bytes() == kept
+
+
+def test_what_is_returned_is_the_average_of_the_best_epoch(dataset: Dataset, tmp_path: Path) -> None:
+    """A rate that spoils the later epochs makes an early one the best."""
+    config = replace(CONFIG, epochs=4, learning_rate=0.3, ema=0.5)
+    events, trained = run(dataset, tmp_path, config)
+    scores = [event.scores["mean_iou"] for event in events if isinstance(event, EpochDone)]
+    assert trained.scores["mean_iou"] == max(scores)
+    found = validate(trained.network, dataset, [2], config, torch.device("cpu"))
+    assert found == trained.scores
 
 
 @pytest.mark.parametrize(
@@ -127,6 +138,11 @@ def test_an_infinite_loss_stops_and_keeps_the_last_epoch(dataset: Dataset, tmp_p
         ({"precision": "fp8"}, "auto, bf16 or fp32"),
         ({"class_weights": (1.0, 2.0)}, "as many weights"),
         ({"learning_rate": 0.0}, "learning rate is above 0"),
+        ({"learning_rate": float("inf")}, "learning rate is above 0"),
+        ({"dice": float("nan")}, "weights of the losses"),
+        ({"seed": -1}, "seed is 0 or more"),
+        ({"tile": 4, "batch": 1}, "larger tile or batch"),
+        ({"rare": 1.5}, "rare from 0 to 1"),
     ],
 )
 def test_settings_that_cannot_train(change: dict, message: str) -> None:

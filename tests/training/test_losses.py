@@ -34,6 +34,8 @@ def test_unlabelled_pixels_change_nothing(logits: torch.Tensor, target: torch.Te
     assert logits.grad is not None
     assert logits.grad[:, :, :3].abs().max() == 0
     assert logits.grad[:, :, 3:].abs().min() > 0
+    labelled = loss_of((logits[:, :, 3:],), target[:, 3:])
+    assert loss_of((logits,), target).item() == pytest.approx(labelled.item(), rel=1e-5)
 
 
 def test_first_round_counts_by_its_weight(logits: torch.Tensor, target: torch.Tensor) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.samples.dataset import Dataset
 from napari_feedback_seg.training.patches import Patches, class_indices
 
@@ -61,6 +62,12 @@ def test_small_sections_are_padded_and_their_padding_is_unlabelled() -> None:
     for _, label in patches:
         assert label.shape == (64, 64)
         assert 0 < (label == 4).sum() <= 64 * 64 * 0.5
+
+
+def test_without_a_label_there_is_nothing_to_learn() -> None:
+    nothing = np.zeros((40, 40), np.uint8)
+    with pytest.raises(InputError, match="No pixel of the training sections"):
+        Patches(Dataset("d", (nothing + 1,), (nothing,)), [0], 32, 4, seed=0, rare=0.5)
 
 
 def test_class_indices() -> None:

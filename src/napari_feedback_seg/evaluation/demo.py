@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import tifffile
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.io import replacing
+from napari_feedback_seg.io import check_output, replacing
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.samples.sstem import PIXEL_SIZE_NM, TEST_SECTIONS, fetch_sstem, read_sstem_section
@@ -52,35 +52,42 @@ class Demo:
 
 
 def run_demo(
-    folder: Path, model: str = "default", device: str = "auto", sample: str = "auto"
+    folder: Path,
+    model: str = "default",
+    device: str = "auto",
+    sample: str = "auto",
+    overwrite: bool = False,
 ) -> Generator[FileTile, None, Demo]:
     """Segment a sample section as ``feedback-seg segment`` would; add a picture with a legend.
 
     Parameters
     ----------
     folder : Path
-        Where ``image.tif``, ``labels.tif``, ``labels-probabilities.tif`` and ``overlay.png`` go;
-        those of an earlier demo are replaced.
+        Where ``image.tif``, ``labels.tif``, ``labels-probabilities.tif`` and ``overlay.png`` go.
     model, device : str
         As for ``segment``.
     sample : {"auto", "sstem", "builtin"}
         A section of the public data set, the section made by code, or the first with the
         second for where there is no network.
+    overwrite : bool
+        Replace files that are there.
 
     Raises
     ------
     FeedbackSegError
         If the sample, the model or the folder cannot be used.
     """
-    name, image, pixel_size_nm, messages = _sample(sample)
-    source = folder / "image.tif"
-    per_nm = 1 / pixel_size_nm
-    with replacing(source, overwrite=True) as temporary:
-        tifffile.imwrite(temporary, image, imagej=True, resolution=(per_nm, per_nm), metadata={"unit": "nm"})
+    source, picture = folder / "image.tif", folder / "overlay.png"
     jobs = plan([str(source)], folder / "labels.tif", probabilities=True)
+    for path in (source, picture, *jobs[0].outputs):
+        check_output(path, overwrite)
+    name, image, pixel_size_nm, messages = _sample(sample)
+    per_nm = 1 / pixel_size_nm
+    with replacing(source, overwrite=overwrite) as temporary:
+        tifffile.imwrite(temporary, image, imagej=True, resolution=(per_nm, per_nm), metadata={"unit": "nm"})
     loaded = load_model(model)
     done: FileDone | None = None
-    for event in segment_files(jobs, loaded, SegmentOptions(device, probabilities=True), overwrite=True):
+    for event in segment_files(jobs, loaded, SegmentOptions(device, probabilities=True), overwrite=overwrite):
         if isinstance(event, FileFailed):
             raise event.error
         if isinstance(event, FileDone):
@@ -89,8 +96,7 @@ def run_demo(
             yield event
     assert done is not None
     labels = tifffile.imread(done.job.labels)
-    picture = folder / "overlay.png"
-    with replacing(picture, overwrite=True) as temporary:
+    with replacing(picture, overwrite=overwrite) as temporary:
         overlay(image, labels, loaded.card.classes).save(temporary, format="PNG", optimize=True)
     pixel_um2 = (pixel_size_nm / 1000) ** 2
     areas = tuple(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from napari_feedback_seg.models.model import Model, ModelCard
     from napari_feedback_seg.samples.dataset import Dataset
 
+PARTS = ("train", "validation", "test")
+"""The parts of a data set that a card names."""
+
 
 def score(
     model: Model, dataset: Dataset, sections: Sequence[int], options: SegmentOptions | None = None
@@ -39,9 +42,9 @@ def score(
     Returns
     -------
     dict
-        ``sections``, ``iou`` per class name, ``mean_iou``, ``confusion`` (rows true, columns
-        predicted, in pixels), and for a network of two rounds ``first_round`` with the ``iou``
-        and ``mean_iou`` of its first output.
+        ``sections``, ``overlap``, ``flips``, ``iou`` per class name, ``mean_iou``, ``confusion``
+        (rows true, columns predicted, in pixels), and for a network of two rounds
+        ``first_round`` with the ``iou`` and ``mean_iou`` of its first output.
 
     Raises
     ------
@@ -54,10 +57,14 @@ def score(
         raise InputError(
             f"{dataset.name} has sections 0 to {last}; asked for: {', '.join(map(str, sections))}."
         )
-    names = [[each.name for each in classes] for classes in (model.card.classes, dataset.classes)]
-    if names[0] != names[1]:
-        raise InputError(f"The model knows {', '.join(names[0])}; the labels are {', '.join(names[1])}.")
+    known, labelled = (
+        [f"{each.value} {each.name}" for each in classes] for classes in (model.card.classes, dataset.classes)
+    )
+    if known != labelled:
+        raise InputError(f"The model knows {', '.join(known)}; the labels are {', '.join(labelled)}.")
     options = options or SegmentOptions(first_round=model.card.spec.rounds > 1)
+    if options.pixel_size_nm is None:
+        options = replace(options, pixel_size_nm=dataset.pixel_size_nm)
     confusion: Any = 0
     first_confusion: Any = 0
     for event in segment_stack([dataset.images[z] for z in sections], model, options):
@@ -68,7 +75,8 @@ def score(
             if event.prediction.first_round is not None:
                 first = event.prediction.first_round
                 first_confusion = first_confusion + confusion_matrix(truth, first, dataset.classes)
-    scores = {"sections": list(sections), **iou_table(confusion, dataset.classes)}
+    scores = {"sections": list(sections), "overlap": options.overlap, "flips": options.flips}
+    scores |= iou_table(confusion, dataset.classes)
     scores["confusion"] = confusion[:-1].tolist()
     if model.card.spec.rounds > 1 and options.first_round:
         scores["first_round"] = iou_table(first_confusion, dataset.classes)
@@ -93,7 +101,7 @@ def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:
     ValueError
         If the text names no sections.
     """
-    if text in ("train", "validation", "test"):
+    if text in PARTS:
         numbers = card.sections.get(text) or (list(dataset.test) if text == "test" else [])
         if not numbers:
             raise ValueError(f"The model's card names no {text} sections; give numbers such as 0-4.")
@@ -103,22 +111,31 @@ def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:
         first, _, last = part.strip().partition("-")
         if not first.isdigit() or not (last or first).isdigit():
             raise ValueError(f"Sections read like 15-19 or 0,3,7, not {text!r}.")
-        chosen += range(int(first), int(last or first) + 1)
-    if not chosen:
-        raise ValueError(f"{text!r} names no section.")
+        span = range(int(first), int(last or first) + 1)
+        if span.stop > len(dataset.images):
+            raise ValueError(
+                f"{dataset.name} has sections 0 to {len(dataset.images) - 1}, not {part.strip()}."
+            )
+        if not span:
+            raise ValueError(f"Sections are named from low to high, not {part.strip()}.")
+        chosen += span
     return list(dict.fromkeys(chosen))
 
 
 def write_to_card(model: Model, name: str, scores: dict[str, Any]) -> None:
-    """Write scores into the model's file, under a name such as ``test``.
+    """Write scores into the model's file, under ``train``, ``validation`` or ``test``.
 
     Raises
     ------
+    ValueError
+        If the name is none of these.
     ModelError
         If the model has no file.
     OutputError
         If the file cannot be written.
     """
+    if name not in PARTS:
+        raise ValueError(f"Scores go into the card under {', '.join(PARTS)}, not {name!r}.")
     if model.path is None:
         raise ModelError("The model has no file yet; save it first.")
     card = replace(model.card, scores={**model.card.scores, name: scores})

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from napari_feedback_seg.errors import OutputError, TrainingError
 from napari_feedback_seg.evaluation.evaluate import score
 from napari_feedback_seg.io import replacing
+from napari_feedback_seg.models.library import check_name
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, replace_card, save_model
 from napari_feedback_seg.samples.sstem import load_dataset
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 from napari_feedback_seg.training.config import TrainConfig
-from napari_feedback_seg.training.export import trained_model
-from napari_feedback_seg.training.loop import train
+from napari_feedback_seg.training.export import model_card, trained_model
+from napari_feedback_seg.training.loop import resolved_precision, train
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -38,12 +39,18 @@ class TrainJob:
         Network and recipe.
     pixel_size_nm : float or None
         Pixel size of a data set that does not know it.
+    half : bool
+        Store the weights of the convolutions in 16 bits.
+    data : str
+        Name of the data set, filled in when the training begins.
     """
 
     name: str
     fold: int
     config: TrainConfig
     pixel_size_nm: float | None = None
+    half: bool = False
+    data: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as a JSON object."""
@@ -62,7 +69,6 @@ def run_training(
     *,
     device: str = "auto",
     resume: bool = False,
-    half: bool = False,
 ) -> Generator[StepDone | EpochDone | TileDone | SectionDone, None, tuple[Path, dict[str, Any]]]:
     """Train, score on the validation sections, and write the model into the run's folder.
 
@@ -78,8 +84,6 @@ def run_training(
         As :func:`~napari_feedback_seg.segmentation.device.choose_device` takes it.
     resume : bool
         Go on with the training in the folder.
-    half : bool
-        Store the weights of the convolutions in 16 bits.
 
     Returns
     -------
@@ -91,24 +95,28 @@ def run_training(
     FeedbackSegError
         If the data, the folder or the checkpoint cannot be used.
     """
-    record = folder / "job.json"
+    record, begun = folder / "job.json", (folder / "last.pt").exists()
     if resume:
         job = _read_job(record)
-    elif record.exists():
+    elif begun:
         raise OutputError(
             f"{folder} holds a training already. Go on with --resume, or choose another folder."
         )
+    check_name(job.name)
     data = load_dataset(dataset)
-    if data.pixel_size_nm is None:
-        if job.pixel_size_nm is None:
-            raise TrainingError(f"{data.name} does not say its pixel size; give it in nm with --pixel-size.")
-        data = replace(data, pixel_size_nm=job.pixel_size_nm)
-    training, validation = data.fold(job.fold)
+    if job.data not in ("", data.name):
+        raise TrainingError(f"The training in {folder} is on {job.data}, not on {data.name}.")
+    data = replace(data, pixel_size_nm=data.pixel_size_nm or job.pixel_size_nm)
     target = choose_device(device)
+    if not resume:
+        config = replace(job.config, precision=resolved_precision(target, job.config.precision))
+        job = replace(job, data=data.name, config=config)
+    training, validation = data.fold(job.fold)
+    card = model_card(job.name, data, training, validation, job.config, target)
     _write_job(record, job)
-    trained = yield from train(data, training, validation, job.config, folder, device=target, resume=resume)
-    model = trained_model(job.name, trained, data, training, validation, job.config, target)
-    path = save_model(model, folder / f"{job.name}{SUFFIX}", half=half, overwrite=True)
+    trained = yield from train(data, training, validation, job.config, folder, device=target, resume=begun)
+    model = trained_model(card, trained)
+    path = save_model(model, folder / f"{job.name}{SUFFIX}", half=job.half, overwrite=True)
     options = SegmentOptions(device=device, first_round=job.config.spec.rounds > 1)
     scores = yield from score(load_model_file(path), data, validation, options)  # as it is stored
     replace_card(path, replace(model.card, scores={"validation": scores}))

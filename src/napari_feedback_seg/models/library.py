@@ -140,10 +140,7 @@ def save_to_library(model: Model, name: str, *, half: bool = False, overwrite: b
         If the name is none, belongs to a bundled model or is taken, or if the file cannot
         be written.
     """
-    if not re.fullmatch(r"\w([\w .+-]{0,98}[\w+-])?", name):
-        raise OutputError(
-            f"'{name}' cannot name a model: take up to 100 letters, digits, spaces, and . _ + - within."
-        )
+    check_name(name)
     reserved = {"default", *(path.stem.casefold() for path in _in_folder(BUNDLED))}
     if name.casefold() in reserved:
         raise OutputError(f"'{name}' is the name of a model that came with the package: choose another.")
@@ -153,6 +150,14 @@ def save_to_library(model: Model, name: str, *, half: bool = False, overwrite: b
     except OSError as error:
         raise OutputError(f"The models folder '{folder}' cannot be made: {error.strerror}.") from error
     return save_model(model, folder / f"{name}{SUFFIX}", half=half, overwrite=overwrite)
+
+
+def check_name(name: str) -> None:
+    """Raise OutputError unless ``name`` can name a model and its file."""
+    if not re.fullmatch(r"\w([\w .+-]{0,98}[\w+-])?", name):
+        raise OutputError(
+            f"'{name}' cannot name a model: take up to 100 letters, digits, spaces, and . _ + - within."
+        )
 
 
 def _files() -> dict[str, Path]:

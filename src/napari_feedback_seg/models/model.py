@@ -93,6 +93,7 @@ class ModelCard:
             _require(isinstance(getattr(self, name), str), f"{name} is not a text")
         for name in ("sections", "recipe", "scores"):
             _require(isinstance(getattr(self, name), dict), f"{name} is not a JSON object")
+        _require(all(isinstance(each, dict) for each in self.scores.values()), "scores are not JSON objects")
         _require(self.name.strip() != "", "name is empty")
         _require(isinstance(self.spec, NetworkSpec), "spec describes no network")
         _require(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_feedback_seg.classes import EM_CLASSES, UNLABELLED, LabelClass
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.io import open_image
+from napari_feedback_seg.io import EMImage, open_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,8 @@ class Dataset:
 def load_folder(folder: Path) -> Dataset:
     """Read ``images/`` and ``labels/``, two folders of TIFF or PNG files of the same names.
 
-    Label values are 1 membrane, 2 mitochondria, 3 synapse, 4 cytoplasm; 0 is unlabelled.
+    The pixel size is what the images say, if they all say the same. Label values are
+    1 membrane, 2 mitochondria, 3 synapse, 4 cytoplasm; 0 is unlabelled.
 
     Raises
     ------
@@ -89,10 +90,13 @@ def load_folder(folder: Path) -> Dataset:
         raise InputError(
             f"{folder}: images/ and labels/ must hold the same names; alone: {', '.join(alone[:5])}."
         )
+    opened = [_open_section(path) for path in images.values()]
+    sizes = {image.pixel_size_nm for image in opened}
     dataset = Dataset(
         folder.name,
-        tuple(read_section(images[name]) for name in images),
+        tuple(image.sections[0] for image in opened),
         tuple(_class_values(labels[name]) for name in images),
+        pixel_size_nm=sizes.pop() if len(sizes) == 1 else None,
     )
     check_shapes(dataset, folder)
     return dataset
@@ -106,10 +110,14 @@ def read_section(path: Path) -> npt.NDArray[np.generic]:
     InputError
         If the file cannot be read or is no single grey image.
     """
+    return _open_section(path).sections[0]
+
+
+def _open_section(path: Path) -> EMImage:
     image = open_image(path)
     if len(image.sections) != 1:
         raise InputError(f"'{path}' must hold one section (Y, X); its shape is {image.shape}.")
-    return image.sections[0]
+    return image
 
 
 def check_shapes(dataset: Dataset, folder: Path) -> None:
@@ -126,7 +134,10 @@ def _files(folder: Path) -> dict[str, Path]:
         raise InputError(
             f"There is no folder {folder}. A data set has images/ and labels/ with the same names."
         )
-    found = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = {path.stem: path for path in files}
+    if len(found) < len(files):
+        raise InputError(f"{folder} holds two files of one name that differ only in their ending.")
     if not found:
         raise InputError(f"{folder} holds no TIFF or PNG file.")
     return found

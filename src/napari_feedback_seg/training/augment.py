@@ -25,7 +25,7 @@ _SCALE = 0.25
 def augmentation(size: int) -> Compose:
     """Return the transform of ``{"image": (1, H, W), "label": (1, H, W)}`` to ``size`` pixels.
 
-    Geometry, of both: scale 0.75 to 1.25, rotation within 15 degrees, flips and quarter
+    Geometry, of both: scale 0.75 to 1.25 along each axis, rotation within 15 degrees, flips and quarter
     turns. Intensity, of the normalised image: contrast, brightness, gamma, blur, noise.
     """
     both = ["image", "label"]

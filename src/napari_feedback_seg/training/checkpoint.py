@@ -69,7 +69,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise TrainingError(f"There is no checkpoint {path}; start without --resume.") from error
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise TrainingError(
-            f"{path} is damaged or no checkpoint of a training; start without --resume."
+            f"{path} is damaged or no checkpoint of a training; delete it, or start in another folder."
         ) from error
     if not isinstance(content, dict) or not {"config", "progress", "random"} <= set(content):
         raise TrainingError(f"{path} is no checkpoint of a training.")
@@ -90,6 +90,11 @@ def load_checkpoint(path: Path, config: TrainConfig, parts: Mapping[str, Statefu
     if other:
         raise TrainingError(
             f"{path} was trained with another {', '.join(other)}; use the same or start anew."
+        )
+    missing = [name for name in parts if name not in content]
+    if missing:
+        raise TrainingError(
+            f"{path} lacks the state of the {', '.join(missing)}: it is no checkpoint to go on from."
         )
     for name, part in parts.items():
         part.load_state_dict(content[name])

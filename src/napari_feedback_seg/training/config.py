@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from napari_feedback_seg.errors import TrainingError
 from napari_feedback_seg.networks.spec import NetworkSpec
 
+DEFAULT_SPEC = NetworkSpec(
+    width=16, key_pooling=16, query_channels=8, norm_per_round=True, detach_first_round=False
+)
+"""The network of the default model."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training of one network on one fold.
+    """A training of one network on one fold; the defaults are the recipe of the default model.
 
     Parameters
     ----------
@@ -42,10 +48,10 @@ class TrainConfig:
         If a value cannot be trained with.
     """
 
-    spec: NetworkSpec = field(default_factory=NetworkSpec)
+    spec: NetworkSpec = DEFAULT_SPEC
     epochs: int = 80
     patches: int = 192
-    batch: int = 8
+    batch: int = 4
     tile: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -73,8 +79,19 @@ class TrainConfig:
             raise TrainingError(
                 f"{self.spec.classes} classes need as many weights, not {len(self.class_weights)}."
             )
-        if not (self.learning_rate > 0 and 0 <= self.ema < 1 and 0 <= self.rare <= 1):
-            raise TrainingError("The learning rate is above 0, the EMA from 0 to below 1, rare from 0 to 1.")
+        if self.seed < 0:
+            raise TrainingError(f"The seed is 0 or more, not {self.seed}.")
+        if self.batch == 1 and self.tile == self.spec.multiple:
+            raise TrainingError(
+                f"A tile of {self.tile} pixels is one pixel at the bottom of the network, too little for "
+                "batch norm of a single patch. Take a larger tile or batch."
+            )
+        if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
+            raise TrainingError("The learning rate is above 0, the weight decay at least 0.")
+        if not (0 <= self.dice < math.inf and 0 <= self.first_round < math.inf):
+            raise TrainingError("The weights of the losses are at least 0.")
+        if not (0 <= self.ema < 1 and 0 <= self.rare <= 1):
+            raise TrainingError("The EMA is from 0 to below 1, rare from 0 to 1.")
 
     @property
     def steps(self) -> int:

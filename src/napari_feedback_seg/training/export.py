@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,27 +23,26 @@ if TYPE_CHECKING:
 PAPER = "Tsuda, Shibuya, Hotta (2020): Feedback Attention for Cell Image Segmentation. arXiv 2008.06474"
 
 
-def trained_model(
+def model_card(
     name: str,
-    trained: Trained,
     dataset: Dataset,
     training: Sequence[int],
     validation: Sequence[int],
     config: TrainConfig,
     device: torch.device,
-) -> Model:
-    """Return the model of a training, its card filled in but for the scores.
+) -> ModelCard:
+    """Return the card of a training, all but how it went: to be made before it begins.
 
     Raises
     ------
     TrainingError
         If the data set does not know its pixel size.
+    ModelError
+        If the training could not end in a model.
     """
     if dataset.pixel_size_nm is None:
-        raise TrainingError(f"{dataset.name} does not say its pixel size; give it in nm.")
-    recipe = {key: value for key, value in config.to_json().items() if key not in ("spec", "seed", "tile")}
-    recipe["best_epoch"] = trained.epoch
-    card = ModelCard(
+        raise TrainingError(f"{dataset.name} does not say its pixel size; give it in nm with --pixel-size.")
+    return ModelCard(
         name=name,
         spec=config.spec,
         classes=dataset.classes,
@@ -50,15 +50,19 @@ def trained_model(
         tile=config.tile,
         data=dataset.name,
         sections={"train": list(training), "validation": list(validation), "test": list(dataset.test)},
-        recipe=recipe,
+        recipe={key: value for key, value in config.to_json().items() if key not in ("spec", "seed", "tile")},
         seed=config.seed,
-        duration_s=round(trained.seconds, 1),
         machine=machine(device),
         licence=dataset.licence,
         citation="; ".join(filter(None, (PAPER, dataset.citation))),
         version=__version__,
     )
-    return Model(card=card, network=trained.network)
+
+
+def trained_model(card: ModelCard, trained: Trained) -> Model:
+    """Return the model of a finished training."""
+    recipe = {**card.recipe, "best_epoch": trained.epoch}
+    return Model(replace(card, recipe=recipe, duration_s=round(trained.seconds, 1)), trained.network)
 
 
 def machine(device: torch.device) -> str:

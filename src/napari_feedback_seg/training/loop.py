@@ -6,6 +6,7 @@ import contextlib
 import csv
 import logging
 import math
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,10 @@ from torch.utils.data import DataLoader
 
 from napari_feedback_seg.errors import TrainingError
 from napari_feedback_seg.events import EpochDone, StepDone
+from napari_feedback_seg.io import replacing
 from napari_feedback_seg.metrics import confusion_matrix, iou_table
 from napari_feedback_seg.networks import build_network
-from napari_feedback_seg.segmentation.sections import normalise, statistics
+from napari_feedback_seg.segmentation.sections import normalise
 from napari_feedback_seg.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from napari_feedback_seg.training.losses import SegmentationLoss
 from napari_feedback_seg.training.patches import Patches, class_indices
@@ -123,7 +125,9 @@ def train(
         patches.epoch = epoch
         network.train()
         total = 0.0
-        batches = DataLoader(patches, config.batch, drop_last=True)
+        # A GPU would wait for augmentation in this process; a CPU has no core to spare for it.
+        workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+        batches = DataLoader(patches, config.batch, drop_last=True, num_workers=workers)
         for step, (images, labels) in enumerate(batches, start=1):
             images = images.to(device, memory_format=torch.channels_last)
             target = class_indices(labels, values).to(device)
@@ -175,7 +179,7 @@ def validate(
     values = torch.tensor([each.value for each in dataset.classes], dtype=torch.uint8)
     confusion: list[Any] = [0] * config.spec.rounds
     for z in sections:
-        section = normalise(dataset.images[z], statistics(dataset.images[z]))
+        section = normalise(dataset.images[z])
         truth = dataset.labels[z]
         padding = [(0, -length % config.tile) for length in section.shape]
         tiles = _tiles(torch.from_numpy(np.pad(section, padding, mode="symmetric")), config.tile)
@@ -199,15 +203,17 @@ def channels_last(network: nn.Module) -> nn.Module:
     return network
 
 
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Return the autocast that ``precision`` asks for: bfloat16, or none.
+def resolved_precision(device: torch.device, precision: str) -> str:
+    """Return ``bf16`` or ``fp32``: for ``auto``, bfloat16 where the processor computes it in hardware."""
+    if precision != "auto":
+        return precision
+    has_it = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else _cpu_has_bf16(device)
+    return "bf16" if has_it else "fp32"
 
-    ``auto`` takes bfloat16 where the processor computes it in hardware.
-    """
-    if precision == "auto":
-        has_it = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else _cpu_has_bf16(device)
-        precision = "bf16" if has_it else "fp32"
-    if precision == "fp32":
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """Return the autocast that ``precision`` asks for: bfloat16, or none."""
+    if resolved_precision(device, precision) == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
 
@@ -244,7 +250,10 @@ def _log_row(epoch: int, loss: float, scores: dict[str, Any], seconds: float) ->
 
 def _write_log(path: Path, rows: list[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(path, overwrite=True) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from napari_feedback_seg.classes import UNLABELLED
-from napari_feedback_seg.segmentation.sections import normalise, statistics
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.segmentation.sections import normalise
 from napari_feedback_seg.training.augment import MARGIN, augmentation
 
 if TYPE_CHECKING:
@@ -49,16 +50,16 @@ class Patches(TorchDataset[tuple[Tensor, Tensor]]):
         self.size, self.count, self.seed, self.rare = size, count, seed, rare
         self.epoch = 0
         self._reach = int(np.ceil(size * MARGIN / 2))
-        self._images = [
-            np.pad(normalise(dataset.images[z], statistics(dataset.images[z])), self._reach, mode="symmetric")
-            for z in sections
-        ]
+        self._images = [np.pad(normalise(dataset.images[z]), self._reach, mode="symmetric") for z in sections]
         # No label where the mirrored border begins: a mirrored synapse is none.
         self._labels = [np.pad(dataset.labels[z], self._reach, constant_values=UNLABELLED) for z in sections]
         self._places = {
             each.value: [np.flatnonzero(dataset.labels[z] == each.value).astype(np.int32) for z in sections]
             for each in dataset.classes
         }
+        self._present = [value for value, places in self._places.items() if any(each.size for each in places)]
+        if not self._present:
+            raise InputError(f"No pixel of the training sections of {dataset.name} is labelled.")
         self._shapes = [dataset.labels[z].shape for z in sections]
         self._augmentation = augmentation(size)
 
@@ -83,8 +84,7 @@ class Patches(TorchDataset[tuple[Tensor, Tensor]]):
 
     def _centre(self, random: np.random.Generator) -> tuple[int, int, int]:
         if random.random() < self.rare:
-            present = [value for value, places in self._places.items() if any(each.size for each in places)]
-            places = self._places[int(random.choice(present))]
+            places = self._places[int(random.choice(self._present))]
             sizes = np.array([each.size for each in places])
             section = int(random.choice(len(places), p=sizes / sizes.sum()))
             row, column = np.unravel_index(random.choice(places[section]), self._shapes[section])
