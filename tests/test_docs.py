@@ -13,6 +13,10 @@ EXAMPLES = re.findall(
     r"```python\n(.*?)```", (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8"), re.S
 )
 
+PAGES = pytest.mark.parametrize(
+    "page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
+)
+
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[text.split("\n")[0][:40] for text in EXAMPLES])
 def test_example_runs(example: str) -> None:
@@ -25,9 +29,12 @@ def test_scores_are_those_of_the_cards() -> None:
     assert script["page"](text) == text
 
 
-@pytest.mark.parametrize(
-    "page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
-)
+@PAGES
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    assert not re.findall(r"^[A-Z]+_[A-Z_]+$", page.read_text(encoding="utf-8"), re.M)
+
+
+@PAGES
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.samples.dataset import Dataset, check_shapes, load_folder, read_section
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def load_dataset(source: str | Path) -> Dataset:
     ----------
     source : str or Path
         A folder in the layout of the public ssTEM set, or with ``images/`` and ``labels/``;
-        or ``"sstem"``, if there is no such folder: the public set, downloaded once.
+        or, if there is no such folder, ``"sstem"``: the public set, downloaded once, and
+        ``"builtin"``: eight sections made by code.
 
     Raises
     ------
@@ -84,7 +86,20 @@ def load_dataset(source: str | Path) -> Dataset:
     folder = Path(source)
     if str(source) == "sstem" and not folder.exists():
         folder = fetch_sstem()
+    if str(source) == "builtin" and not folder.exists():
+        return builtin_dataset()
     return load_sstem(folder) if is_sstem(folder) else load_folder(folder)
+
+
+def builtin_dataset(count: int = 8) -> Dataset:
+    """Return sections made by code, seeds 0 to ``count - 1``."""
+    made = [builtin_section(seed=seed) for seed in range(count)]
+    return Dataset(
+        "built-in EM-like sections",
+        tuple(each.image for each in made),
+        tuple(each.labels for each in made),
+        pixel_size_nm=made[0].pixel_size_nm,
+    )
 
 
 def merged_to_classes(merged: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.uint8]:
