@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import os
 import re
 import resource
@@ -16,7 +17,14 @@ from PIL import Image
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import InputError, OutputError
-from napari_feedback_seg.io import check_output, label_writer, open_image, probability_writer, replacing
+from napari_feedback_seg.io import (
+    Sections,
+    check_output,
+    label_writer,
+    open_image,
+    probability_writer,
+    replacing,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +64,7 @@ class TestReadingTiff:
         image = open_image(tmp_path / "image.tif")
         assert image.shape == data.shape
         assert image.dtype == data.dtype
-        assert image.sections.shape == data.shape[-3:] if data.ndim == 3 else (1, *data.shape)
+        assert image.sections.shape == (data.shape if data.ndim == 3 else (1, *data.shape))
         sections = list(image.sections)
         assert sections[0].dtype == data.dtype
         np.testing.assert_array_equal(np.stack(sections).reshape(data.shape), data)
@@ -108,6 +116,23 @@ class TestReadingTiff:
         image = open_image(tmp_path / "image.tif")
         assert image.shape == STACK.shape
         assert "5 channels" in image.messages[0]
+
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+    def test_white_stored_as_0_is_inverted_and_said(self, tmp_path, dtype, compression):
+        data = STACK.astype(dtype)
+        tifffile.imwrite(tmp_path / "image.tif", data, photometric="miniswhite", compression=compression)
+        image = open_image(tmp_path / "image.tif")
+        limits = np.iinfo(dtype)
+        expected = (limits.max + limits.min - data.astype(int)).astype(dtype)
+        np.testing.assert_array_equal(np.stack(list(image.sections)), expected)
+        [message] = image.messages
+        assert "was inverted" in message
+
+    def test_a_grey_palette(self, tmp_path):
+        ramp = np.tile(np.arange(256, dtype=np.uint16) * 256, (3, 1))
+        tifffile.imwrite(tmp_path / "image.tif", SECTION, photometric="palette", colormap=ramp)
+        np.testing.assert_array_equal(open_image(tmp_path / "image.tif").sections[0], SECTION)
 
     def test_index_beyond_the_end(self, tmp_path):
         tifffile.imwrite(tmp_path / "image.tif", STACK, photometric="minisblack")
@@ -231,6 +256,20 @@ class TestBadFiles:
         tifffile.imwrite(tmp_path / "image.tif", data, photometric=photometric, planarconfig="contig")
         refused(tmp_path / "image.tif", "colour", "grey")
 
+    @pytest.mark.parametrize("change", ["coloured", "inverted", "shuffled"])
+    def test_palette(self, tmp_path, change):
+        palette = np.tile(np.arange(256, dtype=np.uint16) * 257, (3, 1))
+        if change == "coloured":
+            palette[1] = 0
+        else:
+            palette = palette[:, ::-1] if change == "inverted" else RNG.permuted(palette, axis=1)
+        tifffile.imwrite(tmp_path / "image.tif", SECTION, photometric="palette", colormap=palette)
+        refused(tmp_path / "image.tif", "colour", "grey")
+
+    def test_white_as_the_smallest_float(self, tmp_path):
+        tifffile.imwrite(tmp_path / "image.tif", SECTION.astype(np.float32), photometric="miniswhite")
+        refused(tmp_path / "image.tif", "white", "MINISBLACK")
+
     def test_more_axes(self, tmp_path):
         data = np.zeros((2, 3, 20, 30), np.uint8)
         tifffile.imwrite(tmp_path / "image.tif", data, imagej=True, metadata={"axes": "TZYX"})
@@ -262,15 +301,24 @@ class TestBadFiles:
         path.write_bytes(whole[: int(len(whole) * part)])
         refused(path, "cut off")
 
-    def test_damaged_compressed_data(self, tmp_path):
+    @pytest.mark.parametrize("compression", ["zlib", "lzma"])
+    def test_damaged_compressed_data(self, tmp_path, compression):
         path = tmp_path / "image.tif"
-        tifffile.imwrite(path, STACK[0], compression="zlib", metadata=None)
+        tifffile.imwrite(path, STACK[0], compression=compression, metadata=None)
         with tifffile.TiffFile(path) as tiff:
             offset = tiff.pages.first.dataoffsets[0]
         whole = bytearray(path.read_bytes())
         whole[offset : offset + 50] = bytes(50)
         path.write_bytes(whole)
         refused(path, "damaged")
+
+    @pytest.mark.parametrize("error", [EOFError("the data ended"), lzma.LZMAError("corrupt")], ids=repr)
+    def test_what_the_decoders_raise(self, tmp_path, error):
+        def fail(z: int) -> np.ndarray:
+            raise error
+
+        with pytest.raises(InputError, match=r"image\.tif' is damaged"):
+            Sections(tmp_path / "image.tif", (1, 4, 5), np.dtype(np.uint8), fail)[0]
 
     def test_unknown_compression(self, tmp_path):
         path = tmp_path / "image.tif"
@@ -406,6 +454,29 @@ class TestReplacing:
     def test_folder_in_the_way(self, tmp_path):
         with pytest.raises(OutputError, match="is a folder"):
             check_output(tmp_path, overwrite=True)
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_a_device_or_a_pipe_is_no_file(self, tmp_path, overwrite):
+        os.mkfifo(tmp_path / "pipe.tif")
+        (tmp_path / "link.tif").symlink_to("/dev/null")
+        for path in ("/dev/null", tmp_path / "pipe.tif", tmp_path / "link.tif"):
+            with pytest.raises(OutputError, match="a device, a pipe or a socket"):
+                check_output(path, overwrite)
+
+    @pytest.mark.parametrize("dangling", [False, True])
+    def test_a_link_is_written_through(self, tmp_path, dangling):
+        target, link = tmp_path / "folder" / "real.txt", tmp_path / "link.txt"
+        link.symlink_to(target)
+        if not dangling:
+            target.parent.mkdir()
+            target.write_text("old")
+        with pytest.raises(OutputError, match="already"):
+            check_output(link)
+        with replacing(link, overwrite=True) as temporary:
+            temporary.write_text("new")
+        assert link.is_symlink()
+        assert target.read_text() == "new"
+        assert list(target.parent.iterdir()) == [target]
 
     def test_file_instead_of_a_folder(self, tmp_path):
         (tmp_path / "file").touch()

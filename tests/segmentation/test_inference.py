@@ -106,6 +106,7 @@ class TestMemory:
         inner = stubborn.network.fail
         stubborn.network.fail = lambda: (calls.append(1), inner())
         inference = Inference(stubborn, CPU, 1, False, 2)
+        inference._on_cpu = False  # here the CPU stands in for a GPU
         np.testing.assert_allclose(np.stack(list(inference(TILES * 2))), infer(model).tolist() * 2, atol=1e-5)
         # 2 + 2 + 2 tiles, a failure with two and one with one, then the last four one by one
         assert len(calls) == 3 + 2 + 4
@@ -113,9 +114,13 @@ class TestMemory:
         assert "ran out of memory" in message
         assert "CPU" in message
 
-    def test_too_little_even_there(self, model):
+    @pytest.mark.parametrize("on_cpu", [True, False])
+    def test_too_little_even_there(self, model, on_cpu):
+        inference = Inference(failing(model, range(1000)), CPU, 1, False, 4)
+        inference._on_cpu = on_cpu
         with pytest.raises(DeviceError, match="one tile of 32 x 32"):
-            list(Inference(failing(model, range(1000)), CPU, 1, False, 4)(TILES))
+            list(inference(TILES))
+        assert bool(inference.messages) is not on_cpu
 
     @pytest.mark.parametrize("kind", ["unet", "feedback"])
     def test_closing_frees_the_network(self, model, unet, kind):

@@ -114,7 +114,7 @@ class TestOneSection:
 
     @pytest.mark.parametrize("size", [0.2, 80])
     def test_an_absurd_pixel_size(self, unet, section, size):
-        with pytest.raises(InputError, match="more than 16 times away"):
+        with pytest.raises(InputError, match=r"more than 16 times away.*--pixel-size, or pixel_size_nm"):
             segment(section, unet, pixel_size_nm=size)
 
     def test_flips(self, unet, section):
@@ -221,6 +221,14 @@ class TestStack:
     def test_list(self, unet, stack):
         self.check(segment(list(stack), unet), stack, unet)
 
+    def test_torch(self, unet, stack):
+        import torch
+
+        tensor = torch.tensor(stack, dtype=torch.float32, requires_grad=True)
+        self.check(segment(tensor, unet), stack, unet)
+        with pytest.raises(InputError, match="bfloat16"):
+            segment(tensor.to(torch.bfloat16), unet)
+
     def test_dask(self, unet, stack):
         lazy = pytest.importorskip("dask.array").from_array(stack, chunks=(1, 40, 40))
         self.check(segment(lazy, unet), stack, unet)
@@ -262,6 +270,12 @@ class TestStack:
     def test_a_bad_section_is_named(self, unet, section):
         with pytest.raises(InputError, match=r"Section 1: .* true and false"):
             segment([section, section > 9], unet)
+
+    def test_the_only_section_is_not_named(self, unet, section):
+        with pytest.raises(InputError, match=r"^The image holds only true and false"):
+            segment([section > 9], unet)
+        [message] = segment(np.zeros((1, 40, 50)), unet).messages
+        assert message.startswith("The section ")
 
     def test_sections_of_different_shapes(self, unet, section):
         with pytest.raises(InputError, match="Section 1 has the shape"):

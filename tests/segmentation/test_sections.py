@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
 from skimage.transform import resize
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io import open_image
 from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.segmentation.sections import (
     BlankSection,
@@ -74,6 +77,18 @@ class TestNormalise:
     def test_nothing_finite(self):
         with pytest.raises(BlankSection, match="no numbers"):
             statistics(np.full((4, 5), np.nan))
+
+    @pytest.mark.parametrize(
+        ("dtype", "factor"), [("f8", 1e-200), ("f8", 1e-290), ("f8", 1e200), ("f4", 1e-36), ("f4", 1e36)]
+    )
+    def test_extreme_floats(self, section, dtype, factor):
+        extreme = section.astype(dtype) * np.asarray(factor, dtype)
+        assert not statistics(extreme).constant
+        np.testing.assert_allclose(normalise(extreme), normalise(section), atol=1e-4)
+
+    def test_too_small(self):
+        with pytest.raises(InputError, match="too small"):
+            statistics(np.array([[0, 1e-310]]))
 
     def test_too_large(self):
         with pytest.raises(InputError, match="too large"):
@@ -174,6 +189,16 @@ class TestInput:
     def test_taken(self, shape):
         assert image_shape(np.zeros(shape, np.uint8)) == shape
         assert image_shape(np.zeros(shape, np.uint8).tolist()) == shape
+
+    @pytest.mark.parametrize("width", [3, 4])
+    def test_the_narrow_sections_of_a_file_are_grey(self, tmp_path, width):
+        tifffile.imwrite(tmp_path / "image.tif", np.zeros((2, 96, width), np.uint8), photometric="minisblack")
+        assert image_shape(open_image(tmp_path / "image.tif").sections) == (2, 96, width)
+
+    @pytest.mark.parametrize("name", ["a.tif", b"a.tif", Path("a.tif")])
+    def test_a_name_is_no_image(self, name):
+        with pytest.raises(InputError, match=r"'a\.tif' is a name .* Read the file first"):
+            image_shape(name)
 
     def test_a_section_of_a_stack(self):
         with pytest.raises(InputError, match="two axes"):

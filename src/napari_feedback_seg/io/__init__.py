@@ -4,13 +4,14 @@ A stack is read and written one section at a time. Nothing appears under its fin
 before it is complete.
 """
 
-from napari_feedback_seg.io.image import EMImage
+from napari_feedback_seg.io.image import EMImage, Sections
 from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, open_image
 from napari_feedback_seg.io.writing import check_output, label_writer, probability_writer, replacing
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "EMImage",
+    "Sections",
     "check_output",
     "label_writer",
     "open_image",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 import threading
 import zlib
@@ -31,8 +32,10 @@ UNREADABLE = (
     ArithmeticError,
     SyntaxError,
     ImportError,
+    EOFError,
     struct.error,
     zlib.error,
+    lzma.LZMAError,
     tifffile.TiffFileError,
     ElementTree.ParseError,
 )

@@ -59,6 +59,10 @@ def open_tiff(path: Path) -> EMImage:
                 raise cut_off(path)
             read = partial(_read_contiguous, path, layers, dtype.newbyteorder(tiff.byteorder), offset)
         size, messages = _pixel_size(tiff, path)
+        if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            _check_invertible(path, dtype)
+            read = partial(_read_inverted, read)
+            messages = (*messages, f"'{path.name}' stores white as 0; it was inverted, so that 0 is black.")
         if "C" in series.axes:
             messages = (*messages, f"The {full[0]} channels of '{path.name}' are taken as sections.")
         if len(tiff.series) > 1:
@@ -87,6 +91,19 @@ def _read_page(pages: list[tifffile.TiffPage | tifffile.TiffFrame], z: int) -> n
         file.close()
 
 
+def _read_inverted(read: Callable[[int], np.ndarray], z: int) -> np.ndarray:
+    inverted: np.ndarray = np.invert(read(z))  # the largest value minus it; negative ones cannot overflow
+    return inverted
+
+
+def _check_invertible(path: Path, dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "uib":
+        raise InputError(
+            f"'{path}' stores white as its smallest value, and its pixels are no integers. Save it with "
+            "black as the smallest value (photometric MINISBLACK)."
+        )
+
+
 def _check_chain(tiff: tifffile.TiffFile, path: Path) -> None:
     """Make sure that no page is missing at the end: tifffile stops there without an error."""
     position = tiff.pages.next_page_offset
@@ -101,7 +118,7 @@ def _check_axes(path: Path, series: tifffile.TiffPageSeries) -> None:
     axes, shape = series.axes, series.shape
     if 0 in shape:
         raise InputError(f"'{path}' has no pixels: its shape is {shape}.")
-    if "S" in axes or series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB:
+    if "S" in axes or _is_coloured(series.keyframe):
         raise InputError(
             f"'{path}' is a colour image. Convert it to grey values first, for example in Fiji with "
             "Image > Type > 8-bit."
@@ -113,6 +130,15 @@ def _check_axes(path: Path, series: tifffile.TiffPageSeries) -> None:
             f"'{path}' has the axes {named}, and not (Y, X) or (Z, Y, X). Save one channel and one time "
             "point; if the channels are sections, say so in Fiji with Image > Properties."
         )
+
+
+def _is_coloured(page: tifffile.TiffPage) -> bool:
+    palette = page.colormap
+    if page.photometric != tifffile.PHOTOMETRIC.PALETTE or palette is None:
+        return page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.PALETTE)
+    # With an even ramp from black to white, the indices are grey values. Some write only
+    # the highest 8 of its 16 bits.
+    return bool(np.abs(palette - np.linspace(0, 65535, palette.shape[-1])).max() >= 256)
 
 
 def _check_pages(

@@ -31,14 +31,18 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     Raises
     ------
     OutputError
-        If it is there and may not be replaced, or its folder cannot be written to.
+        If it is there and may not be replaced, if it is a folder or a device, or if its
+        folder cannot be written to.
     """
     path = Path(path)
     if os.path.isdir(path):  # unlike Path's, the functions of os.path never raise
         raise OutputError(f"'{path}' is a folder. Name a file to write to.")
-    if os.path.exists(path) and not overwrite:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OutputError(f"'{path}' is no file but a device, a pipe or a socket. Name a file to write to.")
+    if os.path.lexists(path) and not overwrite:  # a link that leads nowhere is there, too
         raise OutputError(f"'{path}' is there already. Choose another name, or overwrite it (--overwrite).")
-    folder = next((parent for parent in path.absolute().parents if parent.exists()), path.absolute().parent)
+    parents = _target(path).absolute().parents
+    folder = next((parent for parent in parents if parent.exists()), parents[0])
     if not folder.is_dir():
         raise OutputError(f"'{path}' cannot be written: '{folder}' is a file and not a folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -49,7 +53,8 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
 def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
     """Write a file under a temporary name, and move it to its own when it is complete.
 
-    Folders are made where need be. If anything is raised, Ctrl-C included, the temporary
+    Folders are made where need be. A symbolic link stays, and the file that it leads to is
+    written. If anything is raised, Ctrl-C included, the temporary
     file is removed and what was there before stays.
 
     Parameters
@@ -71,12 +76,13 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
     """
     path = Path(path)
     check_output(path, overwrite)
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    target = _target(path)
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         check_output(path, overwrite)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -247,6 +253,11 @@ class _Pages:
         stored = (math.prod(self.shape[:-2]), 1, 1, self.shape[-2], self.shape[-1], 1)
         xml.addimage(self.dtype, self.shape, stored, axes=self.axes, **metadata)
         return xml.tostring(declaration=True).encode()
+
+
+def _target(path: Path) -> Path:
+    """Return where a symbolic link leads; any other path as it is."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

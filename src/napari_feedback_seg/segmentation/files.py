@@ -117,7 +117,7 @@ def plan(
     inputs : sequence of str
         Files, folders (their images, sorted) and globs.
     output : Path
-        A file, or a folder that exists, for one image; a folder for several. In a folder,
+        A TIFF file, or a folder that exists, for one image; a folder for several. In a folder,
         ``a.tif`` gives ``a-labels.tif``.
     probabilities, first_round : bool
         Whether these are written too, with ``-probabilities`` and ``-first-round`` in their names.
@@ -132,9 +132,15 @@ def plan(
     sources = [source for each in inputs for source in _expand(each)]
     sources = list(dict.fromkeys(sources))
     single = len(sources) == 1 and not any(Path(each).is_dir() for each in inputs)
-    if output.exists() and not output.is_dir() and not single:
-        raise ValueError(f"Several images need a folder to be written to, and '{output}' is a file.")
     into_folder = output.is_dir() or not single
+    named_as_tiff = output.suffix.lower() in (".tif", ".tiff")
+    if not single and not output.is_dir() and (named_as_tiff or output.exists()):
+        raise ValueError(f"Several images need a folder to be written to, and '{output}' names a file.")
+    if not into_folder and not named_as_tiff:
+        raise ValueError(
+            f"Outputs are TIFF files, and '{output}' is not named as one: name it something.tif, or name a "
+            "folder that exists."
+        )
     jobs = []
     for source in sources:
         stem = str(output / source.stem) if into_folder else str(output.with_suffix(""))
@@ -162,7 +168,8 @@ def segment_files(
 ) -> Generator[FileTile | FileDone | FileFailed, None, None]:
     """Segment image files one after the other, section by section.
 
-    The file's own pixel size is used where ``options`` has none. All outputs are checked
+    The file's own pixel size is used where ``options`` has none, and the outputs carry the
+    size that was used. All outputs are checked
     before any work is done. A file that cannot be read is reported and passed over.
 
     Raises
@@ -200,7 +207,7 @@ def _segment_file(
     messages: list[tuple[str, ...]] = []
     device = ""
     with ExitStack() as writers:
-        write = _writers(writers, job, image, model, overwrite)
+        write = _writers(writers, job, image, model, options.pixel_size_nm, overwrite)
         for event in _sections(image, model, options):
             if isinstance(event, TileDone):
                 yield FileTile(job, event.section, len(image.sections), event.done, event.total)
@@ -224,11 +231,16 @@ def _sections(
 
 
 def _writers(
-    stack: ExitStack, job: FileJob, image: EMImage, model: Model, overwrite: bool
+    stack: ExitStack,
+    job: FileJob,
+    image: EMImage,
+    model: Model,
+    pixel_size_nm: float | None,
+    overwrite: bool,
 ) -> dict[str, Callable[[np.ndarray], None]]:
     """Return what writes the next section of each array of a prediction."""
     settings: dict[str, Any] = {
-        "pixel_size_nm": image.pixel_size_nm,
+        "pixel_size_nm": pixel_size_nm,
         "flavour": "ome" if image.flavour == "ome" else "imagej",
         "overwrite": overwrite,
     }

@@ -61,7 +61,7 @@ class Inference:
         self.messages: list[str] = []
         self._model = model
         self._network: nn.Module | None = None
-        self._fell_back = False
+        self._on_cpu = device.type == "cpu"
 
     def __call__(self, tiles: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         """Yield the class probabilities (rounds * C, T, T) float32 of each tile (T, T).
@@ -100,12 +100,12 @@ class Inference:
             self.batch //= 2
             logger.info("Out of memory on %s; going on with %d tiles at once.", self.device, self.batch)
             return
-        if self._fell_back:
+        if self._on_cpu:
             raise DeviceError(
                 f"Memory does not suffice for one tile of {self._model.card.tile} x {self._model.card.tile} "
                 f"pixels. Close other programs, or take a smaller model. ({problem})"
             )
-        self._fell_back = True
+        self._on_cpu = True
         self.messages.append(
             f"{describe_device(self.device)} ran out of memory; the rest was done on the CPU, more slowly."
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.events import SectionDone, TileDone
@@ -59,8 +61,8 @@ def segment(image: Any, model: str | Path | Model = "default", **options: Any) -
     Parameters
     ----------
     image : array-like
-        Grey values (Y, X) or (Z, Y, X), numpy, dask, zarr or a list of sections. A lazy
-        stack is read section by section.
+        Grey values (Y, X) or (Z, Y, X), numpy, dask, zarr, torch or a list of sections. A
+        lazy stack is read section by section.
     model : str, Path or Model
         ``default``, a name that :func:`list_models` gives, the path of a model file, or a
         model.
@@ -85,6 +87,9 @@ def segment(image: Any, model: str | Path | Model = "default", **options: Any) -
         If the device is not there or fails.
     """
     chosen = SegmentOptions(**options)
+    if isinstance(image, torch.Tensor):
+        with suppress(TypeError):  # numpy lacks bfloat16, which is then refused like other unknown types
+            image = image.numpy(force=True)
     shape = image_shape(image)
     loaded = model if isinstance(model, Model) else load_model(model)
     if len(shape) == 2:
@@ -154,7 +159,8 @@ def segment_stack(
     Raises
     ------
     InputError
-        If a section cannot be used as it is. The sentence names the section.
+        If a section cannot be used as it is. The sentence names the section, counted from
+        0 as napari's slider does, unless it is the only one.
     ModelError, DeviceError
         If the model or the device fails.
     """
@@ -165,7 +171,9 @@ def segment_stack(
     inference = _inference(model, options)
     try:
         for z in range(shape[0]):
-            yield SectionDone(z, (yield from _segment_of_stack(sections, z, model, options, inference)))
+            yield SectionDone(
+                z, (yield from _segment_of_stack(sections, z, shape[0], model, options, inference))
+            )
     finally:
         inference.close()
 
@@ -180,7 +188,7 @@ def count_tiles(shape: tuple[int, int], card: ModelCard, options: SegmentOptions
 
 
 def _segment_of_stack(
-    sections: Any, z: int, model: Model, options: SegmentOptions, inference: Inference
+    sections: Any, z: int, count: int, model: Model, options: SegmentOptions, inference: Inference
 ) -> Generator[TileDone, None, Prediction]:
     try:
         section = as_section(sections[z])
@@ -190,7 +198,7 @@ def _segment_of_stack(
         prediction = empty_prediction(region, model.card, options, describe_device(inference.device))
         return replace(prediction, messages=(f"{blank} Its labels are 0.",))
     except InputError as error:
-        raise InputError(f"Section {z}: {error}") from error
+        raise InputError(f"Section {z}: {error}" if count > 1 else str(error)) from error
 
 
 def _segment(

@@ -171,7 +171,11 @@ class StackBuilder:
 
 
 def merge_messages(messages: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return the messages of all sections, each once, with the sections that it is about."""
+    """Return the messages of all sections, each once, with the sections that it is about.
+
+    Sections are counted from 0, as napari's slider does. A message about all of them, as
+    any about a single image, names none.
+    """
     sections: dict[str, list[int]] = {}
     for z, said in enumerate(messages):
         for message in said:
@@ -215,7 +219,8 @@ def model_shape(shape: tuple[int, int], card: ModelCard, pixel_size_nm: float | 
     if not 1 / MAX_RATIO <= ratio <= MAX_RATIO:
         raise InputError(
             f"The pixel size of {pixel_size_nm:g} nm is more than {MAX_RATIO} times away from the "
-            f"{card.pixel_size_nm:g} nm of the model {card.name}. Check it, or take another model."
+            f"{card.pixel_size_nm:g} nm of the model {card.name}. If it is wrong, give the right one "
+            "(--pixel-size, or pixel_size_nm); if it is right, take another model."
         )
     if abs(ratio - 1) <= 0.01:
         return shape

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io import Sections
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -17,6 +19,7 @@ CLIP_PERCENTILES = (0.1, 99.9)
 MAX_SAMPLE = 4_000_000
 INVERTED_SKEWNESS = 0.15
 _LEAST_PIXELS_FOR_CONTRAST = 256 * 256
+_LEAST_STD = 1e-300
 _WINDOW = 512
 _NEIGHBOURHOOD = 31
 _BAND = 4_000_000
@@ -77,12 +80,18 @@ def image_shape(image: Any) -> tuple[int, ...]:
     InputError
         If it is no grey section and no stack of them.
     """
+    if isinstance(image, (str, bytes, os.PathLike)):
+        raise InputError(
+            f"'{os.fsdecode(image)}' is a name and not an image. Read the file first, for example with "
+            "tifffile.imread, or use the command line: feedback-seg segment."
+        )
     shape = tuple(getattr(image, "shape", ()))
     if not shape and hasattr(image, "__len__") and len(image):
         shape = (len(image), *np.shape(image[0]))
     if 0 in shape or not shape:
         raise InputError(f"The image has no pixels: its shape is {shape}.")
-    if len(shape) == 3 and shape[-1] in (3, 4):
+    # Sections of a file are grey, however narrow: its tags say so.
+    if len(shape) == 3 and shape[-1] in (3, 4) and not isinstance(image, Sections):
         raise InputError(
             f"This looks like a colour image: its last axis has {shape[-1]} values for each pixel. "
             "Convert it to grey values first."
@@ -93,7 +102,13 @@ def image_shape(image: Any) -> tuple[int, ...]:
             f"{shape}. Choose one channel and one time point."
         )
     if hasattr(image, "dtype"):
-        check_dtype(np.dtype(image.dtype))
+        try:
+            dtype = np.dtype(image.dtype)
+        except TypeError as error:
+            raise InputError(
+                f"The image has the data type {image.dtype}, which numpy lacks. Give a numpy array."
+            ) from error
+        check_dtype(dtype)
     return shape
 
 
@@ -124,7 +139,7 @@ def statistics(section: np.ndarray) -> Statistics:
     BlankSection
         If no pixel is finite.
     InputError
-        If the values are too large to compute with.
+        If the values are too large, or too close together, to compute with.
     """
     step = math.ceil(math.sqrt(section.size / MAX_SAMPLE))
     sample = section[::step, ::step].astype(np.float64)
@@ -141,11 +156,17 @@ def statistics(section: np.ndarray) -> Statistics:
         raise BlankSection("The section holds no numbers: its pixels are NaN or infinite.")
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = (float(value) for value in np.percentile(sample, CLIP_PERCENTILES))
+        if high - low == 0:
+            return Statistics(low, high, low, 0.0, not_finite)
         np.clip(sample, low, high, out=sample)
-        mean, std = float(sample.mean()), float(sample.std())
+        sample -= low
+        sample /= high - low  # the squares of tiny values would be 0
+        mean, std = (low + (high - low) * float(sample.mean()), (high - low) * float(sample.std()))
     if not math.isfinite(std):
         raise InputError(f"The grey values are too large to compute with: from {low:g} to {high:g}.")
-    return Statistics(low, high, mean, std if high > low else 0.0, not_finite)
+    if std < _LEAST_STD:
+        raise InputError(f"The grey values are too small to compute with: from {low:g} to {high:g}.")
+    return Statistics(low, high, mean, std, not_finite)
 
 
 def normalise(section: np.ndarray, of: Statistics | None = None) -> np.ndarray:
@@ -167,7 +188,7 @@ def normalise(section: np.ndarray, of: Statistics | None = None) -> np.ndarray:
     of = statistics(section) if of is None else of
     if of.constant:
         return np.zeros(section.shape, np.float32)
-    exact = section.dtype.itemsize <= 2 or section.dtype == np.float32
+    exact = section.dtype.itemsize <= 2 or (section.dtype == np.float32 and 1e-30 < of.std < 1e30)
     values = section.astype(np.float32 if exact else np.float64)
     if of.not_finite:
         values[~np.isfinite(values)] = of.mean

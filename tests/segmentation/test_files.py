@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_feedback_seg.io import open_image
+from napari_feedback_seg.segmentation.files import FileDone, plan, segment_files
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_image(path: Path, image: np.ndarray, size: float | None = None) -> Path:
+    options = {"resolution": (1 / size, 1 / size), "metadata": {"unit": "nm"}} if size else {}
+    tifffile.imwrite(path, image, imagej=True, **options)
+    return path
+
+
+class TestPlan:
+    def test_names(self, tmp_path):
+        [job] = plan(["a.png"], tmp_path / "x.tiff", probabilities=True)
+        assert job.outputs == (tmp_path / "x.tiff", tmp_path / "x-probabilities.tif")
+        [job] = plan(["a.png"], tmp_path, first_round=True)
+        assert job.outputs == (tmp_path / "a-labels.tif", tmp_path / "a-first-round.tif")
+        jobs = plan(["a.png", "b.png"], tmp_path / "new")
+        assert [job.labels.name for job in jobs] == ["a-labels.tif", "b-labels.tif"]
+
+    @pytest.mark.parametrize("name", ["out", "out.png", "out.d/out"])
+    def test_an_output_that_is_not_named_as_a_tiff(self, tmp_path, name):
+        with pytest.raises(ValueError, match=r"Outputs are TIFF files.* name it something\.tif"):
+            plan(["a.tif"], tmp_path / name)
+
+    @pytest.mark.parametrize("name", ["out.tif", "out.TIFF", "there"])
+    def test_several_images_need_a_folder(self, tmp_path, name):
+        (tmp_path / "there").touch()
+        with pytest.raises(ValueError, match="Several images need a folder"):
+            plan(["a.tif", "b.tif"], tmp_path / name)
+
+
+class TestSegmentFiles:
+    @pytest.mark.parametrize(("in_file", "given", "written"), [(None, 5, 5), (4, 5, 5), (4, None, 4)])
+    def test_the_outputs_carry_the_pixel_size(self, tmp_path, unet, section, in_file, given, written):
+        source = write_image(tmp_path / "a.tif", section, in_file)
+        jobs = plan([str(source)], tmp_path / "x.tif", probabilities=True)
+        list(segment_files(jobs, unet, SegmentOptions(pixel_size_nm=given, probabilities=True)))
+        assert open_image(tmp_path / "x.tif").pixel_size_nm == pytest.approx(written, rel=1e-4)
+        with tifffile.TiffFile(tmp_path / "x-probabilities.tif") as tiff:
+            units, pixels = tiff.pages.first.tags["XResolution"].value
+        assert pixels / units == pytest.approx(written, rel=1e-4)
+
+    @pytest.mark.parametrize("shape", [(96, 3), (2, 96, 4)])
+    def test_narrow_sections(self, tmp_path, unet, shape):
+        image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+        tifffile.imwrite(tmp_path / "a.tif", image, photometric="minisblack")
+        *_, done = segment_files(plan([str(tmp_path / "a.tif")], tmp_path / "x.tif"), unet, SegmentOptions())
+        assert isinstance(done, FileDone)
+        assert tifffile.imread(tmp_path / "x.tif").shape == shape
+
+    def test_what_the_file_says_reaches_the_user(self, tmp_path, unet, section):
+        tifffile.imwrite(tmp_path / "a.tif", section, photometric="miniswhite")
+        *_, done = segment_files(plan([str(tmp_path / "a.tif")], tmp_path / "x.tif"), unet, SegmentOptions())
+        assert "was inverted" in done.messages[0]
