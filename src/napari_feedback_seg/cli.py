@@ -109,8 +109,6 @@ def segment(
                 overlap=overlap,
                 pixel_size_nm=pixel_size,
                 flips=flips,
-                probabilities=probabilities,
-                first_round=first_round,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error

@@ -87,7 +87,7 @@ def run_demo(
         tifffile.imwrite(temporary, image, imagej=True, resolution=(per_nm, per_nm), metadata={"unit": "nm"})
     loaded = load_model(model)
     done: FileDone | None = None
-    for event in segment_files(jobs, loaded, SegmentOptions(device, probabilities=True), overwrite=overwrite):
+    for event in segment_files(jobs, loaded, SegmentOptions(device), overwrite=overwrite):
         if isinstance(event, FileFailed):
             raise event.error
         if isinstance(event, FileDone):

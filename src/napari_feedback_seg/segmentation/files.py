@@ -168,9 +168,10 @@ def segment_files(
 ) -> Generator[FileTile | FileDone | FileFailed, None, None]:
     """Segment image files one after the other, section by section.
 
-    The file's own pixel size is used where ``options`` has none, and the outputs carry the
-    size that was used. All outputs are checked
-    before any work is done. A file that cannot be read is reported and passed over.
+    A job says what is written, whatever ``options`` says of probabilities and the first
+    round. The file's own pixel size is used where ``options`` has none, and the outputs carry
+    the size that was used. All outputs are checked before any work is done. A file that
+    cannot be read is reported and passed over.
 
     Raises
     ------
@@ -197,6 +198,7 @@ def _segment_file(
     started = time.perf_counter()
     image = open_image(job.source)
     said = list(image.messages)
+    options = replace(options, probabilities=bool(job.probabilities), first_round=bool(job.first_round))
     if options.pixel_size_nm is None and image.pixel_size_nm is not None:
         options = replace(options, pixel_size_nm=image.pixel_size_nm)
         if abs(image.pixel_size_nm / model.card.pixel_size_nm - 1) > 0.01:
