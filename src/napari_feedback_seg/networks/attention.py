@@ -189,8 +189,8 @@ class FeedbackAttention(nn.Module):
         """Return the input-side map (B, C, H, W) with the attended output-side map added."""
         query, key = self.query_and_key(input_side, output_side)
         value = self._pool(self.value(output_side))
-        attended = attend(*(each.flatten(2).transpose(1, 2) for each in (query, key, value)))
-        attended = attended.transpose(1, 2).unflatten(2, input_side.shape[-2:])
+        attended = attend(_places(query), _places(key), _places(value))
+        attended = attended.unflatten(1, input_side.shape[-2:]).permute(0, 3, 1, 2)
         fed_back: Tensor = self.scale * self.norm(self.project(attended))
         return input_side + fed_back
 
@@ -198,6 +198,12 @@ class FeedbackAttention(nn.Module):
         if self.key_pooling == 1:
             return feature_map
         return functional.avg_pool2d(feature_map, self.key_pooling, ceil_mode=True, count_include_pad=False)
+
+
+def _places(feature_map: Tensor) -> Tensor:
+    # Not flatten and transpose: their gradient for a batch of one has strides with which
+    # batch norm on the CPU (torch 2.13) returns wrong gradients.
+    return feature_map.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _projection(channels: int, out: int) -> nn.Sequential:

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, fields
+from typing import Any
+
+import pytest
+
+from napari_feedback_seg.errors import ModelError
+from napari_feedback_seg.networks import NetworkSpec
+
+OTHER_VALUES: dict[str, Any] = {
+    "kind": "unet",
+    "width": 16,
+    "depth": 2,
+    "in_channels": 3,
+    "classes": 2,
+    "mode": "source_target",
+    "tap": "one_conv",
+    "detach_first_round": False,
+    "norm_per_round": True,
+    "key_pooling": 8,
+    "query_channels": 8,
+}
+
+
+def test_defaults_are_the_paper_s() -> None:
+    spec = NetworkSpec()
+    assert (spec.kind, spec.mode, spec.tap) == ("feedback_attention", "self", "two_conv")
+    assert (spec.width, spec.depth, spec.classes) == (64, 4, 4)
+    assert (spec.key_pooling, spec.query_channels) == (1, None)
+    assert (spec.detach_first_round, spec.norm_per_round) == (True, False)
+
+
+def test_json_there_and_back() -> None:
+    assert set(OTHER_VALUES) == {field.name for field in fields(NetworkSpec)}
+    for spec in (NetworkSpec(), NetworkSpec(**OTHER_VALUES)):
+        assert NetworkSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_json_keeps_each_field(name: str) -> None:
+    spec = NetworkSpec.from_json({name: OTHER_VALUES[name]})
+    assert getattr(spec, name) == OTHER_VALUES[name] != getattr(NetworkSpec(), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("kind", "vnet", "one of unet, feedback_attention, not 'vnet'"),
+        ("kind", ["unet"], "one of unet"),
+        ("mode", "cross", "one of self, source_target, not 'cross'"),
+        ("mode", None, "one of self"),
+        ("tap", "three_conv", "one of one_conv, two_conv, not 'three_conv'"),
+        *[
+            (name, value, f"a whole number from {least} to {most}, not {value!r}")
+            for name, least, most in (
+                ("width", 1, 1024),
+                ("depth", 1, 8),
+                ("in_channels", 1, 1024),
+                ("classes", 2, 255),
+                ("key_pooling", 1, 256),
+                ("query_channels", 1, 1024),
+            )
+            for value in (least - 1, most + 1, -3, 4.0, "4", True, float("nan"))
+        ],
+        ("width", None, "a whole number"),
+        ("detach_first_round", 1, "true or false, not 1"),
+        ("norm_per_round", None, "true or false, not None"),
+    ],
+)
+def test_says_which_field_is_wrong(name: str, value: Any, sentence: str) -> None:
+    for make in (lambda data: NetworkSpec(**data), NetworkSpec.from_json):
+        with pytest.raises(ModelError) as caught:
+            make({name: value})
+        assert str(caught.value).startswith(f"A network's {name} is ")
+        assert sentence in str(caught.value)
+
+
+def test_says_which_fields_are_unknown() -> None:
+    with pytest.raises(ModelError, match=r"unknown fields \(gate, rank\).*newer version"):
+        NetworkSpec.from_json({"rank": 2, "width": 16, "gate": "soft"})
+
+
+@pytest.mark.parametrize("data", [None, [], "unet", 3])
+def test_json_that_is_no_object(data: Any) -> None:
+    with pytest.raises(ModelError, match="not a JSON object"):
+        NetworkSpec.from_json(data)
+
+
+def test_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        NetworkSpec().width = 16  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("kind", "rounds"), [("unet", 1), ("feedback_attention", 2)])
+@pytest.mark.parametrize(("depth", "multiple"), [(1, 2), (4, 16)])
+def test_rounds_and_multiple(kind: Any, rounds: int, depth: int, multiple: int) -> None:
+    spec = NetworkSpec(kind=kind, depth=depth)
+    assert (spec.rounds, spec.multiple) == (rounds, multiple)
