@@ -98,3 +98,8 @@ def test_is_frozen() -> None:
 def test_rounds_and_multiple(kind: Any, rounds: int, depth: int, multiple: int) -> None:
     spec = NetworkSpec(kind=kind, depth=depth)
     assert (spec.rounds, spec.multiple) == (rounds, multiple)
+
+
+def test_the_bottom_of_a_network_is_not_boundless() -> None:
+    with pytest.raises(ModelError, match="262144 channels at its bottom"):
+        NetworkSpec(width=1024, depth=8)

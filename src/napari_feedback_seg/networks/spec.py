@@ -11,6 +11,9 @@ Kind = Literal["unet", "feedback_attention"]
 Mode = Literal["self", "source_target"]
 Tap = Literal["one_conv", "two_conv"]
 
+LARGEST_WIDTH = 16_384
+"""Channels at the bottom of a network: what a hostile card may ask memory for ends here."""
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -81,6 +84,11 @@ class NetworkSpec:
             ("key_pooling", 1, 256),
         ):
             _check_integer(name, getattr(self, name), least, most)
+        if self.width * 2**self.depth > LARGEST_WIDTH:
+            raise ModelError(
+                f"A network of width {self.width} and depth {self.depth} has "
+                f"{self.width * 2**self.depth} channels at its bottom; at most {LARGEST_WIDTH} make sense."
+            )
         if self.query_channels is not None:
             _check_integer("query_channels", self.query_channels, 1, 1024)
         for name in ("detach_first_round", "norm_per_round"):
