@@ -221,14 +221,17 @@ class TestSegment:
             "segment", image, "-o", tmp_path / "o.tif", "--model", model, "--device", "cuda:99", code=1
         )
 
-    def test_ctrl_c_leaves_nothing_half_written(self, tmp_path: Path, model: Path) -> None:
+    @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+    def test_being_stopped_leaves_nothing_half_written(
+        self, how: signal.Signals, tmp_path: Path, model: Path
+    ) -> None:
         source, out = tmp_path / "stack.tif", tmp_path / "labels.tif"
         tifffile.imwrite(source, np.random.default_rng(0).integers(0, 255, (60, 500, 500)).astype(np.uint8))
         process = start("segment", source, "-o", out, "--model", model, "--device", "cpu")
         wait_for(tmp_path, beside=source)
         time.sleep(0.5)
         assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "Stopped" in errors
@@ -307,6 +310,10 @@ class TestTrain:
         other = data_set.rename(tmp_path / "other")
         text = run("train", other, "-o", tmp_path / "run", "--resume", code=1)
         assert "is on data, not on other" in text
+        changed = other.rename(data_set)
+        imsave(changed / "images" / "0.png", builtin_section(128, seed=9).image, check_contrast=False)
+        text = run("train", changed, "-o", tmp_path / "run", "--resume", code=1)
+        assert "data has changed" in text
 
     @pytest.mark.parametrize("settings", [["--name", "a/b"], ["--name", " "], ["--pixel-size", -1]])
     def test_what_could_not_become_a_model_is_not_begun(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -56,6 +57,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 
 def main() -> None:
     """Run the command line."""
+    # Being ended is being stopped: what is half-written goes, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say, our errors say better
     app()
 

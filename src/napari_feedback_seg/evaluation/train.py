@@ -41,8 +41,8 @@ class TrainJob:
         Pixel size of a data set that does not know it.
     half : bool
         Store the weights of the convolutions in 16 bits.
-    data : str
-        Name of the data set, filled in when the training begins.
+    data, digest : str
+        Name of the data set and SHA-256 of its pixels, filled in when the training begins.
     """
 
     name: str
@@ -51,6 +51,7 @@ class TrainJob:
     pixel_size_nm: float | None = None
     half: bool = False
     data: str = ""
+    digest: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as a JSON object."""
@@ -106,11 +107,16 @@ def run_training(
     data = load_dataset(dataset)
     if job.data not in ("", data.name):
         raise TrainingError(f"The training in {folder} is on {job.data}, not on {data.name}.")
+    digest = data.digest()
+    if job.digest not in ("", digest):
+        raise TrainingError(
+            f"{data.name} has changed since the training in {folder} began; start in another folder."
+        )
     data = replace(data, pixel_size_nm=data.pixel_size_nm or job.pixel_size_nm)
     target = choose_device(device)
     if not resume:
         config = replace(job.config, precision=resolved_precision(target, job.config.precision))
-        job = replace(job, data=data.name, config=config)
+        job = replace(job, data=data.name, digest=digest, config=config)
     training, validation = data.fold(job.fold)
     card = model_card(job.name, data, training, validation, job.config, target)
     _write_job(record, job)

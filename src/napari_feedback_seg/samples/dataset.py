@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,14 @@ class Dataset:
     test: tuple[int, ...] = ()
     licence: str = ""
     citation: str = ""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all images and labels, in hexadecimal."""
+        found = hashlib.sha256()
+        for array in (*self.images, *self.labels):
+            found.update(f"{array.dtype.str} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def fold(self, index: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the training and the validation sections of one of five folds.
