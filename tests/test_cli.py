@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -17,14 +18,17 @@ from skimage.io import imsave
 from typer.testing import CliRunner
 
 from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.cli import app
-from napari_feedback_seg.models.library import load_model
+from napari_feedback_seg.cli import app, train
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.models.library import find_model, load_model
 from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
 from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_feedback_seg.evaluation.train import TrainJob
     from napari_feedback_seg.models.model import Model
 
 SMALL = ["--width", "4", "--depth", "2", "--tile", "64", "--patches", "8", "--batch", "4", "--epochs", "2"]
@@ -375,3 +379,42 @@ def test_demo_on_the_built_in_sample(tmp_path: Path) -> None:
 def test_help_is_quick_because_torch_is_not_imported() -> None:
     code = "import sys; from napari_feedback_seg import cli; assert not {'torch', 'monai'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+@pytest.mark.parametrize(("name", "network"), [("self-w16", "self"), ("unet-w16", "unet")])
+def test_the_defaults_are_the_recipe_of_the_bundled_models(
+    name: str, network: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The commands in docs/models.md give no more than name, network and what is the default."""
+    jobs = []
+
+    def catch(dataset: str, folder: Path, job: TrainJob, **_: object) -> None:
+        jobs.append(job)
+        raise InputError("caught before it begins")
+
+    monkeypatch.setattr("napari_feedback_seg.evaluation.train.run_training", catch)
+    run("train", "sstem", "-o", tmp_path, "--name", name, "--network", network, "--half", code=1)
+    card = read_card(find_model(name))
+    assert jobs[0].config.spec == card.spec
+    asked = jobs[0].config.to_json()
+    for key, value in card.recipe.items():
+        if key not in ("best_epoch", "precision"):  # how it went, and what the processor had
+            assert asked[key] == value, key
+    assert (asked["tile"], asked["seed"]) == (card.tile, card.seed)
+
+
+def test_python_and_the_command_line_have_the_same_defaults() -> None:
+    settings = inspect.signature(train).parameters
+    for name in ("epochs", "patches", "batch", "tile", "learning_rate", "rare", "dice", "seed", "precision"):
+        assert settings[name].default == getattr(TrainConfig(), name), name
+    assert settings["first_round_loss"].default == TrainConfig().first_round
+    for name in (
+        "width",
+        "depth",
+        "tap",
+        "detach_first_round",
+        "norm_per_round",
+        "key_pooling",
+        "query_channels",
+    ):
+        assert settings[name].default == getattr(TrainConfig().spec, name), name
