@@ -1,0 +1,54 @@
+"""The command line: ``feedback-seg segment | evaluate | train | models | demo``.
+
+Exit codes: 0 done, 1 failed, 2 wrong use. torch takes seconds to import: each command
+imports what it needs when it runs, so that help is quick.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import Annotated
+
+import typer
+
+from napari_feedback_seg import __version__
+from napari_feedback_seg.cli.demo import demo
+from napari_feedback_seg.cli.evaluate import evaluate
+from napari_feedback_seg.cli.models import models_app
+from napari_feedback_seg.cli.segment import segment
+from napari_feedback_seg.cli.train import train
+from napari_feedback_seg.terminal import out
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Segment EM sections into membrane, mitochondria, synapse and cytoplasm with feedback attention.",
+)
+for command in (segment, evaluate, train, demo):
+    app.command()(command)
+app.add_typer(models_app, name="models")
+
+
+def main() -> None:
+    """Run the command line."""
+    # Being ended is being stopped: what is half-written goes, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say, our errors say better
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del version

@@ -1,0 +1,97 @@
+"""``feedback-seg train``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from napari_feedback_seg.cli.options import Device, Half, PixelSize
+from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.terminal import out, reporting, score_table, watch_training
+
+
+def train(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="Folder with images/ and labels/, or sstem for the public data set, downloaded once.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of this training.")],
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "model",
+    network: Annotated[str, typer.Option(help="self, source_target or unet.")] = "self",
+    width: Annotated[int, typer.Option(help="Channels of the first block.")] = 16,
+    depth: Annotated[int, typer.Option(help="Times that the map is halved.")] = 4,
+    key_pooling: Annotated[
+        int, typer.Option(help="1 is exact attention; p pools keys and values p x p.")
+    ] = 16,
+    query_channels: Annotated[
+        int | None,
+        typer.Option(help="Channels of Query and Key; the paper's eighth of the width if not given."),
+    ] = 8,
+    tap: Annotated[str, typer.Option(help="two_conv or one_conv.")] = "two_conv",
+    detach_first_round: Annotated[
+        bool, typer.Option(help="Let no gradient flow from round 2 through the output of round 1.")
+    ] = False,
+    norm_per_round: Annotated[bool, typer.Option(help="One set of batch-norm layers per round.")] = True,
+    first_round_loss: Annotated[float, typer.Option(help="Weight of the loss on round 1.")] = 0.4,
+    dice: Annotated[float, typer.Option(help="Weight of the soft Dice loss.")] = 1.0,
+    fold: Annotated[int, typer.Option(help="0 to 4: which fifth of the sections validates.")] = 0,
+    epochs: Annotated[int, typer.Option(help="Epochs.")] = 80,
+    patches: Annotated[int, typer.Option(help="Patches an epoch.")] = 192,
+    batch: Annotated[int, typer.Option(help="Patches a step.")] = 4,
+    tile: Annotated[int, typer.Option(help="Side of a patch and of the model's tile, in pixels.")] = 256,
+    learning_rate: Annotated[float, typer.Option(help="Highest rate of the one cycle.")] = 2e-3,
+    rare: Annotated[float, typer.Option(help="Share of the patches centred on an evenly drawn class.")] = 0.4,
+    seed: Annotated[int, typer.Option(help="Of weights, patches and augmentation.")] = 0,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
+    pixel_size: PixelSize = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in RUN; its own settings count.")
+    ] = False,
+    half: Half = False,
+) -> None:
+    """Train a network; RUN gets log.csv, a checkpoint an epoch, and at the end NAME.safetensors."""
+    again = shlex.join(["feedback-seg", "train", dataset, "-o", str(output), "--device", device, "--resume"])
+    with reporting(f"The last full epoch is kept. Go on with: {again}"):
+        from napari_feedback_seg.evaluation.train import TrainJob, run_training
+        from napari_feedback_seg.networks.spec import NetworkSpec
+        from napari_feedback_seg.training.config import TrainConfig
+
+        try:
+            spec = NetworkSpec(
+                kind="unet" if network == "unet" else "feedback_attention",
+                mode="self" if network == "unet" else network,  # type: ignore[arg-type]
+                width=width,
+                depth=depth,
+                tap=tap,  # type: ignore[arg-type]
+                detach_first_round=detach_first_round,
+                norm_per_round=norm_per_round,
+                key_pooling=key_pooling,
+                query_channels=query_channels,
+            )
+            config = TrainConfig(
+                spec=spec,
+                epochs=epochs,
+                patches=patches,
+                batch=batch,
+                tile=tile,
+                learning_rate=learning_rate,
+                rare=rare,
+                dice=dice,
+                first_round=first_round_loss,
+                seed=seed,
+                precision=precision,
+            )
+        except FeedbackSegError as error:
+            raise typer.BadParameter(str(error)) from error
+        job = TrainJob(name, fold, config, pixel_size, half)
+        path, scores = watch_training(run_training(dataset, output, job, device=device, resume=resume))
+        out.print(score_table(f"{path.stem} on the validation sections", scores))
+        out.print(f"wrote {escape(str(path))}", soft_wrap=True)
