@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from napari_feedback_seg.errors import ModelError, OutputError
+from napari_feedback_seg.io import replacing
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, read_card, save_model
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ DEFAULT_MODEL = "self-w16"
 
 BUNDLED = Path(__file__).parent / "bundled"
 FOLDER_VARIABLE = "NAPARI_FEEDBACK_SEG_MODELS"
+
+_chosen_folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,28 @@ class ModelEntry:
 def models_folder() -> Path:
     """Return the user's models folder, which need not exist yet.
 
-    It is ``NAPARI_FEEDBACK_SEG_MODELS`` where that is set, and else in the place where
-    the system keeps a user's data.
+    It is ``NAPARI_FEEDBACK_SEG_MODELS`` where that is set, else what
+    :func:`use_models_folder` was told, and else in the place where the system keeps a
+    user's data.
     """
-    chosen = os.environ.get(FOLDER_VARIABLE)
-    if chosen:
-        return Path(os.path.expanduser(chosen))
+    variable = os.environ.get(FOLDER_VARIABLE)
+    if variable:
+        return Path(os.path.expanduser(variable))
+    if _chosen_folder is not None:
+        return _chosen_folder
     return platformdirs.user_data_path("napari-feedback-seg", appauthor=False) / "models"
+
+
+def use_models_folder(folder: Path | None) -> None:
+    """Choose the user's models folder for as long as the program runs.
+
+    Parameters
+    ----------
+    folder : Path or None
+        It need not exist yet; None goes back to the system's place.
+    """
+    global _chosen_folder
+    _chosen_folder = folder
 
 
 def list_models() -> list[ModelEntry]:
@@ -140,16 +159,32 @@ def save_to_library(model: Model, name: str, *, half: bool = False, overwrite: b
         If the name is none, belongs to a bundled model or is taken, or if the file cannot
         be written.
     """
-    check_name(name)
-    reserved = {"default", *(path.stem.casefold() for path in _in_folder(BUNDLED))}
-    if name.casefold() in reserved:
-        raise OutputError(f"'{name}' is the name of a model that came with the package: choose another.")
-    folder = models_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The models folder '{folder}' cannot be made: {error.strerror}.") from error
-    return save_model(model, folder / f"{name}{SUFFIX}", half=half, overwrite=overwrite)
+    _check_free(name)
+    return save_model(model, _make_folder() / f"{name}{SUFFIX}", half=half, overwrite=overwrite)
+
+
+def add_to_library(path: Path) -> str:
+    """Copy a model file to the user's models folder, if it can be used; return its name there.
+
+    A file that is there already, with the same content, is taken as it is.
+
+    Raises
+    ------
+    ModelError
+        If the file is no model that can be used.
+    OutputError
+        If its name is that of another model, or the folder cannot be written to.
+    """
+    model = load_model_file(path)
+    name = path.stem
+    target = models_folder() / f"{name}{SUFFIX}"
+    if target.is_file() and load_model_file(target).digest == model.digest:
+        return name
+    _check_free(name)
+    _make_folder()
+    with replacing(target) as temporary:
+        shutil.copyfile(path, temporary)
+    return name
 
 
 def check_name(name: str) -> None:
@@ -158,6 +193,22 @@ def check_name(name: str) -> None:
         raise OutputError(
             f"'{name}' cannot name a model: take up to 100 letters, digits, spaces, and . _ + - within."
         )
+
+
+def _check_free(name: str) -> None:
+    check_name(name)
+    reserved = {"default", *(path.stem.casefold() for path in _in_folder(BUNDLED))}
+    if name.casefold() in reserved:
+        raise OutputError(f"'{name}' is the name of a model that came with the package: choose another.")
+
+
+def _make_folder() -> Path:
+    folder = models_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The models folder '{folder}' cannot be made: {error.strerror}.") from error
+    return folder
 
 
 def _files() -> dict[str, Path]:

@@ -29,9 +29,9 @@ class SegmentOptions:
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     overlap : float
         Fraction of a tile that it shares with the next, 0 to below 1.
-    pixel_size_nm : float, optional
-        Side of a pixel of the image in nm; the model's own if not given. Another size is
-        resampled to the model's, and the result back.
+    pixel_size_nm : float or tuple of float, optional
+        Side of a pixel of the image in nm, or its height and width; the model's own if not
+        given. Another size is resampled to the model's, and the result back.
     region : tuple of slice, optional
         Rows and columns to segment; the whole section if not given.
     flips : bool
@@ -49,7 +49,7 @@ class SegmentOptions:
 
     device: str = "auto"
     overlap: float = 0.25
-    pixel_size_nm: float | None = None
+    pixel_size_nm: float | tuple[float, float] | None = None
     region: tuple[slice, slice] | None = None
     flips: bool = False
     probabilities: bool = False
@@ -59,7 +59,9 @@ class SegmentOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
             raise ValueError(f"The overlap is a fraction from 0 to below 1, like 0.25, not {self.overlap}.")
-        if self.pixel_size_nm is not None and not 0 < self.pixel_size_nm < math.inf:
+        if self.pixel_size_nm is not None and not all(
+            0 < side < math.inf for side in pixel_sides(self.pixel_size_nm)
+        ):
             raise ValueError(f"A pixel size is a number of nanometres above 0, not {self.pixel_size_nm}.")
         if self.batch is not None and self.batch < 1:
             raise ValueError(f"A batch has at least one tile, not {self.batch}.")
@@ -205,7 +207,17 @@ def absolute_region(shape: tuple[int, int], region: tuple[slice, slice] | None) 
     return rows, columns
 
 
-def model_shape(shape: tuple[int, int], card: ModelCard, pixel_size_nm: float | None) -> tuple[int, int]:
+def pixel_sides(pixel_size_nm: float | tuple[float, float]) -> tuple[float, float]:
+    """Return the height and width of a pixel, whose size is one number if it is square."""
+    if isinstance(pixel_size_nm, tuple):
+        height, width = pixel_size_nm
+        return height, width
+    return pixel_size_nm, pixel_size_nm
+
+
+def model_shape(
+    shape: tuple[int, int], card: ModelCard, pixel_size_nm: float | tuple[float, float] | None
+) -> tuple[int, int]:
     """Return the shape (Y, X) that a section has at the model's pixel size.
 
     Raises
@@ -215,16 +227,22 @@ def model_shape(shape: tuple[int, int], card: ModelCard, pixel_size_nm: float | 
     """
     if pixel_size_nm is None:
         return shape
-    ratio = pixel_size_nm / card.pixel_size_nm
+    height, width = (
+        _model_length(length, side, card)
+        for length, side in zip(shape, pixel_sides(pixel_size_nm), strict=True)
+    )
+    return height, width
+
+
+def _model_length(length: int, side_nm: float, card: ModelCard) -> int:
+    ratio = side_nm / card.pixel_size_nm
     if not 1 / MAX_RATIO <= ratio <= MAX_RATIO:
         raise InputError(
-            f"The pixel size of {pixel_size_nm:g} nm is more than {MAX_RATIO} times away from the "
+            f"The pixel size of {side_nm:g} nm is more than {MAX_RATIO} times away from the "
             f"{card.pixel_size_nm:g} nm of the model {card.name}. If it is wrong, give the right one "
             "(--pixel-size, or pixel_size_nm); if it is right, take another model."
         )
-    if abs(ratio - 1) <= 0.01:
-        return shape
-    return max(1, round(shape[0] * ratio)), max(1, round(shape[1] * ratio))
+    return length if abs(ratio - 1) <= 0.01 else max(1, round(length * ratio))
 
 
 def _name_sections(found: list[int]) -> str:

@@ -1,0 +1,225 @@
+"""One long job at a time, off the GUI thread, with progress and cancel."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import create_worker
+from napari.utils import cancelable_progress
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import QObject, Signal
+
+from napari_feedback_seg.errors import FeedbackSegError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Returned:
+    """The work came to its end, with this result."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """The work raised."""
+
+    error: Exception
+
+
+class _Work:
+    """A generator that is driven in a thread and closed once, by whoever is there to do it."""
+
+    def __init__(self, make: Callable[[], Generator[Any, None, Any]]) -> None:
+        self._make = make
+        self._generator: Generator[Any, None, Any] | None = None
+        self._closing = Lock()
+        self.cancelled = False
+
+    def drive(self) -> Generator[Any, None, _Returned | _Failed | None]:
+        """Yield the events of the work; return what became of it, None if it was cancelled.
+
+        No exception leaves: napari's worker is silent about a RuntimeError, which is what
+        torch raises when memory runs out.
+        """
+        try:
+            self._generator = self._make()
+            while not self.cancelled:
+                try:
+                    event = next(self._generator)
+                except StopIteration as stop:
+                    return _Returned(stop.value)
+                yield event
+            return None
+        except Exception as error:  # noqa: BLE001  # whatever it is, the user hears of it
+            return _Failed(error)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the generator, so that its memory is free."""
+        with self._closing:
+            generator, self._generator = self._generator, None
+        if generator is not None:
+            with suppress(ValueError):  # it is running, and closed by its own thread
+                generator.close()
+
+
+class Jobs(QObject):
+    """Runs the long work of the dock, one job at a time.
+
+    Signals
+    -------
+    started : str
+        A job with this title has begun.
+    progressed : int, int, float
+        Steps done, steps in all (0: unknown), and the seconds left (negative: unknown).
+    ended
+        The job is over, however it ended, and another may begin.
+    """
+
+    started = Signal(str)
+    progressed = Signal(int, int, float)
+    ended = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.title = ""
+        self._work: _Work | None = None
+        self._worker: Any = None
+        self._callbacks: dict[str, Callable[..., None] | None] = {}
+        self._bar: cancelable_progress | None = None
+        self._first: tuple[float, int] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is running."""
+        return self._work is not None
+
+    def run(
+        self,
+        work: Callable[[], Generator[Any, None, Any]],
+        *,
+        title: str,
+        on_event: Callable[[Any], None] | None = None,
+        on_done: Callable[[Any], None] | None = None,
+        on_failed: Callable[[Exception], None] | None = None,
+        on_stopped: Callable[[], None] | None = None,
+    ) -> bool:
+        """Run a generator in a thread.
+
+        Parameters
+        ----------
+        work : callable
+            Called in the thread, so that what it imports does not hold the window up.
+            Returns a generator of events. Those with ``done`` and ``total`` move the
+            progress bars. The generator is closed when the job is over.
+        title : str
+            What a person reads in the panel and in napari's activity dock.
+        on_event, on_done, on_failed, on_stopped : callable, optional
+            Called on the GUI thread with each event, with what the generator returned, with
+            the error that ended it, and when it was cancelled. An error is shown by itself.
+
+        Returns
+        -------
+        bool
+            False, with a sentence shown, if another job is running.
+        """
+        if self.busy:
+            show_warning(f"{self.title} is still running. Wait for it, or cancel it first.")
+            return False
+        self.title = title
+        self._work = _Work(work)
+        self._callbacks = {"event": on_event, "done": on_done, "failed": on_failed, "stopped": on_stopped}
+        self._first = None
+        self._bar = cancelable_progress(total=0, desc=title, cancel_callback=None)
+        worker = create_worker(self._work.drive, _start_thread=False)
+        worker.yielded.connect(self._take)
+        worker.returned.connect(self._end)
+        worker.aborted.connect(self._end)
+        self._worker = worker
+        self.started.emit(title)
+        worker.start()
+        return True
+
+    def cancel(self) -> None:
+        """Stop the job after its next event."""
+        if self._work is not None:
+            self._work.cancelled = True
+
+    def cleanup(self) -> None:
+        """Stop the job and forget it, because the dock goes; may be called again."""
+        self._callbacks = {}
+        self.cancel()
+        self._close_bar()
+
+    def _take(self, event: Any) -> None:
+        if self._work is None:
+            return
+        if self._bar is not None and self._bar.is_canceled:
+            self.cancel()
+        if self._work.cancelled:
+            return
+        if hasattr(event, "done") and hasattr(event, "total"):
+            self._show(event.done, event.total)
+        self._call("event", event)
+
+    def _show(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._first is None:  # the first step has the loading in it
+            self._first = (now, done)
+        since, before = self._first
+        left = (now - since) / (done - before) * (total - done) if done > before else -1.0
+        if self._bar is not None:
+            if self._bar.total != total:
+                self._bar.total = total
+            self._bar.update(done - self._bar.n)
+        self.progressed.emit(done, total, left)
+
+    def _end(self, outcome: Any = None) -> None:
+        work, self._work = self._work, None
+        if work is None:
+            return
+        work.close()
+        self._worker = None
+        self._close_bar()
+        callbacks = self._callbacks
+        if isinstance(outcome, _Failed):
+            if callbacks:
+                self._say(outcome.error)
+            self._call("failed", outcome.error)
+        elif isinstance(outcome, _Returned) and not work.cancelled:
+            self._call("done", outcome.value)
+        else:
+            if callbacks:
+                show_info(f"{self.title}: cancelled.")
+            self._call("stopped")
+        if not self.busy:
+            self._callbacks = {}
+        self.ended.emit()
+
+    def _say(self, error: Exception) -> None:
+        if isinstance(error, FeedbackSegError):
+            show_error(str(error))
+            return
+        logger.error("%s failed", self.title, exc_info=error)
+        show_error(f"{self.title} failed: {type(error).__name__}: {error}")
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        callback = self._callbacks.get(name)
+        if callback is not None:
+            callback(*arguments)
+
+    def _close_bar(self) -> None:
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()

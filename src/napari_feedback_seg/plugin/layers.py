@@ -1,0 +1,235 @@
+"""From napari's layers to sections, and from results to what a layer looks like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_feedback_seg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from napari.layers import Layer, Shapes
+    from napari.viewer import Viewer
+
+    from napari_feedback_seg.classes import LabelClass
+
+RESULT_KEY = "feedback-seg"
+"""Where a result layer's metadata say what made it."""
+
+DERIVED_PREFIX = "feedback-seg"
+"""Layers whose metadata have a key that begins so were made here: they are no EM images."""
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The grey values of a layer.
+
+    Attributes
+    ----------
+    data : array-like
+        (Y, X) or (Z, Y, X); a lazy array stays lazy.
+    messages : tuple of str
+        Sentences that the user should read.
+    """
+
+    data: Any
+    messages: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """The number of sections."""
+        return self.data.shape[0] if self.data.ndim == 3 else 1
+
+    @property
+    def section_shape(self) -> tuple[int, int]:
+        """The rows and columns of a section."""
+        rows, columns = self.data.shape[-2:]
+        return int(rows), int(columns)
+
+    def section(self, z: int) -> Any:
+        """Return section ``z``, (Y, X)."""
+        return self.data[z] if self.data.ndim == 3 else self.data
+
+
+def is_em_image(layer: Any) -> bool:
+    """Return whether a layer is an image that was not made here."""
+    return isinstance(layer, Image) and not any(
+        isinstance(key, str) and key.startswith(DERIVED_PREFIX) for key in layer.metadata
+    )
+
+
+def em_sections(layer: Layer | None) -> Sections:
+    """Return the sections of an image layer.
+
+    Raises
+    ------
+    InputError
+        If there is no layer, or it is nothing that can be segmented; the sentence says what
+        to do.
+    """
+    if layer is None:
+        raise InputError("There is no image. Open an EM image, or take one from File > Open Sample.")
+    if isinstance(layer, Labels) or not isinstance(layer, Image):
+        kind = type(layer).__name__
+        raise InputError(f"'{layer.name}' is a {kind} layer and not an image. Choose an Image layer.")
+    if layer.rgb:
+        raise InputError(
+            f"'{layer.name}' is a colour image, and EM images are grey. "
+            "Split it (right click on the layer, Split RGB) and choose one channel."
+        )
+    messages: tuple[str, ...] = ()
+    data = layer.data
+    if layer.multiscale:
+        data = data[0]
+        messages = (f"'{layer.name}' has several resolutions: the finest was segmented.",)
+    if data.ndim not in (2, 3):
+        raise InputError(
+            f"'{layer.name}' has {data.ndim} axes. A section (Y, X) or a stack (Z, Y, X) can be segmented: "
+            "split the others into layers first (right click on the layer, Split Stack)."
+        )
+    if 0 in data.shape:
+        raise InputError(f"'{layer.name}' holds no pixel: its shape is {tuple(data.shape)}.")
+    return Sections(data, messages)
+
+
+def pixel_size_nm(layer: Layer) -> tuple[float, float] | None:
+    """Return the height and width of a pixel in nm; None if its units are no lengths.
+
+    Scale, shear, rotation and the affine transform all count.
+    """
+    factors = [_nanometres(unit) for unit in layer.units[-2:]]
+    if None in factors:
+        return None
+    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
+    sizes = []
+    for axis in (-2, -1):
+        step = np.zeros(layer.ndim)
+        step[axis] = 1
+        moved = np.asarray(layer.data_to_world(step)) - origin
+        sizes.append(float(np.hypot(*(moved[-2:] * np.asarray(factors, float)))))
+    height, width = (float(f"{size:.6g}") for size in sizes)
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def like(layer: Layer) -> dict[str, Any]:
+    """Return the attributes that put a derived layer where its source is."""
+    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+    return {name: getattr(layer, name) for name in names}
+
+
+def class_colormap(classes: Sequence[LabelClass], hidden: Collection[int] = ()) -> DirectLabelColormap:
+    """Return the colours of the classes; those whose value is in ``hidden`` are not to be seen."""
+    colors: dict[int | None, Any] = {None: (0.0, 0.0, 0.0, 0.0), 0: (0.0, 0.0, 0.0, 0.0)}
+    for each in classes:
+        alpha = 0.0 if each.value in hidden else each.opacity
+        colors[each.value] = (*(part / 255 for part in each.rgb), alpha)
+    return DirectLabelColormap(color_dict=colors)
+
+
+def class_features(classes: Sequence[LabelClass]) -> dict[str, list[Any]]:
+    """Return the table that gives napari the name of each label."""
+    return {
+        "index": [0, *(each.value for each in classes)],
+        "class": ["not segmented", *(each.name for each in classes)],
+    }
+
+
+def displayed_section(viewer: Viewer, layer: Layer) -> int:
+    """Return the index of the section of ``layer`` that the viewer's sliders point at."""
+    if layer.ndim < 3:
+        return 0
+    point = np.asarray(viewer.dims.point[-layer.ndim :], float)
+    units = getattr(viewer.dims, "units", None)
+    if units is not None:
+        point = point * _unit_factors(units[-layer.ndim :], layer.units)
+    z = round(float(layer.world_to_data(point)[0]))
+    return int(np.clip(z, 0, _shape(layer)[0] - 1))
+
+
+def visible_region(viewer: Viewer, layer: Layer) -> tuple[slice, slice]:
+    """Return the rows and columns of ``layer`` that the canvas shows.
+
+    Raises
+    ------
+    InputError
+        If the canvas shows no section, or another part of the world.
+    """
+    check_sections_shown(viewer)
+    corners = np.asarray(layer.corner_pixels, float)[:, -2:]
+    if layer.multiscale:
+        corners = corners * np.asarray(layer.downsample_factors[layer.data_level])[-2:]
+    return _region(corners, layer)
+
+
+def rectangle_region(viewer: Viewer, shapes: Shapes | None, layer: Layer) -> tuple[int, tuple[slice, slice]]:
+    """Return the section, and the rows and columns, that a shape encloses.
+
+    The selected shape counts, or else the last one that was drawn; of a shape that is no
+    upright rectangle the box around it.
+
+    Raises
+    ------
+    InputError
+        If there is no shape, or it lies beside the image.
+    """
+    if shapes is None or not shapes.data:
+        raise InputError(
+            "There is no rectangle. Add a Shapes layer, draw a rectangle on the image, and try again."
+        )
+    chosen = max(shapes.selected_data) if shapes.selected_data else len(shapes.data) - 1
+    corners = np.asarray(shapes.data[chosen], float)
+    world = np.asarray([shapes.data_to_world(corner) for corner in corners])
+    section = displayed_section(viewer, layer)
+    axes = min(world.shape[1], layer.ndim)
+    points = np.zeros((len(world), layer.ndim))
+    points[:, -axes:] = world[:, -axes:] * _unit_factors(shapes.units[-axes:], layer.units[-axes:])
+    data = np.asarray([layer.world_to_data(point) for point in points])
+    if layer.ndim == 3 and axes == 3:
+        section = int(np.clip(round(float(data[:, 0].mean())), 0, _shape(layer)[0] - 1))
+    return section, _region(np.stack([data[:, -2:].min(axis=0), data[:, -2:].max(axis=0)]), layer)
+
+
+def check_sections_shown(viewer: Viewer) -> None:
+    """Raise InputError unless the canvas shows the rows and columns of the sections."""
+    if viewer.dims.ndisplay != 2:
+        raise InputError("The view is in 3D: switch to 2D (the cube button below the layers), and try again.")
+    if tuple(viewer.dims.displayed) != (viewer.dims.ndim - 2, viewer.dims.ndim - 1):
+        raise InputError(
+            "The view shows a cut across the sections: put the axes back (Y and X last), and try again."
+        )
+
+
+def _region(corners: np.ndarray, layer: Layer) -> tuple[slice, slice]:
+    shape = _shape(layer)[-2:]
+    first = np.clip(np.floor(corners[0] + 0.5), 0, shape).astype(int)
+    last = np.clip(np.floor(corners[1] + 0.5) + 1, 0, shape).astype(int)
+    if (last <= first).any() or (corners[1] < -0.5).any():
+        raise InputError(f"'{layer.name}' is not within the part that was asked for.")
+    return slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1]))
+
+
+def _shape(layer: Layer) -> tuple[int, ...]:
+    data = layer.data[0] if layer.multiscale else layer.data
+    return tuple(data.shape)
+
+
+def _nanometres(unit: Any) -> float | None:
+    try:
+        return float((1 * unit).to("nanometer").magnitude)
+    except Exception:  # noqa: BLE001  # pint's errors are its own: a pixel is no length
+        return None
+
+
+def _unit_factors(units: Sequence[Any], target: Sequence[Any]) -> np.ndarray:
+    """Return what turns lengths in ``units`` into ``target``; 1 where they do not go together."""
+    factors = []
+    for one, other in zip(units, target, strict=True):
+        ours, theirs = _nanometres(one), _nanometres(other)
+        factors.append(ours / theirs if ours and theirs else 1.0)
+    return np.asarray(factors)

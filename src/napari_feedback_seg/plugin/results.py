@@ -1,0 +1,204 @@
+"""The layers that a segmentation is shown in, and what a person painted in them."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import Colormap
+
+from napari_feedback_seg import __version__
+from napari_feedback_seg.plugin.layers import RESULT_KEY, class_colormap, class_features, like
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.viewer import Viewer
+
+    from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.segmentation.prediction import Prediction
+
+PROBABILITY_KEY = "feedback-seg-probability"
+"""Where a probability layer's metadata say what it is."""
+
+
+@dataclass
+class Result:
+    """Writes predictions into the result layers of an image, on the GUI thread.
+
+    A layer is made with the first prediction, so that a run that fails leaves no empty one.
+    The layer of an earlier run is updated, unless a person has painted in what would be
+    written over: then a new one is made, and ``messages`` says so.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Where the layers are.
+    image : Image
+        The image that is segmented.
+    shape : tuple of int
+        Shape of the labels: the image's.
+    classes : sequence of LabelClass
+        The model's classes.
+    record : dict
+        What made the result, as plain JSON: model, settings, pixel size.
+    sections : sequence of int
+        The sections that will be written.
+    """
+
+    viewer: Viewer
+    image: Image
+    shape: tuple[int, ...]
+    classes: Sequence[LabelClass]
+    record: dict[str, Any]
+    sections: Sequence[int]
+    messages: list[str] = field(default_factory=list)
+    layer: Labels | None = None
+
+    def __post_init__(self) -> None:
+        self._attributes = like(self.image)  # the image may be gone when they are needed
+        self._name = self.image.name
+
+    def write(self, section: int, prediction: Prediction) -> None:
+        """Show the prediction of a section, or of a part of it.
+
+        Raises
+        ------
+        LookupError
+            If the layer was deleted since the last section.
+        """
+        if self.layer is not None and self.layer not in self.viewer.layers:
+            raise LookupError(self.layer.name)
+        if self.layer is None or was_painted(self.layer, [section]):
+            self.layer = self._layer_for(self.layer)
+        plane = _plane(self.layer.data, section)
+        plane[prediction.region] = prediction.labels
+        note_written(self.layer, section)
+        self._note_run(section, prediction)
+        self.layer.refresh()
+        if prediction.probabilities is not None:
+            self._write_probabilities(section, prediction)
+
+    def _layer_for(self, painted: Labels | None) -> Labels:
+        found = None if painted is not None else self._earlier()
+        if found is not None and was_painted(found, self.sections):
+            painted, found = found, None
+        if found is None:
+            if painted is not None:
+                self.messages.append(
+                    f"You have painted in '{painted.name}': it was left as it is, "
+                    "and the result is in a new layer."
+                )
+            found = self._new_layer()
+        return found
+
+    def _earlier(self) -> Labels | None:
+        """Return the newest layer of this image that can hold the result."""
+        for layer in reversed(self.viewer.layers):
+            if not isinstance(layer, Labels):
+                continue
+            record = layer.metadata.get(RESULT_KEY, {})
+            if (
+                record.get("image") == self._name
+                and record.get("classes") == [each.to_json() for each in self.classes]
+                and isinstance(layer.data, np.ndarray)
+                and layer.data.flags.writeable
+                and layer.data.shape == self.shape
+            ):
+                return layer
+        return None
+
+    def _new_layer(self) -> Labels:
+        layer = Labels(
+            np.zeros(self.shape, np.uint8),
+            name=f"{self._name} labels",
+            colormap=class_colormap(self.classes),
+            features=class_features(self.classes),
+            metadata={RESULT_KEY: {"image": self._name, "runs": [], "digests": {}}},
+            opacity=0.8,
+            **self._attributes,
+        )
+        self.viewer.add_layer(layer)
+        if self.image in self.viewer.layers:
+            self.viewer.layers.selection.active = self.image  # to be segmented again
+        return layer
+
+    def _note_run(self, section: int, prediction: Prediction) -> None:
+        assert self.layer is not None
+        rows, columns = prediction.region
+        run = {
+            **self.record,
+            "device": prediction.device,
+            "region": [[rows.start, rows.stop], [columns.start, columns.stop]],
+        }
+        noted = self.layer.metadata[RESULT_KEY]
+        noted |= {**self.record, "classes": [each.to_json() for each in self.classes], "version": __version__}
+        runs = noted["runs"]
+        if runs and {**runs[-1], "sections": None} == {**run, "sections": None}:
+            if section not in runs[-1]["sections"]:
+                runs[-1]["sections"].append(section)
+        else:
+            runs.append({**run, "sections": [section]})
+
+    def _write_probabilities(self, section: int, prediction: Prediction) -> None:
+        assert prediction.probabilities is not None
+        for each, values in zip(self.classes, prediction.probabilities, strict=True):
+            layer = self._probability_layer(each)
+            _plane(layer.data, section)[prediction.region] = values
+            layer.refresh()
+
+    def _probability_layer(self, each: LabelClass) -> Image:
+        what = {"image": self._name, "class": each.name}
+        for layer in self.viewer.layers:
+            if layer.metadata.get(PROBABILITY_KEY) == what and layer.data.shape == self.shape:
+                return layer
+        active = self.viewer.layers.selection.active
+        layer = Image(
+            np.zeros(self.shape, np.float16),
+            name=f"{self._name} {each.name} probability",
+            contrast_limits=(0, 1),
+            colormap=Colormap(
+                [(0, 0, 0), [part / 255 for part in each.rgb]], name=f"{each.name} {each.color}"
+            ),
+            blending="additive",
+            visible=False,
+            metadata={PROBABILITY_KEY: what},
+            **self._attributes,
+        )
+        self.viewer.add_layer(layer)
+        self.viewer.layers.selection.active = active
+        return layer
+
+
+def probability_layers(viewer: Viewer, image: str) -> list[Image]:
+    """Return the probability layers of the image of this name."""
+    return [layer for layer in viewer.layers if layer.metadata.get(PROBABILITY_KEY, {}).get("image") == image]
+
+
+def was_painted(layer: Labels, sections: Sequence[int]) -> bool:
+    """Return whether sections of a result layer differ from what was last written to them."""
+    digests = layer.metadata.get(RESULT_KEY, {}).get("digests", {})
+    for section in sections:
+        plane = _plane(layer.data, section)
+        if section in digests:
+            if _digest(plane) != digests[section]:
+                return True
+        elif plane.any():
+            return True
+    return False
+
+
+def note_written(layer: Labels, section: int) -> None:
+    """Remember a section of a result layer as it is now: this is not painted."""
+    layer.metadata[RESULT_KEY].setdefault("digests", {})[section] = _digest(_plane(layer.data, section))
+
+
+def _plane(data: np.ndarray, section: int) -> np.ndarray:
+    return data[section] if data.ndim == 3 else data
+
+
+def _digest(plane: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(plane).data)

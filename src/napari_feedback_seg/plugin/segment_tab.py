@@ -1,0 +1,427 @@
+"""The tab that segments the open image."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Shapes
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.events import SectionDone
+from napari_feedback_seg.plugin.layers import (
+    Sections,
+    displayed_section,
+    em_sections,
+    pixel_size_nm,
+    rectangle_region,
+    visible_region,
+)
+from napari_feedback_seg.plugin.legend import Legend
+from napari_feedback_seg.plugin.model_box import ModelBox, narrow
+from napari_feedback_seg.plugin.results import Result
+from napari_feedback_seg.plugin.runs import Run
+from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_feedback_seg.plugin.state import DockState
+
+VISIBLE, SECTION, ALL, RECTANGLE = "visible", "section", "all", "rectangle"
+NOTABLE = 0.25
+"""Pixels that differ by more than this fraction from the model's deserve a note."""
+
+DEVICES = {"auto": "Automatic", "cpu": "CPU", "cuda": "NVIDIA GPU (CUDA)", "mps": "Apple GPU (MPS)"}
+
+
+class SegmentTab(QWidget):
+    """Choose an image, a model and what to segment; press Segment."""
+
+    def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._result: Result | None = None
+        self._image: Image | None = None
+        self._chosen: list[int] = []
+        self._options_used = SegmentOptions()
+        self._messages: dict[int, tuple[str, ...]] = {}
+        self._device = ""
+        self._started = 0.0
+        self._make_widgets()
+        self._lay_out()
+        self._connect()
+        self._refresh_images()
+        self._refresh_what()
+        self._show_idle()
+
+    # --- widgets
+
+    def _make_widgets(self) -> None:
+        self.image_box = QComboBox()
+        self.image_box.setToolTip("The image to segment; it follows the layer that is active in the viewer")
+        narrow(self.image_box)
+        self.models = ModelBox(self._state)
+        self.device_box = QComboBox()
+        for device, name in DEVICES.items():
+            self.device_box.addItem(name, device)
+        self.device_box.setToolTip("Automatic takes a GPU where there is one")
+        narrow(self.device_box)
+        self.what_box = QComboBox()
+        narrow(self.what_box)
+        self.shapes_box = QComboBox()
+        self.shapes_box.setToolTip("The selected rectangle of this layer, or the last one drawn")
+        narrow(self.shapes_box)
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        self.rescale_box = QCheckBox("Rescale the image for the model")
+        self.rescale_box.setToolTip("The image is resampled to the model's pixel size, and the result back")
+        self.note_frame = QFrame()
+        self.note_frame.setFrameShape(QFrame.Shape.StyledPanel)
+        self.overlap_box = QDoubleSpinBox()
+        self.overlap_box.setRange(0, 0.9)
+        self.overlap_box.setSingleStep(0.05)
+        self.overlap_box.setValue(SegmentOptions().overlap)
+        self.overlap_box.setToolTip(
+            "How much of a tile its neighbour covers too: more is smoother and slower"
+        )
+        self.pixel_box = QDoubleSpinBox()
+        self.pixel_box.setRange(0, 100_000)
+        self.pixel_box.setDecimals(3)
+        self.pixel_box.setSuffix(" nm")
+        self.pixel_box.setSpecialValueText("from the layer")
+        self.pixel_box.setToolTip("Side of a pixel, where the layer's scale and units do not say it")
+        self.flips_box = QCheckBox("Average over flips and turns (8 x slower)")
+        self.probabilities_box = QCheckBox("Also a layer of probabilities a class")
+        self.segment_button = QPushButton("Segment")
+        self.cancel_button = QPushButton("Cancel")
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(True)
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.legend = Legend(self._state)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for name, widget in (
+            ("&Image", self.image_box),
+            ("&Model", self.models),
+            ("&Device", self.device_box),
+            ("&What", self.what_box),
+            ("Sha&pes", self.shapes_box),
+        ):
+            form.addRow(name, widget)
+        form.insertRow(2, self.models.fold)
+        self.models.setFocusProxy(self.models.chooser)
+        self._form = form
+        note = QVBoxLayout(self.note_frame)
+        note.setContentsMargins(6, 4, 6, 4)
+        note.addWidget(self.note)
+        note.addWidget(self.rescale_box)
+        settings = QWidget()
+        more = QFormLayout(settings)
+        more.setContentsMargins(0, 0, 0, 0)
+        more.addRow("&Overlap", self.overlap_box)
+        more.addRow("Pi&xel size", self.pixel_box)
+        more.addRow(self.flips_box)
+        more.addRow(self.probabilities_box)
+        self.settings_fold = QCollapsible("Settings")
+        self.settings_fold.addWidget(settings)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.segment_button, 1)
+        buttons.addWidget(self.cancel_button)
+        self.layout_ = QVBoxLayout(self)
+        self.layout_.addLayout(form)
+        self.layout_.addWidget(self.note_frame)
+        self.layout_.addWidget(self.settings_fold)
+        self.layout_.addLayout(buttons)
+        self.layout_.addWidget(self.progress)
+        self.layout_.addWidget(self.status)
+        self.layout_.addWidget(self.legend)
+        # What measures and exports the result is added here.
+        self.layout_.addStretch(1)
+
+    def _connect(self) -> None:
+        state = self._state
+        self.image_box.activated.connect(self._choose_image)
+        self.device_box.activated.connect(self._choose_device)
+        self.what_box.currentIndexChanged.connect(self._show_shapes)
+        self.pixel_box.valueChanged.connect(self._refresh_note)
+        self.segment_button.clicked.connect(self.segment)
+        self.cancel_button.clicked.connect(self._cancel)
+        state.image_changed.connect(self._refresh_images)
+        state.image_changed.connect(self._refresh_what)
+        state.image_changed.connect(self._refresh_note)
+        state.layers_changed.connect(self._refresh_images)
+        state.layers_changed.connect(self._refresh_shapes)
+        state.layers_changed.connect(self._stop_without_image)
+        state.model_changed.connect(self._refresh_note)
+        state.jobs.started.connect(self._show_busy)
+        state.jobs.progressed.connect(self._show_progress)
+        state.jobs.ended.connect(self._show_idle)
+
+    # --- what is chosen
+
+    def _refresh_images(self) -> None:
+        images = self._state.images
+        self.image_box.clear()
+        for layer in images:
+            self.image_box.addItem(layer.name)
+        if self._state.image in images:
+            self.image_box.setCurrentIndex(images.index(self._state.image))
+        self.image_box.setEnabled(bool(images))
+        self._refresh_note()
+
+    def _choose_image(self, index: int) -> None:
+        self._state.image = self._state.images[index]
+
+    def _choose_device(self, index: int) -> None:
+        self._state.device = self.device_box.itemData(index)
+
+    def _refresh_what(self) -> None:
+        image, chosen = self._state.image, self.what_box.currentData()
+        stack = image is not None and image.ndim > 2
+        choices = {SECTION: "This section", ALL: "All sections"} if stack else {SECTION: "The whole image"}
+        choices |= {VISIBLE: "Visible region", RECTANGLE: "Rectangle of a Shapes layer"}
+        self.what_box.clear()
+        for key, name in choices.items():
+            self.what_box.addItem(name, key)
+        self.what_box.setCurrentIndex(max(0, self.what_box.findData(chosen)))
+        self._refresh_shapes()
+
+    def _refresh_shapes(self) -> None:
+        chosen = self.shapes_box.currentText()
+        self.shapes_box.clear()
+        for layer in self._shapes():
+            self.shapes_box.addItem(layer.name)
+        self.shapes_box.setCurrentIndex(max(0, self.shapes_box.findText(chosen)))
+        self._show_shapes()
+
+    def _shapes(self) -> list[Shapes]:
+        return [layer for layer in reversed(self._state.viewer.layers) if isinstance(layer, Shapes)]
+
+    def _show_shapes(self) -> None:
+        wanted = self.what_box.currentData() == RECTANGLE
+        self._form.setRowVisible(self.shapes_box, wanted)
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """Height and width of a pixel of the image in nm, as typed in or as the layer says."""
+        if self.pixel_box.value() > 0:
+            return self.pixel_box.value(), self.pixel_box.value()
+        return pixel_size_nm(self._state.image) if self._state.image is not None else None
+
+    def _refresh_note(self) -> None:
+        size, card = self.pixel_size, self._state.card
+        factor = 1.0
+        if size and card:
+            factor = max(max(side / card.pixel_size_nm, card.pixel_size_nm / side) for side in size)
+        notable = factor > 1 + NOTABLE
+        if notable and size and card:
+            self.note.setText(
+                f"A pixel of the image is {_sides(size)} nm, and the model learnt from "
+                f"{card.pixel_size_nm:g} nm. The result is better with the image rescaled."
+            )
+        else:
+            self.rescale_box.setChecked(False)
+        self.note_frame.setVisible(notable)
+
+    # --- the run
+
+    def segment(self) -> None:
+        """Segment what is chosen."""
+        if self._state.jobs.busy:
+            show_warning(f"{self._state.jobs.title} is still running. Wait for it, or cancel it first.")
+            return
+        try:
+            sections = em_sections(self._state.image)
+            chosen, region = self._part(sections)
+            options = self._options(region)
+        except FeedbackSegError as error:
+            self._fail(error)
+            return
+        image = self._state.image
+        assert image is not None
+        self._image, self._result = image, None
+        self._messages = {-1: sections.messages}
+        self._chosen, self._options_used = chosen, options
+        self._started = time.perf_counter()
+        self._state.jobs.run(
+            Run(sections, chosen, options, partial(self._state.load_model, self._state.entry)),
+            title=f"Segmenting {image.name}",
+            on_event=self._take,
+            on_done=self._finish,
+            on_failed=self._fail_quietly,
+            on_stopped=self._stopped,
+        )
+
+    def _part(self, sections: Sections) -> tuple[list[int], tuple[slice, slice] | None]:
+        """Return the sections to segment, and the region of them."""
+        viewer, image, what = self._state.viewer, self._state.image, self.what_box.currentData()
+        if what == ALL:
+            return list(range(sections.count)), None
+        if what == VISIBLE:
+            return [displayed_section(viewer, image)], visible_region(viewer, image)
+        if what == RECTANGLE:
+            shapes = {layer.name: layer for layer in self._shapes()}.get(self.shapes_box.currentText())
+            section, region = rectangle_region(viewer, shapes, image)
+            return [section], region
+        return [displayed_section(viewer, image)], None
+
+    def _options(self, region: tuple[slice, slice] | None) -> SegmentOptions:
+        return SegmentOptions(
+            device=self._state.device,
+            overlap=round(self.overlap_box.value(), 3),
+            pixel_size_nm=self.pixel_size if self.rescale_box.isChecked() else None,
+            region=region,
+            flips=self.flips_box.isChecked(),
+            probabilities=self.probabilities_box.isChecked(),
+        )
+
+    def _take(self, event: Any) -> None:
+        from napari_feedback_seg.models.model import Model
+
+        if isinstance(event, Model):
+            self._result = self._new_result(event)
+        elif isinstance(event, SectionDone) and self._result is not None:
+            try:
+                self._result.write(event.section, event.prediction)
+            except LookupError:
+                self._state.jobs.cancel()
+                show_warning("The result was deleted while it was made: the segmentation was stopped.")
+                return
+            self._messages[event.section] = event.prediction.messages
+            self._device = event.prediction.device
+            self._state.result_changed.emit()
+
+    def _new_result(self, model: Any) -> Result:
+        assert self._image is not None
+        options, size = self._options_used, self.pixel_size
+        data = em_sections(self._image).data
+        record = {
+            "model": model.card.name,
+            "model_file": str(model.path),
+            "model_sha256": model.digest,
+            "pixel_size_nm": list(size) if size else None,
+            "settings": {
+                "device": options.device,
+                "overlap": options.overlap,
+                "rescaled_from_nm": options.pixel_size_nm,
+                "flips": options.flips,
+                "probabilities": options.probabilities,
+            },
+        }
+        return Result(
+            self._state.viewer, self._image, tuple(data.shape), model.card.classes, record, self._chosen
+        )
+
+    def _finish(self, _: Any) -> None:
+        seconds = time.perf_counter() - self._started
+        said = [*self._said()]
+        self.status.setText("\n".join([f"Done in {seconds:.1f} s on {self._device}.", *said]))
+        for message in said:
+            show_info(message)
+        self._forget()
+
+    def _said(self) -> list[str]:
+        first = self._messages.pop(-1, ())
+        order = sorted(self._messages)
+        merged = _numbered([self._messages[z] for z in order], order)
+        return [*first, *merged, *(self._result.messages if self._result else ())]
+
+    def _fail(self, error: Exception) -> None:
+        self.status.setText(str(error))
+        show_error(str(error))
+
+    def _fail_quietly(self, error: Exception) -> None:
+        self.status.setText(str(error))
+        self._state.refresh_models()
+        self._forget()
+
+    def _stopped(self) -> None:
+        done = len([z for z in self._messages if z >= 0])
+        kept = f" {done} of {len(self._chosen)} sections are done and stay." if done else ""
+        self.status.setText(f"Cancelled.{kept}")
+        self._forget()
+
+    def _forget(self) -> None:
+        self._image, self._result, self._messages = None, None, {}
+
+    def _cancel(self) -> None:
+        self._state.jobs.cancel()
+        self.cancel_button.setText("Cancelling...")
+        self.cancel_button.setEnabled(False)
+
+    def _stop_without_image(self) -> None:
+        if self._image is not None and self._image not in self._state.viewer.layers:
+            self._image = None
+            self._state.jobs.cancel()
+            show_warning("The image was deleted while it was segmented: the segmentation was stopped.")
+
+    # --- what is shown of it
+
+    def _show_busy(self, title: str) -> None:
+        self.segment_button.setEnabled(False)
+        self.segment_button.setText("Working...")
+        self.cancel_button.setText("Cancel")
+        self.cancel_button.setEnabled(True)
+        self.progress.setRange(0, 0)
+        self.progress.setVisible(True)
+        self.status.setText(f"{title}: loading the model")
+
+    def _show_progress(self, done: int, total: int, seconds_left: float) -> None:
+        self.progress.setRange(0, total)
+        self.progress.setValue(done)
+        left = f", about {_duration(seconds_left)} left" if seconds_left >= 0 else ""
+        self.status.setText(f"{self._state.jobs.title}: {done} of {total} tiles{left}")
+
+    def _show_idle(self) -> None:
+        self.segment_button.setEnabled(True)
+        self.segment_button.setText("Segment")
+        self.cancel_button.setText("Cancel")
+        self.cancel_button.setEnabled(False)
+        self.progress.setVisible(False)
+
+    def cleanup(self) -> None:
+        """Let go of the layers; may be called again."""
+        self._forget()
+
+
+def _sides(size: tuple[float, float]) -> str:
+    height, width = size
+    return f"{height:g}" if abs(height - width) < 1e-3 * height else f"{height:g} x {width:g}"
+
+
+def _duration(seconds: float) -> str:
+    seconds = round(seconds)
+    return f"{seconds} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def _numbered(messages: list[tuple[str, ...]], sections: list[int]) -> tuple[str, ...]:
+    """Return the messages of some sections of a stack, each once."""
+    everything: list[tuple[str, ...]] = [()] * (max(sections) + 1 if sections else 0)
+    if len(sections) == len(everything):
+        return merge_messages(messages)
+    if len(sections) == 1:
+        return messages[0]
+    for section, said in zip(sections, messages, strict=True):
+        everything[section] = said
+    return merge_messages(everything)
