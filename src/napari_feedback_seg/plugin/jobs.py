@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import create_worker
 from napari.utils import cancelable_progress
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Signal, Slot
 
 from napari_feedback_seg.errors import FeedbackSegError
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 logger = logging.getLogger(__name__)
+
+REDRAW_S = 0.1
+"""Least time between two drawings of napari's progress bar, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,9 @@ class Jobs(QObject):
         self._callbacks: dict[str, Callable[..., None] | None] = {}
         self._bar: cancelable_progress | None = None
         self._first: tuple[float, int] | None = None
+        self._drawn = 0.0
+        self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._handling = False
 
     @property
     def busy(self) -> bool:
@@ -144,8 +151,8 @@ class Jobs(QObject):
         self._bar = cancelable_progress(total=0, desc=title, cancel_callback=None)
         worker = create_worker(self._work.drive, _start_thread=False)
         worker.yielded.connect(self._take)
-        worker.returned.connect(self._end)
-        worker.aborted.connect(self._end)
+        worker.returned.connect(self._returned)
+        worker.aborted.connect(self._aborted)
         self._worker = worker
         self.started.emit(title)
         worker.start()
@@ -162,7 +169,33 @@ class Jobs(QObject):
         self.cancel()
         self._close_bar()
 
+    # Slots of a QObject are called on its own thread; plain methods may be called on the worker's.
+    @Slot(object)
     def _take(self, event: Any) -> None:
+        self._in_turn(self._handle, event)
+
+    @Slot()
+    def _aborted(self) -> None:
+        self._in_turn(self._end, None)
+
+    @Slot(object)
+    def _returned(self, outcome: Any) -> None:
+        self._in_turn(self._end, outcome)
+
+    def _in_turn(self, handle: Callable[[Any], None], what: Any) -> None:
+        """Handle one thing after the other: napari's progress bars let the next in while they draw."""
+        self._waiting.append((handle, what))
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._waiting:
+                handle, what = self._waiting.popleft()
+                handle(what)
+        finally:
+            self._handling = False
+
+    def _handle(self, event: Any) -> None:
         if self._work is None:
             return
         if self._bar is not None and self._bar.is_canceled:
@@ -179,13 +212,14 @@ class Jobs(QObject):
             self._first = (now, done)
         since, before = self._first
         left = (now - since) / (done - before) * (total - done) if done > before else -1.0
-        if self._bar is not None:
+        if self._bar is not None and (now - self._drawn > REDRAW_S or done == total):
+            self._drawn = now
             if self._bar.total != total:
                 self._bar.total = total
             self._bar.update(done - self._bar.n)
         self.progressed.emit(done, total, left)
 
-    def _end(self, outcome: Any = None) -> None:
+    def _end(self, outcome: Any) -> None:
         work, self._work = self._work, None
         if work is None:
             return

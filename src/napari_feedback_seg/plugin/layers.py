@@ -93,8 +93,6 @@ def em_sections(layer: Layer | None) -> Sections:
             f"'{layer.name}' has {data.ndim} axes. A section (Y, X) or a stack (Z, Y, X) can be segmented: "
             "split the others into layers first (right click on the layer, Split Stack)."
         )
-    if 0 in data.shape:
-        raise InputError(f"'{layer.name}' holds no pixel: its shape is {tuple(data.shape)}.")
     return Sections(data, messages)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_feedback_seg.events import SectionDone, TileDone
+from napari_feedback_seg.plugin.layers import class_colormap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -41,6 +44,8 @@ class Run:
         from napari_feedback_seg.segmentation.predict import count_tiles, segment_section, segment_stack
 
         model = self.load_model()
+        # napari compiles what draws labels at its first use, for a second: not on the GUI thread.
+        class_colormap(model.card.classes).map(np.zeros((1, 1), np.uint8))
         yield model
         events: Generator[Any, None, Any]
         if len(self.chosen) == 1:

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+
+from napari_feedback_seg.models.library import FOLDER_VARIABLE
+from napari_feedback_seg.models.model_file import save_model
+
+LONG = 60_000  # ms; a busy machine is slow
+
+
+@pytest.fixture
+def models_folder(tmp_path, monkeypatch, small_model):
+    """A models folder with the model ``small``, whose tiles are 64 px."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    save_model(small_model, folder / "small.safetensors")
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer, models_folder):
+    from napari_feedback_seg.plugin.dock import FeedbackDock
+
+    dock = FeedbackDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Feedback segmentation")
+    dock.state.model_name = "small"
+    return dock
+
+
+@pytest.fixture
+def tab(dock):
+    return dock.segment_tab
+
+
+@pytest.fixture
+def section():
+    """Something to see, (96, 80) uint8."""
+    rows, columns = np.mgrid[:96, :80]
+    waves = np.sin(rows / 7) + np.cos(columns / 5) + 0.3 * np.random.default_rng(0).standard_normal((96, 80))
+    return np.uint8(np.clip(127 + 50 * waves, 0, 255))
+
+
+@pytest.fixture
+def said():
+    """What the viewer tells the user, as it comes."""
+    notification_manager.records.clear()
+
+    def texts() -> str:
+        return "\n".join(record.message for record in notification_manager.records)
+
+    return texts
+
+
+@pytest.fixture
+def press(qtbot):
+    def press(button) -> None:
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    return press
+
+
+@pytest.fixture
+def finish(qtbot):
+    """Wait for the dock's job to end."""
+
+    def finish(dock) -> None:
+        qtbot.waitUntil(lambda: not dock.state.jobs.busy, timeout=LONG)
+
+    return finish
+
+
+@pytest.fixture
+def segment(dock, tab, press, finish):
+    """Press Segment and wait; return the result layer."""
+
+    def segment():
+        press(tab.segment_button)
+        finish(dock)
+        return dock.state.result
+
+    return segment
