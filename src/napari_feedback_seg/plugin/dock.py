@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import napari
 from qtpy.QtCore import QEvent, QSize
-from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_feedback_seg.plugin.segment_tab import SegmentTab
 from napari_feedback_seg.plugin.state import DockState
@@ -29,7 +29,13 @@ class FeedbackDock(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.segment_tab = SegmentTab(self.state)
-        for name, tab in (("Segment", self.segment_tab),):
+        self.correct_tab = _coming("Correct labels by painting, and fine-tune the model on the corrections.")
+        self.attention_tab = _coming("Click a pixel, and see where the network looked to decide about it.")
+        for name, tab in (
+            ("Segment", self.segment_tab),
+            ("Correct", self.correct_tab),
+            ("Attention", self.attention_tab),
+        ):
             self.tabs.addTab(_scrolling(tab), name)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -79,6 +85,13 @@ def _open(viewer: Viewer, tab: str) -> None:
     dock_widget.show()
     dock_widget.raise_()
     dock.show_tab(tab)
+
+
+def _coming(what: str) -> QLabel:
+    label = QLabel(f"This tab is still to come. It will let you: {what}")
+    label.setWordWrap(True)
+    label.setMargin(12)
+    return label
 
 
 def _scrolling(tab: QWidget) -> QScrollArea:

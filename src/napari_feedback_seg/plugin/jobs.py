@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
@@ -40,42 +39,42 @@ class _Failed:
     error: Exception
 
 
-class _Work:
-    """A generator that is driven in a thread and closed once, by whoever is there to do it."""
+class _Work(QObject):
+    """A generator that is run to its end, or to where it is stopped, and closed, in one thread.
 
-    def __init__(self, make: Callable[[], Generator[Any, None, Any]]) -> None:
+    It outlives the dock if need be: its signals then reach nobody.
+    """
+
+    event = Signal(object)
+    ended = Signal(object)
+
+    def __init__(self, make: Callable[[], Generator[Any, None, Any]], bar: cancelable_progress) -> None:
+        super().__init__()
         self._make = make
-        self._generator: Generator[Any, None, Any] | None = None
-        self._closing = Lock()
+        self.bar = bar
         self.cancelled = False
+        self.worker: Any = None
 
-    def drive(self) -> Generator[Any, None, _Returned | _Failed | None]:
-        """Yield the events of the work; return what became of it, None if it was cancelled.
+    def __call__(self) -> None:
+        """Run the work in the worker's thread.
 
         No exception leaves: napari's worker is silent about a RuntimeError, which is what
         torch raises when memory runs out.
         """
+        outcome: _Returned | _Failed | None = None
         try:
-            self._generator = self._make()
-            while not self.cancelled:
-                try:
-                    event = next(self._generator)
-                except StopIteration as stop:
-                    return _Returned(stop.value)
-                yield event
-            return None
+            with closing(self._make()) as events:
+                while not (self.cancelled or self.bar.is_canceled or self.worker.abort_requested):
+                    try:
+                        event = next(events)
+                    except StopIteration as stop:
+                        outcome = _Returned(stop.value)
+                        break
+                    self.event.emit(event)
+                    del event  # or it would be held until the next is there
         except Exception as error:  # noqa: BLE001  # whatever it is, the user hears of it
-            return _Failed(error)
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Close the generator, so that its memory is free."""
-        with self._closing:
-            generator, self._generator = self._generator, None
-        if generator is not None:
-            with suppress(ValueError):  # it is running, and closed by its own thread
-                generator.close()
+            outcome = _Failed(error)
+        self.ended.emit(outcome)
 
 
 class Jobs(QObject):
@@ -99,7 +98,6 @@ class Jobs(QObject):
         super().__init__(parent)
         self.title = ""
         self._work: _Work | None = None
-        self._worker: Any = None
         self._callbacks: dict[str, Callable[..., None] | None] = {}
         self._bar: cancelable_progress | None = None
         self._first: tuple[float, int] | None = None
@@ -145,17 +143,15 @@ class Jobs(QObject):
             show_warning(f"{self.title} is still running. Wait for it, or cancel it first.")
             return False
         self.title = title
-        self._work = _Work(work)
         self._callbacks = {"event": on_event, "done": on_done, "failed": on_failed, "stopped": on_stopped}
         self._first = None
-        self._bar = cancelable_progress(total=0, desc=title, cancel_callback=None)
-        worker = create_worker(self._work.drive, _start_thread=False)
-        worker.yielded.connect(self._take)
-        worker.returned.connect(self._returned)
-        worker.aborted.connect(self._aborted)
-        self._worker = worker
+        self._bar = cancelable_progress(total=0, desc=title)
+        self._work = _Work(work, self._bar)
+        self._work.event.connect(self._take)
+        self._work.ended.connect(self._stopped)
+        self._work.worker = create_worker(self._work, _start_thread=False)
         self.started.emit(title)
-        worker.start()
+        self._work.worker.start()
         return True
 
     def cancel(self) -> None:
@@ -174,12 +170,8 @@ class Jobs(QObject):
     def _take(self, event: Any) -> None:
         self._in_turn(self._handle, event)
 
-    @Slot()
-    def _aborted(self) -> None:
-        self._in_turn(self._end, None)
-
     @Slot(object)
-    def _returned(self, outcome: Any) -> None:
+    def _stopped(self, outcome: Any) -> None:
         self._in_turn(self._end, outcome)
 
     def _in_turn(self, handle: Callable[[Any], None], what: Any) -> None:
@@ -196,11 +188,7 @@ class Jobs(QObject):
             self._handling = False
 
     def _handle(self, event: Any) -> None:
-        if self._work is None:
-            return
-        if self._bar is not None and self._bar.is_canceled:
-            self.cancel()
-        if self._work.cancelled:
+        if self._work is None or self._work.cancelled:
             return
         if hasattr(event, "done") and hasattr(event, "total"):
             self._show(event.done, event.total)
@@ -223,8 +211,6 @@ class Jobs(QObject):
         work, self._work = self._work, None
         if work is None:
             return
-        work.close()
-        self._worker = None
         self._close_bar()
         callbacks = self._callbacks
         if isinstance(outcome, _Failed):

@@ -25,6 +25,7 @@ from superqt import QCollapsible
 
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.events import SectionDone
+from napari_feedback_seg.plugin.export import ExportButton
 from napari_feedback_seg.plugin.layers import (
     Sections,
     displayed_section,
@@ -34,6 +35,7 @@ from napari_feedback_seg.plugin.layers import (
     visible_region,
 )
 from napari_feedback_seg.plugin.legend import Legend
+from napari_feedback_seg.plugin.measure import MeasurePanel
 from napari_feedback_seg.plugin.model_box import ModelBox, narrow
 from napari_feedback_seg.plugin.results import Result
 from napari_feedback_seg.plugin.runs import Run
@@ -116,6 +118,8 @@ class SegmentTab(QWidget):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.legend = Legend(self._state)
+        self.measure_panel = MeasurePanel(self._state)
+        self.export_button = ExportButton(self._state, lambda: self.measure_panel.least)
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -156,7 +160,8 @@ class SegmentTab(QWidget):
         self.layout_.addWidget(self.progress)
         self.layout_.addWidget(self.status)
         self.layout_.addWidget(self.legend)
-        # What measures and exports the result is added here.
+        self.layout_.addWidget(self.measure_panel)
+        self.layout_.addWidget(self.export_button)
         self.layout_.addStretch(1)
 
     def _connect(self) -> None:
@@ -252,7 +257,8 @@ class SegmentTab(QWidget):
             show_warning(f"{self._state.jobs.title} is still running. Wait for it, or cancel it first.")
             return
         try:
-            sections = em_sections(self._state.image)
+            # Without an image the active layer says what is wrong.
+            sections = em_sections(self._state.image or self._state.viewer.layers.selection.active)
             chosen, region = self._part(sections)
             options = self._options(region)
         except FeedbackSegError as error:

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+from types import GeneratorType
+
+import numpy as np
+import pytest
+from npe2 import PluginManifest
+from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool
+
+import napari_feedback_seg
+from napari_feedback_seg.plugin.dock import FeedbackDock, open_attention, open_correct, open_segment
+
+PLUGIN, NAME = "napari-feedback-seg", "Feedback segmentation"
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, npe2pm, models_folder):
+    manifest = PluginManifest.from_file(Path(napari_feedback_seg.__file__).with_name("napari.yaml"))
+    with npe2pm.tmp_plugin(manifest=manifest):
+        yield make_napari_viewer()
+
+
+def docks(viewer):
+    return [dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, FeedbackDock)]
+
+
+def destroy_what_is_deleted():
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    QCoreApplication.processEvents()
+    gc.collect()
+
+
+def close_by_x(viewer, dock):
+    dock.parent().destroyOnClose()  # what the x of its title bar calls
+    destroy_what_is_deleted()
+
+
+class TestOpening:
+    def test_the_menus_open_one_dock_on_their_tab(self, viewer):
+        for command, tab in (
+            (open_segment, "Segment"),
+            (open_correct, "Correct"),
+            (open_attention, "Attention"),
+        ):
+            command(viewer)
+            (dock,) = docks(viewer)
+            assert dock.tabs.tabText(dock.tabs.currentIndex()) == tab
+
+    def test_a_hidden_dock_is_shown_again(self, viewer):
+        open_segment(viewer)
+        (dock,) = docks(viewer)
+        dock.parent().hide()
+        open_correct(viewer)
+        assert docks(viewer) == [dock]
+        assert not dock.parent().isHidden()
+
+    def test_after_the_x_a_new_one_opens(self, viewer):
+        open_segment(viewer)
+        close_by_x(viewer, docks(viewer)[0])
+        assert docks(viewer) == []
+        open_segment(viewer)
+        assert len(docks(viewer)) == 1
+
+    def test_it_fits_a_small_screen(self, viewer):
+        open_segment(viewer)
+        (dock,) = docks(viewer)
+        assert dock.minimumSizeHint().width() <= 400
+        assert dock.minimumSizeHint().height() <= 500
+
+    def test_every_control_is_reached_by_keyboard(self, viewer):
+        from qtpy.QtCore import Qt
+
+        open_segment(viewer)
+        tab = docks(viewer)[0].segment_tab
+        for widget in (
+            tab.image_box,
+            tab.models.chooser,
+            tab.device_box,
+            tab.what_box,
+            tab.overlap_box,
+            tab.segment_button,
+            tab.cancel_button,
+            *tab.legend.boxes.values(),
+        ):
+            assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+
+
+@pytest.fixture
+def running(viewer, qtbot, section):
+    """A dock in the middle of a segmentation. It is not handed out: a fixture would hold it."""
+    viewer.add_image(np.tile(section, (20, 8, 8)), name="large")
+    open_segment(viewer)
+    (dock,) = docks(viewer)
+    dock.state.model_name = "small"
+    tab = dock.segment_tab
+    tab.what_box.setCurrentIndex(tab.what_box.findData("all"))
+    tab.segment()
+    qtbot.waitUntil(lambda: tab.progress.maximum() > 0 and tab.progress.value() > 0, timeout=60_000)
+
+
+def nothing_runs():
+    """Return whether no thread works, and no generator of the engine waits to be closed."""
+    alive = [
+        each for each in gc.get_objects() if type(each) is GeneratorType and each.__name__ == "segment_stack"
+    ]
+    return QThreadPool.globalInstance().activeThreadCount() == 0 and not any(each.gi_frame for each in alive)
+
+
+@pytest.mark.usefixtures("running")
+class TestEnding:
+    def test_hidden_it_goes_on(self, viewer, qtbot):
+        (dock,) = docks(viewer)
+        dock.parent().hide()
+        qtbot.waitUntil(lambda: dock.state.result is not None, timeout=60_000)
+        assert dock.state.jobs.busy
+        dock.state.jobs.cancel()
+        qtbot.waitUntil(lambda: not dock.state.jobs.busy, timeout=60_000)
+
+    def test_closed_by_x_the_work_ends(self, viewer, qtbot):
+        close_by_x(viewer, docks(viewer)[0])
+        qtbot.waitUntil(nothing_runs, timeout=60_000)
+        assert viewer.layers["large"] is not None
+
+    def test_closed_viewer_ends_the_work(self, viewer, qtbot):
+        viewer.close()
+        qtbot.waitUntil(nothing_runs, timeout=60_000)
+
+    def test_a_closed_dock_listens_no_more(self, viewer, section):
+        state = docks(viewer)[0].state
+        close_by_x(viewer, docks(viewer)[0])
+        viewer.add_image(section)  # would raise in a dead dock
+        viewer.layers.clear()
+        assert state.image is None
+
+
+@pytest.mark.slow
+def test_fifty_times_open_and_close_leave_nothing(viewer, section):
+    viewer.add_image(section)
+    alive = []
+    for _ in range(50):
+        open_segment(viewer)
+        (dock,) = docks(viewer)
+        alive += [weakref.ref(dock), weakref.ref(dock.state), weakref.ref(dock.segment_tab)]
+        close_by_x(viewer, dock)
+        del dock
+    destroy_what_is_deleted()
+    assert sum(each() is not None for each in alive) == 0
