@@ -406,3 +406,17 @@ def test_layer_types_are_as_promised(viewer, segment, section, tab):
     tab.probabilities_box.setChecked(True)
     segment()
     assert [type(layer) for layer in viewer.layers] == [Image, Labels, *[Image] * 4]
+
+
+def test_the_page_in_preferences_is_where_the_panel_starts(viewer, models_folder, monkeypatch, tmp_path):
+    from napari_feedback_seg.plugin import state as state_module
+    from napari_feedback_seg.plugin.dock import FeedbackDock
+    from napari_feedback_seg.plugin.settings import Settings
+
+    chosen = Settings(device="cpu", overlap=0.4, messages=("The models folder is no folder.",))
+    monkeypatch.setattr(state_module, "apply_settings", lambda: chosen)
+    dock = FeedbackDock(viewer)
+    assert dock.state.device == "cpu"
+    assert dock.segment_tab.device_box.currentText() == "CPU"
+    assert dock.segment_tab.overlap_box.value() == 0.4
+    dock.cleanup()

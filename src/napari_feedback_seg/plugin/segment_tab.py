@@ -69,6 +69,7 @@ class SegmentTab(QWidget):
         self._make_widgets()
         self._lay_out()
         self._connect()
+        self._refresh_settings()
         self._refresh_images()
         self._refresh_what()
         self._show_idle()
@@ -99,7 +100,6 @@ class SegmentTab(QWidget):
         self.overlap_box = QDoubleSpinBox()
         self.overlap_box.setRange(0, 0.9)
         self.overlap_box.setSingleStep(0.05)
-        self.overlap_box.setValue(SegmentOptions().overlap)
         self.overlap_box.setToolTip(
             "How much of a tile its neighbour covers too: more is smoother and slower"
         )
@@ -179,11 +179,16 @@ class SegmentTab(QWidget):
         state.layers_changed.connect(self._refresh_shapes)
         state.layers_changed.connect(self._stop_without_image)
         state.model_changed.connect(self._refresh_note)
+        state.settings_changed.connect(self._refresh_settings)
         state.jobs.started.connect(self._show_busy)
         state.jobs.progressed.connect(self._show_progress)
         state.jobs.ended.connect(self._show_idle)
 
     # --- what is chosen
+
+    def _refresh_settings(self) -> None:
+        self.device_box.setCurrentIndex(self.device_box.findData(self._state.device))
+        self.overlap_box.setValue(self._state.settings.overlap)
 
     def _refresh_images(self) -> None:
         images = self._state.images
@@ -391,15 +396,17 @@ class SegmentTab(QWidget):
         self.cancel_button.setEnabled(True)
         self.progress.setRange(0, 0)
         self.progress.setVisible(True)
-        self.status.setText(f"{title}: loading the model")
+        self.status.setText(f"{title}: getting ready")
 
     def _show_progress(self, done: int, total: int, seconds_left: float) -> None:
         self.progress.setRange(0, total)
         self.progress.setValue(done)
         left = f", about {_duration(seconds_left)} left" if seconds_left >= 0 else ""
-        self.status.setText(f"{self._state.jobs.title}: {done} of {total} tiles{left}")
+        self.status.setText(f"{self._state.jobs.title}: {done} of {total}{left}")
 
     def _show_idle(self) -> None:
+        if self.status.text().startswith(self._state.jobs.title):  # nobody has said how it ended
+            self.status.clear()
         self.segment_button.setEnabled(True)
         self.segment_button.setText("Segment")
         self.cancel_button.setText("Cancel")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, Signal
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import DEFAULT_MODEL, ModelEntry, list_models
 from napari_feedback_seg.plugin.jobs import Jobs
 from napari_feedback_seg.plugin.layers import RESULT_KEY, is_em_image
+from napari_feedback_seg.plugin.settings import Settings, apply_settings, unwatch_settings, watch_settings
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -28,17 +30,21 @@ class DockState(QObject):
         Another image or model is chosen; the result of the image is there, gone or new.
     layers_changed
         The list of layers, or a name in it, has changed.
+    settings_changed
+        A person has changed something in Preferences.
     """
 
     image_changed = Signal()
     model_changed = Signal()
     result_changed = Signal()
     layers_changed = Signal()
+    settings_changed = Signal()
 
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
         self.jobs = Jobs(self)
+        self.settings = Settings()
         self.device = "auto"
         self.models: list[ModelEntry] = []
         self._image: Image | None = None
@@ -53,7 +59,8 @@ class DockState(QObject):
         )
         for emitter, callback in self._connections:
             emitter.connect(callback)
-        self.refresh_models()
+        watch_settings(self._on_settings)
+        self._on_settings()
         self._on_layers()
         self._on_active()
 
@@ -103,6 +110,16 @@ class DockState(QObject):
         active = self.viewer.layers.selection.active
         if active is not None and is_em_image(active):
             self.image = active
+
+    # --- the settings in Preferences
+
+    def _on_settings(self, _: Any = None) -> None:
+        before, self.settings = self.settings, apply_settings()
+        for message in set(self.settings.messages) - set(before.messages):
+            show_warning(message)
+        self.device = self.settings.device
+        self.refresh_models()
+        self.settings_changed.emit()
 
     # --- the model
 
@@ -171,6 +188,7 @@ class DockState(QObject):
         connections, self._connections = self._connections, ()
         for emitter, callback in connections:
             emitter.disconnect(callback)
+        unwatch_settings(self._on_settings)
         self.jobs.cleanup()
         self._image = None
         self._loaded = None
