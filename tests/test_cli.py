@@ -329,7 +329,7 @@ class TestTrain:
     def test_what_cannot_be_trained(self, data_set: Path, tmp_path: Path) -> None:
         assert "--pixel-size" in run("train", data_set, "-o", tmp_path / "run", *SMALL, code=1)
         assert "multiple of" in run("train", data_set, "-o", tmp_path / "run", *SMALL, "--tile", 66, code=2)
-        assert "mode is one of" in run(
+        assert "network is one of unet, recurrent_unet" in run(
             "train", data_set, "-o", tmp_path / "run", *SMALL, "--network", "x", code=2
         )
         assert "holds no training" in run("train", data_set, "-o", tmp_path / "other", "--resume", code=1)

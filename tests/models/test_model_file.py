@@ -450,7 +450,7 @@ def test_weights_that_nobody_asked_for_are_refused(saved: Path) -> None:
 
 
 def test_a_network_of_a_newer_version_is_refused_with_the_file(saved: Path) -> None:
-    rewrite(saved, lambda _, card: card["spec"].update(kind="feedback_unet"))
+    rewrite(saved, lambda _, card: card["spec"].update(kind="vision_transformer"))
     refused(saved, "kind is one of")
 
 

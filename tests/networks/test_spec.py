@@ -8,6 +8,7 @@ import pytest
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.networks import NetworkSpec
+from napari_feedback_seg.networks.spec import NETWORKS
 
 OTHER_VALUES: dict[str, Any] = {
     "kind": "unet",
@@ -21,6 +22,7 @@ OTHER_VALUES: dict[str, Any] = {
     "norm_per_round": True,
     "key_pooling": 8,
     "query_channels": 8,
+    "hashing": 16,
 }
 
 
@@ -28,7 +30,7 @@ def test_defaults_are_the_paper_s() -> None:
     spec = NetworkSpec()
     assert (spec.kind, spec.mode, spec.tap) == ("feedback_attention", "self", "two_conv")
     assert (spec.width, spec.depth, spec.classes) == (64, 4, 4)
-    assert (spec.key_pooling, spec.query_channels) == (1, None)
+    assert (spec.key_pooling, spec.query_channels, spec.hashing) == (1, None, 1)
     assert (spec.detach_first_round, spec.norm_per_round) == (True, False)
 
 
@@ -36,6 +38,11 @@ def test_json_there_and_back() -> None:
     assert set(OTHER_VALUES) == {field.name for field in fields(NetworkSpec)}
     for spec in (NetworkSpec(), NetworkSpec(**OTHER_VALUES)):
         assert NetworkSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_json_names_hashing_only_where_there_is_any() -> None:
+    assert "hashing" not in NetworkSpec().to_json()
+    assert NetworkSpec(hashing=8).to_json()["hashing"] == 8
 
 
 @pytest.mark.parametrize("name", OTHER_VALUES)
@@ -47,9 +54,13 @@ def test_json_keeps_each_field(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("kind", "vnet", "one of unet, feedback_attention, not 'vnet'"),
+        ("kind", "vnet", "one of unet, recurrent_unet, feedback_unet, feedback_attention, not 'vnet'"),
         ("kind", ["unet"], "one of unet"),
-        ("mode", "cross", "one of self, source_target, not 'cross'"),
+        (
+            "mode",
+            "cross",
+            "one of self, source_target, add, conv1x1, squeeze_excitation, light_attention, not 'cross'",
+        ),
         ("mode", None, "one of self"),
         ("tap", "three_conv", "one of one_conv, two_conv, not 'three_conv'"),
         *[
@@ -61,6 +72,7 @@ def test_json_keeps_each_field(name: str) -> None:
                 ("classes", 2, 255),
                 ("key_pooling", 1, 256),
                 ("query_channels", 1, 1024),
+                ("hashing", 1, 4096),
             )
             for value in (least - 1, most + 1, -3, 4.0, "4", True, float("nan"))
         ],
@@ -93,11 +105,31 @@ def test_is_frozen() -> None:
         NetworkSpec().width = 16  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("kind", "rounds"), [("unet", 1), ("feedback_attention", 2)])
+@pytest.mark.parametrize(
+    ("kind", "rounds"),
+    [("unet", 1), ("recurrent_unet", 1), ("feedback_unet", 2), ("feedback_attention", 2)],
+)
 @pytest.mark.parametrize(("depth", "multiple"), [(1, 2), (4, 16)])
 def test_rounds_and_multiple(kind: Any, rounds: int, depth: int, multiple: int) -> None:
     spec = NetworkSpec(kind=kind, depth=depth)
     assert (spec.rounds, spec.multiple) == (rounds, multiple)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_by_its_name(name: str) -> None:
+    spec = NetworkSpec.named(name, width=8, norm_per_round=True)
+    assert spec.name == name
+    assert (spec.width, spec.norm_per_round) == (8, True)
+    assert NetworkSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_names_are_those_of_the_paper_s_tables() -> None:
+    assert NetworkSpec.named("unet") == NetworkSpec(kind="unet")
+    assert NetworkSpec.named("source_target") == NetworkSpec(mode="source_target")
+    assert len({NetworkSpec.named(name) for name in NETWORKS}) == 9
+    for name in ("feedback_attention", "x", ""):
+        with pytest.raises(ModelError, match=r"A network is one of unet, .*light_attention, not"):
+            NetworkSpec.named(name)
 
 
 def test_the_bottom_of_a_network_is_not_boundless() -> None:

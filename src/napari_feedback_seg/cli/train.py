@@ -24,7 +24,13 @@ def train(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of this training.")],
     name: Annotated[str, typer.Option(help="Name of the model.")] = "model",
-    network: Annotated[str, typer.Option(help="self, source_target or unet.")] = "self",
+    network: Annotated[
+        str,
+        typer.Option(
+            help="unet, recurrent_unet or feedback_unet; or two rounds joined by self, source_target, "
+            "add, conv1x1, squeeze_excitation or light_attention."
+        ),
+    ] = "self",
     width: Annotated[int, typer.Option(help="Channels of the first block.")] = 16,
     depth: Annotated[int, typer.Option(help="Times that the map is halved.")] = 4,
     key_pooling: Annotated[
@@ -34,12 +40,18 @@ def train(
         int | None,
         typer.Option(help="Channels of Query and Key; the paper's eighth of the width if not given."),
     ] = 8,
+    hashing: Annotated[
+        int, typer.Option(help="1 is exact attention; b finds the keys of a query in b buckets of a hash.")
+    ] = 1,
     tap: Annotated[str, typer.Option(help="two_conv or one_conv.")] = "two_conv",
     detach_first_round: Annotated[
         bool, typer.Option(help="Let no gradient flow from round 2 through the output of round 1.")
     ] = False,
     norm_per_round: Annotated[bool, typer.Option(help="One set of batch-norm layers per round.")] = True,
     first_round_loss: Annotated[float, typer.Option(help="Weight of the loss on round 1.")] = 0.4,
+    distillation: Annotated[
+        float, typer.Option(help="Weight of what the output of round 2 teaches round 1.")
+    ] = 0.0,
     dice: Annotated[float, typer.Option(help="Weight of the soft Dice loss.")] = 1.0,
     fold: Annotated[int, typer.Option(help="0 to 4: which fifth of the sections validates.")] = 0,
     epochs: Annotated[int, typer.Option(help="Epochs.")] = 80,
@@ -65,16 +77,16 @@ def train(
         from napari_feedback_seg.training.config import TrainConfig
 
         try:
-            spec = NetworkSpec(
-                kind="unet" if network == "unet" else "feedback_attention",
-                mode="self" if network == "unet" else network,  # type: ignore[arg-type]
+            spec = NetworkSpec.named(
+                network,
                 width=width,
                 depth=depth,
-                tap=tap,  # type: ignore[arg-type]
+                tap=tap,
                 detach_first_round=detach_first_round,
                 norm_per_round=norm_per_round,
                 key_pooling=key_pooling,
                 query_channels=query_channels,
+                hashing=hashing,
             )
             config = TrainConfig(
                 spec=spec,
@@ -86,6 +98,7 @@ def train(
                 rare=rare,
                 dice=dice,
                 first_round=first_round_loss,
+                distillation=distillation,
                 seed=seed,
                 precision=precision,
             )

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from napari_feedback_seg.networks.attention import FeedbackAttention
+from napari_feedback_seg.networks.attention import FeedbackAttention, attend
+from napari_feedback_seg.networks.connections import Connection
+from napari_feedback_seg.networks.hashing import HashedAttention
+from napari_feedback_seg.networks.recurrent import FeedbackUNet, recurrent_unet
 from napari_feedback_seg.networks.unet import UNet
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ class FeedbackMaps:
 
 
 class FeedbackAttentionUNet(nn.Module):
-    """Two rounds of one U-Net, joined by attention (Figure 1 of the paper)."""
+    """Two rounds of one U-Net, joined by attention (Figure 1 of the paper), or as in its Table 2."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
@@ -46,12 +49,18 @@ class FeedbackAttentionUNet(nn.Module):
             norms=norms,
             first_norms=(1, norms if spec.tap == "one_conv" else 1),
         )
-        self.feedback = FeedbackAttention(
-            spec.width, spec.query_channels or max(1, spec.width // 8), spec.mode, spec.key_pooling
-        )
+        self.feedback: FeedbackAttention | Connection
+        if spec.mode in ("self", "source_target"):
+            query_channels = spec.query_channels or max(1, spec.width // 8)
+            attention = HashedAttention(query_channels, spec.hashing) if spec.hashing > 1 else attend
+            self.feedback = FeedbackAttention(
+                spec.width, query_channels, spec.mode, spec.key_pooling, attention
+            )
+        else:
+            self.feedback = Connection(spec.width, spec.mode)
 
     def maps(self, image: Tensor) -> FeedbackMaps:
-        """Return the logits of both rounds and the maps between which attention runs."""
+        """Return the logits of both rounds and the maps between which the feedback runs."""
         after_one = self.unet.first.first(image, 0)
         after_two = self.unet.first.second(after_one, 0)
         output_side = self.unet.body(after_two, 0)
@@ -79,4 +88,8 @@ def build_network(spec: NetworkSpec) -> nn.Module:
     """
     if spec.kind == "unet":
         return UNet(spec.in_channels, spec.classes, spec.width, spec.depth)
+    if spec.kind == "recurrent_unet":
+        return recurrent_unet(spec)
+    if spec.kind == "feedback_unet":
+        return FeedbackUNet(spec)
     return FeedbackAttentionUNet(spec)

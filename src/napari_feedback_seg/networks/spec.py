@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from napari_feedback_seg.errors import ModelError
 
-Kind = Literal["unet", "feedback_attention"]
-Mode = Literal["self", "source_target"]
+Kind = Literal["unet", "recurrent_unet", "feedback_unet", "feedback_attention"]
+Mode = Literal["self", "source_target", "add", "conv1x1", "squeeze_excitation", "light_attention"]
 Tap = Literal["one_conv", "two_conv"]
+
+NETWORKS: tuple[str, ...] = ("unet", "recurrent_unet", "feedback_unet", *get_args(Mode))
+"""The systems of the paper's Tables 1 and 2 by name."""
 
 LARGEST_WIDTH = 16_384
 """Channels at the bottom of a network: what a hostile card may ask memory for ends here."""
@@ -19,10 +22,13 @@ LARGEST_WIDTH = 16_384
 class NetworkSpec:
     """What a network is, without its weights.
 
+    A field that means nothing to a kind of network is not looked at.
+
     Parameters
     ----------
-    kind : {"unet", "feedback_attention"}
-        ``unet`` looks once, ``feedback_attention`` twice.
+    kind : {"unet", "recurrent_unet", "feedback_unet", "feedback_attention"}
+        ``unet`` and ``recurrent_unet`` (RU-Net) look once, ``feedback_unet`` (Feedback U-Net,
+        with a convLSTM) and ``feedback_attention`` twice.
     width : int
         Channels of the first block, and so of the output-side map; each level below
         has twice as many. The paper's networks are read as 64 wide.
@@ -31,21 +37,28 @@ class NetworkSpec:
         of ``2 ** depth``.
     in_channels, classes : int
         Channels of the image and number of label classes.
-    mode : {"self", "source_target"}
-        Where the Query comes from: the output-side map, or the input-side map.
+    mode : {"self", "source_target", "add", "conv1x1", "squeeze_excitation", "light_attention"}
+        How the output-side map comes back in ``feedback_attention``. By attention, with the
+        Query from the output-side map (``self``) or the input-side map (``source_target``);
+        or by the connections of Table 2, which have no attention between places.
     tap : {"two_conv", "one_conv"}
         The input-side map is taken after the second or the first convolution of the
-        first block (Table 3).
+        first block (Table 3). For ``feedback_attention``.
     detach_first_round : bool
         Keep the gradient from flowing through the output-side map of round 1, as the
-        paper's "gradients at the second round" is read.
+        paper's "gradients at the second round" is read; in ``feedback_unet`` through the
+        probabilities of round 1.
     norm_per_round : bool
-        One set of batch-norm layers per round. Convolution weights are shared always.
+        One set of batch-norm layers per round; in ``recurrent_unet`` per step of each
+        recurrent layer. Convolution weights are shared always.
     key_pooling : int
         1 is the paper's exact attention; ``p`` average-pools Key and Value ``p x p``.
     query_channels : int, optional
         Channels of Query and Key; the paper's eighth of ``width`` if not given. The
         paper's width of 64 gives 8; a narrow network may want to keep those.
+    hashing : int
+        1 is the paper's exact attention; ``b`` looks for like places in ``b`` buckets of a
+        hash, and attends to ``2 / b`` of all.
 
     Raises
     ------
@@ -68,6 +81,7 @@ class NetworkSpec:
     norm_per_round: bool = False
     key_pooling: int = 1
     query_channels: int | None = None
+    hashing: int = 1
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", Kind), ("mode", Mode), ("tap", Tap)):
@@ -82,6 +96,7 @@ class NetworkSpec:
             ("in_channels", 1, 1024),
             ("classes", 2, 255),
             ("key_pooling", 1, 256),
+            ("hashing", 1, 4096),
         ):
             _check_integer(name, getattr(self, name), least, most)
         if self.width * 2**self.depth > LARGEST_WIDTH:
@@ -98,16 +113,39 @@ class NetworkSpec:
     @property
     def rounds(self) -> int:
         """How often the network looks at the image."""
-        return 1 if self.kind == "unet" else 2
+        return 1 if self.kind in ("unet", "recurrent_unet") else 2
+
+    @property
+    def name(self) -> str:
+        """Which of :data:`NETWORKS` it is."""
+        return self.mode if self.kind == "feedback_attention" else self.kind
 
     @property
     def multiple(self) -> int:
         """Height and width of a tile are multiples of this number of pixels."""
         return int(2**self.depth)
 
+    @classmethod
+    def named(cls, name: str, **others: Any) -> NetworkSpec:
+        """Return the one of :data:`NETWORKS` with this name; ``others`` are fields.
+
+        Raises
+        ------
+        ModelError
+            If there is none of this name, or a field has a value that describes no network.
+        """
+        if name not in NETWORKS:
+            raise ModelError(f"A network is one of {', '.join(NETWORKS)}, not {name!r}.")
+        if name in get_args(Kind):
+            return cls(kind=cast("Kind", name), **others)
+        return cls(mode=cast("Mode", name), **others)
+
     def to_json(self) -> dict[str, Any]:
         """Return the description as a JSON object."""
-        return asdict(self)
+        data = asdict(self)
+        if self.hashing == 1:
+            del data["hashing"]  # so that a card without it reads as before there was any
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> NetworkSpec:

@@ -27,10 +27,12 @@ class ConvUnit(nn.Module):
 class ConvBlock(nn.Module):
     """Two convolution units, each with its number of batch-norm sets."""
 
-    def __init__(self, channels: int, out: int, norms: tuple[int, int] = (1, 1)) -> None:
+    def __init__(
+        self, channels: int, out: int, norms: tuple[int, int] = (1, 1), unit: type[ConvUnit] = ConvUnit
+    ) -> None:
         super().__init__()
-        self.first = ConvUnit(channels, out, norms[0])
-        self.second = ConvUnit(out, out, norms[1])
+        self.first = unit(channels, out, norms[0])
+        self.second = unit(out, out, norms[1])
 
     def forward(self, feature_map: Tensor, round_index: int = 0) -> Tensor:
         """Return the map (B, ``out``, H, W) of round ``round_index``."""
@@ -50,6 +52,8 @@ class UNet(nn.Module):
     first_norms : tuple of int
         The same for the two convolutions of the first block, of which a second round
         may use none.
+    block : type
+        What each level is made of.
     """
 
     def __init__(
@@ -60,15 +64,14 @@ class UNet(nn.Module):
         depth: int,
         norms: int = 1,
         first_norms: tuple[int, int] = (1, 1),
+        block: type[ConvBlock] = ConvBlock,
     ) -> None:
         super().__init__()
         channels = [width * 2**level for level in range(depth + 1)]
-        self.first = ConvBlock(in_channels, width, first_norms)
-        self.down = nn.ModuleList(
-            ConvBlock(above, below, (norms, norms)) for above, below in pairwise(channels)
-        )
+        self.first = block(in_channels, width, first_norms)
+        self.down = nn.ModuleList(block(above, below, (norms, norms)) for above, below in pairwise(channels))
         self.up = nn.ModuleList(nn.ConvTranspose2d(below, above, 2, 2) for above, below in pairwise(channels))
-        self.merge = nn.ModuleList(ConvBlock(2 * above, above, (norms, norms)) for above in channels[:-1])
+        self.merge = nn.ModuleList(block(2 * above, above, (norms, norms)) for above in channels[:-1])
         self.classifier = nn.Conv2d(width, classes, 1)
 
     def body(self, first_map: Tensor, round_index: int = 0) -> Tensor:

@@ -26,7 +26,7 @@ class TrainConfig:
     epochs, patches, batch, tile : int
         Epochs, patches an epoch, patches a step, and side of a patch in pixels.
     learning_rate, weight_decay : float
-        AdamW's; the rate follows one cycle, up for 15 % of the steps and down for the rest.
+        The optimiser's; AdamW's rate follows one cycle, up for 15 % of the steps and down for the rest.
     ema : float
         Decay per step of the exponential moving average of the weights, which is the
         model that is validated and saved.
@@ -41,6 +41,13 @@ class TrainConfig:
     precision : {"auto", "bf16", "fp32"}
         ``bf16`` computes convolutions in bfloat16 by autocast; ``auto`` takes it where the
         processor has it.
+    crops : {"random", "grid"}
+        ``random`` takes augmented patches from anywhere; ``grid``, the paper's, the crops of
+        ``tile`` pixels that lie side by side, as they are (``rare`` has no say then).
+    optimiser : {"adamw", "adam"}
+        ``adam`` keeps the learning rate as it is.
+    distillation : float
+        Weight of what round 2 teaches round 1 besides the labels; see ``SegmentationLoss``.
 
     Raises
     ------
@@ -62,6 +69,9 @@ class TrainConfig:
     first_round: float = 0.4
     seed: int = 0
     precision: str = "auto"
+    crops: str = "random"
+    optimiser: str = "adamw"
+    distillation: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patches", "batch", "tile"):
@@ -75,6 +85,10 @@ class TrainConfig:
             )
         if self.precision not in ("auto", "bf16", "fp32"):
             raise TrainingError(f"The precision is auto, bf16 or fp32, not {self.precision!r}.")
+        if self.crops not in ("random", "grid"):
+            raise TrainingError(f"The crops are random or grid, not {self.crops!r}.")
+        if self.optimiser not in ("adamw", "adam"):
+            raise TrainingError(f"The optimiser is adamw or adam, not {self.optimiser!r}.")
         if self.class_weights and len(self.class_weights) != self.spec.classes:
             raise TrainingError(
                 f"{self.spec.classes} classes need as many weights, not {len(self.class_weights)}."
@@ -88,8 +102,13 @@ class TrainConfig:
             )
         if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
             raise TrainingError("The learning rate is above 0, the weight decay at least 0.")
-        if not (0 <= self.dice < math.inf and 0 <= self.first_round < math.inf):
+        if not all(0 <= each < math.inf for each in (self.dice, self.first_round, self.distillation)):
             raise TrainingError("The weights of the losses are at least 0.")
+        if self.distillation and self.spec.rounds < 2:
+            raise TrainingError(
+                f"A network of one round, such as {self.spec.name}, has no second one to teach the first: "
+                "leave distillation at 0."
+            )
         if not (0 <= self.ema < 1 and 0 <= self.rare <= 1):
             raise TrainingError("The EMA is from 0 to below 1, rare from 0 to 1.")
 
