@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+from itertools import combinations
+from math import log2
+
 import numpy as np
 import pytest
 from skimage.metrics import contingency_table
 
-from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.metrics import confusion_matrix, iou, iou_table
+from napari_feedback_seg.classes import EM_CLASSES, LabelClass
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.metrics import (
+    Scores,
+    cell_scores,
+    cells,
+    compare,
+    confusion_matrix,
+    dice,
+    errors,
+    iou,
+    iou_table,
+)
 
 
 @pytest.fixture
@@ -23,6 +37,9 @@ def test_equals_an_independent_implementation(pair: tuple[np.ndarray, np.ndarray
         labelled = truth > 0
         here, there = (truth == value) & labelled, (predicted == value) & labelled
         assert score == pytest.approx((here & there).sum() / (here | there).sum())
+    for value, score in zip((1, 2, 3, 4), dice(confusion), strict=True):
+        here, there = (truth == value) & labelled, (predicted == value) & labelled
+        assert score == pytest.approx(2 * (here & there).sum() / (here.sum() + there.sum()))
 
 
 def test_a_pixel_predicted_as_no_class_counts_against_its_class() -> None:
@@ -42,3 +59,132 @@ def test_nothing_labelled_scores_nothing() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="differ in shape"):
         confusion_matrix(np.ones((2, 2), np.uint8), np.ones((2, 3), np.uint8), EM_CLASSES)
+
+
+def drawn(*rows: str) -> np.ndarray:
+    """Return a section: | is membrane, s synapse, o mitochondrion, . cytoplasm, a space unlabelled."""
+    return np.array([["|os.".find(each) + 1 for each in row] for row in rows], np.uint8)
+
+
+class TestCells:
+    def test_membranes_and_synapses_part_cells(self) -> None:
+        found = cells(drawn("..|oo", "..s..", "||...", ".||.."), EM_CLASSES)
+        assert found.tolist() == [[1, 1, 0, 2, 2], [1, 1, 0, 2, 2], [0, 0, 2, 2, 2], [3, 0, 0, 2, 2]]
+
+    def test_a_corner_joins_nothing(self) -> None:
+        assert cells(drawn(".|", "|."), EM_CLASSES).max() == 2
+
+    def test_equals_counting_pairs_and_pixels(self) -> None:
+        """Rand error and variation of information, written out over every pair and every pixel."""
+        truth = drawn(
+            "....|.....  .",
+            "....|.....|..",
+            "....s.oo..|..",
+            "....|.oo..|..",
+            "||||||||||||.",
+            "..........|..",
+            "..........|..",
+        )
+        predicted = drawn(
+            ".||.|....|||.",
+            ".||.|....|||.",
+            ".||...oo.|||.",
+            ".||.|.oo.|||.",
+            ".||||||..|||.",
+            ".||......|||.",
+            ".||......|||.",
+        )
+        true_cells, found = cells(truth, EM_CLASSES), cells(predicted, EM_CLASSES)
+        pairs = []
+        for y, x in np.argwhere(true_cells):
+            away = {(v, u): (v - y) ** 2 + (u - x) ** 2 for v, u in np.argwhere(found * (truth > 0))}
+            (nearest,) = {int(found[place]) for place, each in away.items() if each == min(away.values())}
+            pairs.append((int(true_cells[y, x]), nearest))
+        both = sum(a == b for a, b in combinations(pairs, 2))
+        in_truth = sum(a[0] == b[0] for a, b in combinations(pairs, 2))
+        in_prediction = sum(a[1] == b[1] for a, b in combinations(pairs, 2))
+        assert 0 < both < min(in_truth, in_prediction)
+        precision, recall = both / in_prediction, both / in_truth
+        split = merge = 0.0
+        for pair in set(pairs):
+            here, of_all = pairs.count(pair), len(pairs)
+            split -= here / of_all * log2(here / sum(each[0] == pair[0] for each in pairs))
+            merge -= here / of_all * log2(here / sum(each[1] == pair[1] for each in pairs))
+        assert cell_scores(truth, predicted, EM_CLASSES) == pytest.approx(
+            {"vi_split": split, "vi_merge": merge, "are": 1 - 2 * precision * recall / (precision + recall)}
+        )
+
+    def test_a_cut_is_a_split_and_a_gap_a_merge(self) -> None:
+        whole, cut = drawn("........", "........"), drawn("...||...", "...||...")
+        split = cell_scores(whole, cut, EM_CLASSES)
+        assert split == pytest.approx({"vi_split": 1, "vi_merge": 0, "are": 1 - 2 * 56 / (56 + 120)})
+        merge = cell_scores(cut, whole, EM_CLASSES)
+        assert merge == pytest.approx({"vi_split": 0, "vi_merge": 1, "are": 1 - 2 * 30 / (30 + 66)})
+
+    def test_where_in_a_membrane_the_border_runs_and_how_thick_is_no_error(self) -> None:
+        truth = drawn("....||....", "....||....", "||||||||||")
+        for row in ("...|||....", "...|||||..", "....|.....", ".....|....", "....ss...."):
+            scores = cell_scores(truth, drawn(row, row, "||||||||||"), EM_CLASSES)
+            assert scores == pytest.approx({"vi_split": 0, "vi_merge": 0, "are": 0}), row
+
+    def test_what_is_not_labelled_joins_and_parts_nothing(self) -> None:
+        truth, predicted = drawn("...  ...", "||| ||||"), drawn("........", "||.||.||")
+        assert cell_scores(truth, predicted, EM_CLASSES) == pytest.approx(
+            {"vi_split": 0, "vi_merge": 0, "are": 0}
+        )
+
+    def test_nothing_but_membrane_predicted_joins_all(self) -> None:
+        truth = drawn("..|..", "..|..")
+        scores = cell_scores(truth, np.ones_like(truth), EM_CLASSES)
+        assert scores == cell_scores(truth, np.full_like(truth, 4), EM_CLASSES)
+
+    def test_no_cell_no_score(self) -> None:
+        truth = drawn("|.|", "|||")
+        assert cell_scores(truth, truth, EM_CLASSES) is None
+        assert cell_scores(np.zeros_like(truth), truth, EM_CLASSES) is None
+        assert cell_scores(drawn("..."), drawn("..."), (LabelClass(4, "neurite", "#000000"),)) is None
+
+
+def test_sections_add_up_in_one_confusion_matrix_and_in_the_mean_of_their_cells() -> None:
+    first, second = drawn("....||..", "....||.."), drawn("..|.|..|", "ooo.s...")
+    wrong = drawn("........", "ss......")
+    scores = Scores(EM_CLASSES)
+    scores.add(first, wrong)
+    scores.add(second, second)
+    table = scores.table()
+    whole = confusion_matrix(np.stack([first, second]), np.stack([wrong, second]), EM_CLASSES)
+    assert table["confusion"] == whole[:-1].tolist()
+    assert table["iou"] == iou_table(whole, EM_CLASSES)["iou"]
+    assert list(table["dice"].values()) == dice(whole).tolist()
+    assert table["mean_dice"] == pytest.approx(dice(whole).mean())
+    alone = cell_scores(first, wrong, EM_CLASSES)
+    assert alone is not None
+    assert table["cells"] == pytest.approx({name: value / 2 for name, value in alone.items()})
+
+
+class TestCompare:
+    def test_two_layers(self) -> None:
+        truth, predicted = drawn("..|| ", "oo|..").astype(np.int64), drawn("..|..", "ss|..").astype(np.int32)
+        found = compare(truth, predicted, EM_CLASSES)
+        assert found["errors"].tolist() == drawn("   | ", "oo   ").tolist()
+        assert found["iou"] == {"membrane": 2 / 3, "mitochondria": 0, "synapse": 0, "cytoplasm": 4 / 5}
+        assert found["dice"]["cytoplasm"] == 8 / 9
+        assert np.sum(found["confusion"]) == 9  # the unlabelled pixel does not count
+
+    def test_a_stack_is_its_sections(self) -> None:
+        truth = np.stack([drawn("..|..", "..|.."), drawn("|...|", "....|")])
+        predicted = truth[::-1]
+        found, scores = compare(truth, predicted, EM_CLASSES), Scores(EM_CLASSES)
+        for each in zip(truth, predicted, strict=True):
+            scores.add(*each)
+        assert (found.pop("errors") == errors(truth, predicted)).all()
+        assert found == scores.table()
+
+    def test_what_cannot_be_compared(self) -> None:
+        section = drawn("..|")
+        with pytest.raises(InputError, match="shapes differ"):
+            compare(section, section[:, :2], EM_CLASSES)
+        with pytest.raises(InputError, match=r"no class \(7, 300\)"):
+            compare(section, np.array([[4, 300, 7]]), EM_CLASSES)
+        with pytest.raises(InputError, match="unlabelled, everywhere"):
+            compare(section * 0, section, EM_CLASSES)

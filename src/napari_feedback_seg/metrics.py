@@ -1,4 +1,8 @@
-"""Scores of a segmentation, from one confusion matrix over all its pixels."""
+"""Scores of a segmentation: per class from one confusion matrix, and of the cells it encloses.
+
+The scores of the cells are those of neuron tracers, who ask which cells were joined or cut,
+and not how thick a membrane was drawn.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
+from skimage.measure import label
+from skimage.metrics import adapted_rand_error, variation_of_information
 
 from napari_feedback_seg.classes import UNLABELLED, LabelClass
+from napari_feedback_seg.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Labels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.integer[Any]]
+
+BORDERS = ("membrane", "synapse")
+"""The classes that part cells: a synapse lies on a membrane and takes its place in the labels."""
 
 
 def confusion_matrix(
@@ -49,12 +60,14 @@ def confusion_matrix(
 
 def iou(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return intersection over union of each class; NaN where a class is nowhere."""
-    size = min(confusion.shape) - 1
-    intersection = np.diag(confusion)[:size]
-    union = confusion.sum(axis=0)[:size] + confusion.sum(axis=1)[:size] - intersection
-    scores = np.full(size, np.nan)
-    np.divide(intersection, union, out=scores, where=union > 0)
-    return scores
+    both, either, _ = _overlap(confusion)
+    return _ratio(both, either)
+
+
+def dice(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the Dice coefficient (F1) of each class; NaN where a class is nowhere."""
+    both, _, sizes = _overlap(confusion)
+    return _ratio(2 * both, sizes)
 
 
 def iou_table(confusion: npt.NDArray[np.int64], classes: Sequence[LabelClass]) -> dict[str, Any]:
@@ -62,8 +75,184 @@ def iou_table(confusion: npt.NDArray[np.int64], classes: Sequence[LabelClass]) -
 
     A class that is nowhere has no value and does not count in the mean.
     """
-    values = iou(confusion)
+    return _table("iou", iou(confusion), classes)
+
+
+class Scores:
+    """Scores over sections that are added one by one.
+
+    Parameters
+    ----------
+    classes : sequence of LabelClass
+        The classes of the labels.
+    """
+
+    def __init__(self, classes: Sequence[LabelClass]) -> None:
+        side = len(classes) + 1
+        self._classes = classes
+        self._confusion = np.zeros((side, side), np.int64)
+        self._cells: list[dict[str, float]] = []
+
+    def add(self, truth: Labels, predicted: Labels) -> None:
+        """Add a section, true and predicted class values (Y, X)."""
+        self._confusion += confusion_matrix(truth, predicted, self._classes)
+        cells = cell_scores(truth, predicted, self._classes)
+        if cells is not None:
+            self._cells.append(cells)
+
+    def table(self) -> dict[str, Any]:
+        """Return the scores.
+
+        Returns
+        -------
+        dict
+            ``iou`` and ``dice`` per class name, ``mean_iou`` and ``mean_dice``; ``cells``, the mean
+            over the sections of :func:`cell_scores`, where there is any; ``confusion``, in pixels:
+            a row for each true class, a column for each predicted one and one for none of them.
+        """
+        table = iou_table(self._confusion, self._classes)
+        table |= _table("dice", dice(self._confusion), self._classes)
+        if self._cells:
+            table["cells"] = {
+                name: float(np.mean([each[name] for each in self._cells])) for name in self._cells[0]
+            }
+        return {**table, "confusion": self._confusion[:-1].tolist()}
+
+
+def compare(truth: Labels, predicted: Labels, classes: Sequence[LabelClass]) -> dict[str, Any]:
+    """Compare two label images.
+
+    Parameters
+    ----------
+    truth, predicted : array of integers
+        Class values (Y, X), or (Z, Y, X) for a stack of sections. Pixels whose truth is 0 do
+        not count.
+    classes : sequence of LabelClass
+        The classes of the labels.
+
+    Returns
+    -------
+    dict
+        As :meth:`Scores.table`, and ``errors`` as :func:`errors` gives them.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, nothing is labelled, or there are values that are no class.
+    """
+    if truth.shape != predicted.shape:
+        raise InputError(f"The shapes differ: {truth.shape} (ground truth) and {predicted.shape}.")
+    truth, predicted = _class_values(truth, classes), _class_values(predicted, classes)
+    if not truth.any():
+        raise InputError("The ground truth is 0, unlabelled, everywhere.")
+    scores = Scores(classes)
+    for section in zip(*(each.reshape(-1, *each.shape[-2:]) for each in (truth, predicted)), strict=True):
+        scores.add(*section)
+    return {**scores.table(), "errors": errors(truth, predicted)}
+
+
+def errors(truth: Labels, predicted: Labels) -> npt.NDArray[np.uint8]:
+    """Return the true class where the prediction is another; 0 where it is right or nothing is labelled."""
+    return np.where(truth != predicted, truth, UNLABELLED).astype(np.uint8)
+
+
+def cells(labels: Labels, classes: Sequence[LabelClass]) -> npt.NDArray[np.int64]:
+    """Return the cells, numbered, that the membranes of a section enclose.
+
+    A cell is what is connected (over the sides of pixels, not their corners), labelled, and
+    neither membrane nor synapse. There is no least size: a speck is a cell, and what it says
+    in the scores is as little as its pixels.
+
+    Parameters
+    ----------
+    labels : array of uint8
+        Class values (Y, X).
+    classes : sequence of LabelClass
+        Their classes.
+
+    Returns
+    -------
+    array of int64
+        (Y, X), 1 and up for the cells, 0 elsewhere.
+    """
+    no_cell = [UNLABELLED, *(each.value for each in classes if each.name in BORDERS)]
+    found: npt.NDArray[np.int64] = label(np.isin(labels, no_cell, invert=True), connectivity=1)
+    return found
+
+
+def cell_scores(truth: Labels, predicted: Labels, classes: Sequence[LabelClass]) -> dict[str, float] | None:
+    """Compare the cells of a section.
+
+    What is membrane or synapse in truth does not count: where in a membrane the border runs is
+    nobody's error. The predicted membranes are thinned to lines, each of their pixels going to the
+    nearest predicted cell: a membrane drawn too thick is no error either. What is left are cells that
+    are joined, and cells that are cut. Beyond what is labelled in truth there are no cells in either.
+
+    Parameters
+    ----------
+    truth, predicted : array of uint8
+        Class values (Y, X).
+    classes : sequence of LabelClass
+        Their classes.
+
+    Returns
+    -------
+    dict or None
+        ``vi_split`` and ``vi_merge``, the two parts of the variation of information in bits: what the
+        prediction cuts, the entropy H(predicted cell | true cell), and what it joins,
+        H(true cell | predicted cell). ``are``, the adapted Rand error, 1 - F1 of the pairs of pixels
+        that lie in one cell. All are 0 at best. None where there is nothing to compare: no membrane
+        among the classes, or no true cell of more than a pixel.
+
+    References
+    ----------
+    Meila (2007): Comparing clusterings, an information based distance. J. Multivariate Analysis 98.
+    Arganda-Carreras et al. (2015): Crowdsourcing the creation of image segmentation algorithms for
+    connectomics. Front. Neuroanat. 9:142.
+    """
+    if "membrane" not in [each.name for each in classes]:
+        return None
+    true_cells = cells(truth, classes)
+    if np.bincount(true_cells.ravel())[1:].max(initial=0) < 2:
+        return None
+    found = cells(np.where(truth == UNLABELLED, UNLABELLED, predicted), classes)
+    if found.any():
+        nearest = ndimage.distance_transform_edt(found == 0, return_distances=False, return_indices=True)
+        found = found[tuple(nearest)]
+    counted = true_cells > 0
+    pair = true_cells[counted], found[counted]
+    split, merge = variation_of_information(*pair)
+    error, _, _ = adapted_rand_error(*pair, ignore_labels=())
+    return {"vi_split": float(split), "vi_merge": float(merge), "are": float(error)}
+
+
+def _overlap(confusion: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
+    """Return for each class the pixels of intersection, of union, and of truth and prediction together."""
+    count = min(confusion.shape) - 1
+    both = np.diag(confusion)[:count]
+    sizes = confusion.sum(axis=0)[:count] + confusion.sum(axis=1)[:count]
+    return both, sizes - both, sizes
+
+
+def _ratio(above: npt.NDArray[np.int64], below: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    found = np.full(len(above), np.nan)
+    np.divide(above, below, out=found, where=below > 0)
+    return found
+
+
+def _table(name: str, values: npt.NDArray[np.float64], classes: Sequence[LabelClass]) -> dict[str, Any]:
     named = {
         each.name: float(value) for each, value in zip(classes, values, strict=True) if np.isfinite(value)
     }
-    return {"iou": named, "mean_iou": float(np.mean(list(named.values()))) if named else None}
+    return {name: named, f"mean_{name}": float(np.mean(list(named.values()))) if named else None}
+
+
+def _class_values(labels: Labels, classes: Sequence[LabelClass]) -> npt.NDArray[np.uint8]:
+    odd = np.setdiff1d(labels, [UNLABELLED, *(each.value for each in classes)])
+    if odd.size:
+        known = ", ".join(f"{each.value} {each.name}" for each in classes)
+        raise InputError(
+            f"There are label values that are no class ({', '.join(map(str, odd[:5]))}). "
+            f"The classes are {known}; 0 is unlabelled."
+        )
+    return labels.astype(np.uint8)

@@ -93,22 +93,32 @@ def watch_training(events: Generator[Any, None, Any]) -> Any:
 
 
 def score_table(title: str, scores: dict[str, Any]) -> Table:
-    """Return the IoU of each class, of the answer and of the first round."""
-    rounds = [("answer", scores)]
-    if "first_round" in scores:
-        rounds.append(("first round", scores["first_round"]))
+    """Return the scores of each class and of the cells, of the answer and of the first round."""
     table = Table(
-        "IoU", *map(escape, scores["iou"]), "mean", title=escape(title), title_justify="left", box=None
+        "", *map(escape, scores["iou"]), "mean", title=escape(title), title_justify="left", box=None
     )
-    for name, each in rounds:
-        values = [*each["iou"].values(), each["mean_iou"]]
-        table.add_row(name, *(f"{value:.2%}" if value is not None else "" for value in values))
+    cells = []
+    for output, each in (("", scores), (", first round", scores.get("first_round", {}))):
+        for measure, key in (("IoU", "iou"), ("Dice", "dice")):
+            if key in each:  # the scores of older cards have no Dice
+                values = [*(each[key].get(name) for name in scores["iou"]), each[f"mean_{key}"]]
+                table.add_row(
+                    measure + output, *("" if value is None else f"{value:.2%}" for value in values)
+                )
+        if "cells" in each:
+            split, merge, error = (each["cells"][key] for key in ("vi_split", "vi_merge", "are"))
+            cells.append(
+                f"cells{output}: VI split {split:.3f}, merge {merge:.3f} bit; Rand error {error:.3f}"
+            )
+    if cells:
+        table.caption, table.caption_justify = "\n".join(cells), "left"
     return table
 
 
 def network_name(spec: dict[str, Any]) -> str:
     """Return a network in a few words."""
-    kind = "U-Net" if spec["kind"] == "unet" else f"feedback, {spec['mode']}"
+    names = {"unet": "U-Net", "recurrent_unet": "recurrent U-Net", "feedback_unet": "feedback U-Net"}
+    kind = names.get(spec["kind"]) or f"feedback, {spec['mode'].replace('_', ' ')}"
     return f"{kind}, width {spec['width']}"
 
 

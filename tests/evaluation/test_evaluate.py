@@ -9,6 +9,7 @@ import torch
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.evaluation.evaluate import choose_sections, score, write_to_card
+from napari_feedback_seg.metrics import cell_scores
 from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
 from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.samples.dataset import Dataset
@@ -55,6 +56,12 @@ def test_scores_are_those_of_the_labels_a_user_gets(dataset: Dataset, model: Mod
     assert np.sum(scores["confusion"]) == truth.size
     assert scores["sections"] == [0, 2]
     assert scores["first_round"]["iou"] != scores["iou"]
+    apart = [
+        cell_scores(dataset.labels[z], each, EM_CLASSES) for z, each in zip((0, 2), predicted, strict=True)
+    ]
+    for name in ("vi_split", "vi_merge", "are"):
+        assert scores["cells"][name] == pytest.approx(np.mean([each[name] for each in apart]))
+    assert set(scores["first_round"]) == {"iou", "mean_iou", "dice", "mean_dice", "cells", "confusion"}
 
 
 def test_a_section_that_is_not_there(dataset: Dataset, model: Model) -> None:

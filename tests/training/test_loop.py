@@ -9,11 +9,12 @@ import torch
 
 from napari_feedback_seg.errors import TrainingError
 from napari_feedback_seg.events import EpochDone, StepDone
-from napari_feedback_seg.networks import NetworkSpec
+from napari_feedback_seg.networks import NetworkSpec, build_network
 from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.samples.dataset import Dataset
 from napari_feedback_seg.training.config import TrainConfig
-from napari_feedback_seg.training.loop import Trained, train, validate
+from napari_feedback_seg.training.loop import Trained, channels_last, train, validate
+from napari_feedback_seg.training.patches import GridCrops
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,6 +109,47 @@ def test_resuming_needs_the_same_training(dataset: Dataset, tmp_path: Path) -> N
         run(dataset, tmp_path, other, resume=True)
 
 
+def test_a_checkpoint_from_before_a_setting_goes_on(dataset: Dataset, tmp_path: Path) -> None:
+    run(dataset, tmp_path, stop_after=1)
+    for name in ("last.pt", "best.pt"):
+        content = torch.load(tmp_path / name, weights_only=True)
+        del content["config"]["crops"], content["config"]["spec"]["query_channels"]
+        torch.save(content, tmp_path / name)
+    _, trained = run(dataset, tmp_path, resume=True)
+    assert isinstance(trained, Trained)
+    with pytest.raises(TrainingError, match="another crops"):
+        run(dataset, tmp_path, replace(CONFIG, crops="grid"), resume=True)
+    content["config"]["since_tomorrow"] = 1
+    torch.save(content, tmp_path / "last.pt")
+    with pytest.raises(TrainingError, match="another version"):
+        run(dataset, tmp_path, resume=True)
+
+
+def test_the_paper_s_recipe_is_adam_at_one_rate_on_the_grid(dataset: Dataset, tmp_path: Path) -> None:
+    """One epoch, written out."""
+    config = TrainConfig(
+        NetworkSpec(kind="unet", width=4, depth=2),
+        **{"epochs": 1, "patches": 8, "batch": 4, "tile": 64, "learning_rate": 1e-3, "weight_decay": 0.0},
+        **{"ema": 0.0, "dice": 0.0, "first_round": 0.0, "seed": 3, "precision": "fp32"},
+        crops="grid",
+        optimiser="adam",
+    )
+    _, trained = run(dataset, tmp_path, config)
+    torch.manual_seed(3)
+    network = channels_last(build_network(config.spec))
+    adam = torch.optim.Adam(network.parameters(), 1e-3)
+    crops = GridCrops(dataset, [0, 1], 64, 8, seed=3)  # 2 x 2 crops of each of two sections
+    for batch in (range(4), range(4, 8)):
+        images, labels = (torch.stack(each) for each in zip(*(crops[n] for n in batch), strict=True))
+        logits = network(images.to(memory_format=torch.channels_last))[-1]
+        adam.zero_grad()
+        torch.nn.functional.cross_entropy(logits, labels - 1, ignore_index=-1).backward()
+        assert torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0) < 5  # the loop would cut it
+        adam.step()
+    for name, expected in network.state_dict().items():
+        torch.testing.assert_close(trained.network.state_dict()[name], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_an_infinite_loss_stops_and_keeps_the_last_epoch(dataset: Dataset, tmp_path: Path) -> None:
     run(dataset, tmp_path, stop_after=1)
     kept = (tmp_path / "last.pt").read_bytes()
@@ -143,6 +185,11 @@ def test_what_is_returned_is_the_average_of_the_best_epoch(dataset: Dataset, tmp
         ({"seed": -1}, "seed is 0 or more"),
         ({"tile": 4, "batch": 1}, "larger tile or batch"),
         ({"rare": 1.5}, "rare from 0 to 1"),
+        ({"crops": "all"}, "crops are random or grid"),
+        ({"optimiser": "sgd"}, "adamw or adam"),
+        ({"distillation": -1.0}, "weights of the losses"),
+        ({"distillation": float("inf")}, "weights of the losses"),
+        ({"distillation": 0.5, "spec": NetworkSpec(kind="unet")}, "unet, has no second one"),
     ],
 )
 def test_settings_that_cannot_train(change: dict, message: str) -> None:
@@ -152,3 +199,21 @@ def test_settings_that_cannot_train(change: dict, message: str) -> None:
 
 def test_config_round_trip() -> None:
     assert TrainConfig.from_json(CONFIG.to_json()) == CONFIG
+
+
+def test_a_config_from_before_distillation_is_one_without() -> None:
+    data = CONFIG.to_json()
+    assert data.pop("distillation") == 0.0
+    assert TrainConfig.from_json(data) == CONFIG
+    taught = replace(CONFIG, distillation=0.5)
+    assert TrainConfig.from_json(taught.to_json()) == taught
+
+
+def test_distillation_is_part_of_the_loss(dataset: Dataset, tmp_path: Path) -> None:
+    losses = []
+    for weight in (0.0, 5.0):
+        config = replace(CONFIG, spec=replace(SPEC, kind="feedback_unet"), distillation=weight)
+        events = train(dataset, [0], [2], config, tmp_path)
+        losses.append(next(events).loss)
+        events.close()
+    assert losses[1] > losses[0]  # the two rounds of this network differ from the first step on

@@ -6,7 +6,8 @@ import torch
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.samples.dataset import Dataset
-from napari_feedback_seg.training.patches import Patches, class_indices
+from napari_feedback_seg.segmentation.sections import normalise
+from napari_feedback_seg.training.patches import GridCrops, Patches, class_indices
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +74,33 @@ def test_without_a_label_there_is_nothing_to_learn() -> None:
 def test_class_indices() -> None:
     labels = torch.tensor([[0, 1, 4], [3, 2, 9]])
     assert class_indices(labels, np.array([1, 2, 3, 4])).tolist() == [[-1, 0, 3], [2, 1, -1]]
+
+
+class TestGridCrops:
+    def test_each_crop_comes_once_an_epoch_as_it_is(self, dataset: Dataset) -> None:
+        crops = GridCrops(dataset, [0, 1], 64, 12, seed=0)  # 2 x 3 crops of each of two sections
+        image = normalise(dataset.images[0])
+        expected = [image[row : row + 64, column : column + 64] for row in (0, 64) for column in (0, 64, 128)]
+        seen = [crop[0].numpy() for crop, _ in crops]
+        for each in expected:
+            assert sum(np.array_equal(each, other) for other in seen) == 2  # the sections are the same
+        label = next(label for crop, label in crops if np.array_equal(crop[0], expected[1]))
+        assert label.tolist() == dataset.labels[0][:64, 64:128].tolist()
+        assert label.dtype == torch.int64
+
+    def test_the_order_is_a_function_of_seed_and_epoch(self, dataset: Dataset) -> None:
+        one, two = (GridCrops(dataset, [0], 64, 6, seed=3) for _ in range(2))
+        assert all(torch.equal(a[0], b[0]) for a, b in zip(one, two, strict=True))
+        two.epoch = 1
+        assert not all(torch.equal(a[0], b[0]) for a, b in zip(one, two, strict=True))
+
+    def test_few_crops_come_again(self, dataset: Dataset) -> None:
+        crops = list(GridCrops(dataset, [0], 64, 12, seed=0))
+        assert all(torch.equal(crops[n][0], crops[n + 6][0]) for n in range(6))
+
+    def test_without_a_labelled_crop_there_is_nothing_to_learn(self, dataset: Dataset) -> None:
+        with pytest.raises(InputError, match="labelled crop of 192 pixels"):
+            GridCrops(dataset, [0], 192, 4, seed=0)
+        bare = Dataset("bare", dataset.images, (np.zeros_like(dataset.labels[0]),) * 3)
+        with pytest.raises(InputError, match="No training section of bare"):
+            GridCrops(bare, [0], 64, 4, seed=0)

@@ -38,7 +38,7 @@ def evaluate(
         ),
     ] = False,
 ) -> None:
-    """Print the IoU of each class on labelled sections, from one confusion matrix over all."""
+    """Print the scores of each class on labelled sections, and of the cells that the membranes enclose."""
     with reporting():
         from napari_feedback_seg.evaluation.evaluate import PARTS, choose_sections, score, write_to_card
         from napari_feedback_seg.models.library import load_model

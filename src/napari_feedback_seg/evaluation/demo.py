@@ -11,7 +11,7 @@ from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import check_output, replacing
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.samples.builtin import builtin_section
-from napari_feedback_seg.samples.sstem import PIXEL_SIZE_NM, TEST_SECTIONS, fetch_sstem, read_sstem_section
+from napari_feedback_seg.samples.sstem import DEMO_SECTION, PIXEL_SIZE_NM, fetch_sstem, read_sstem_image
 from napari_feedback_seg.segmentation.files import FileDone, FileFailed, plan, segment_files
 from napari_feedback_seg.segmentation.overlay import overlay
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from napari_feedback_seg.segmentation.files import FileTile
-
-SECTION = TEST_SECTIONS[1]
-"""A section that no bundled model has learnt from or was chosen by."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +109,13 @@ def _sample(wanted: str) -> tuple[str, np.ndarray, float, tuple[str, ...]]:
     messages: tuple[str, ...] = ()
     if wanted != "builtin":
         try:
-            image, _ = read_sstem_section(fetch_sstem([SECTION]), SECTION)
+            folder = fetch_sstem([DEMO_SECTION], labels=False)
+            image = read_sstem_image(folder, DEMO_SECTION)
         except InputError as error:
             if wanted == "sstem":
                 raise
             messages = (f"{error} The built-in sample is taken instead.",)
         else:
-            return f"ssTEM, Drosophila VNC, section {SECTION}", image, PIXEL_SIZE_NM, messages
+            return f"ssTEM, Drosophila VNC, section {DEMO_SECTION}", image, PIXEL_SIZE_NM, messages
     made = builtin_section()
     return "built-in EM-like section", made.image, made.pixel_size_nm, messages

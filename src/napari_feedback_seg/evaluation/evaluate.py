@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.events import SectionDone
-from napari_feedback_seg.metrics import confusion_matrix, iou_table
+from napari_feedback_seg.metrics import Scores
 from napari_feedback_seg.models.model_file import replace_card
 from napari_feedback_seg.segmentation.predict import segment_stack
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
@@ -26,7 +26,7 @@ PARTS = ("train", "validation", "test")
 def score(
     model: Model, dataset: Dataset, sections: Sequence[int], options: SegmentOptions | None = None
 ) -> Generator[TileDone | SectionDone, None, dict[str, Any]]:
-    """Segment labelled sections; return the scores from one confusion matrix over all of them.
+    """Segment labelled sections; return the scores over all of them.
 
     Parameters
     ----------
@@ -42,9 +42,8 @@ def score(
     Returns
     -------
     dict
-        ``sections``, ``overlap``, ``flips``, ``iou`` per class name, ``mean_iou``, ``confusion``
-        (rows true, columns predicted, in pixels), and for a network of two rounds
-        ``first_round`` with the ``iou`` and ``mean_iou`` of its first output.
+        ``sections``, ``overlap``, ``flips``, all that :meth:`~napari_feedback_seg.metrics.Scores.table`
+        gives, and for a network of two rounds ``first_round`` with the same of its first output.
 
     Raises
     ------
@@ -65,21 +64,18 @@ def score(
     options = options or SegmentOptions(first_round=model.card.spec.rounds > 1)
     if options.pixel_size_nm is None:
         options = replace(options, pixel_size_nm=dataset.pixel_size_nm)
-    confusion: Any = 0
-    first_confusion: Any = 0
+    answer, first_round = Scores(dataset.classes), Scores(dataset.classes)
     for event in segment_stack([dataset.images[z] for z in sections], model, options):
         yield event
         if isinstance(event, SectionDone):
             truth = dataset.labels[sections[event.section]]
-            confusion = confusion + confusion_matrix(truth, event.prediction.labels, dataset.classes)
+            answer.add(truth, event.prediction.labels)
             if event.prediction.first_round is not None:
-                first = event.prediction.first_round
-                first_confusion = first_confusion + confusion_matrix(truth, first, dataset.classes)
+                first_round.add(truth, event.prediction.first_round)
     scores = {"sections": list(sections), "overlap": options.overlap, "flips": options.flips}
-    scores |= iou_table(confusion, dataset.classes)
-    scores["confusion"] = confusion[:-1].tolist()
+    scores |= answer.table()
     if model.card.spec.rounds > 1 and options.first_round:
-        scores["first_round"] = iou_table(first_confusion, dataset.classes)
+        scores["first_round"] = first_round.table()
     return scores
 
 
@@ -106,18 +102,27 @@ def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:
         if not numbers:
             raise ValueError(f"The model's card names no {text} sections; give numbers such as 0-4.")
         return list(numbers)
+    return choose_numbers(text, "sections", len(dataset.images))
+
+
+def choose_numbers(text: str, what: str, count: int) -> list[int]:
+    """Return the numbers that a text such as ``15-19`` or ``0,3,7`` names, each once.
+
+    Raises
+    ------
+    ValueError
+        If it names none, or one that is not below ``count``; ``what`` is what the sentence speaks of.
+    """
     chosen: list[int] = []
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if not first.isdigit() or not (last or first).isdigit():
-            raise ValueError(f"Sections read like 15-19 or 0,3,7, not {text!r}.")
+            raise ValueError(f"{what.capitalize()} read like 15-19 or 0,3,7, not {text!r}.")
         span = range(int(first), int(last or first) + 1)
-        if span.stop > len(dataset.images):
-            raise ValueError(
-                f"{dataset.name} has sections 0 to {len(dataset.images) - 1}, not {part.strip()}."
-            )
+        if span.stop > count:
+            raise ValueError(f"There are {what} 0 to {count - 1}, not {part.strip()}.")
         if not span:
-            raise ValueError(f"Sections are named from low to high, not {part.strip()}.")
+            raise ValueError(f"{what.capitalize()} are named from low to high, not {part.strip()}.")
         chosen += span
     return list(dict.fromkeys(chosen))
 

@@ -11,6 +11,7 @@ from napari_feedback_seg.evaluation.evaluate import score
 from napari_feedback_seg.io import replacing
 from napari_feedback_seg.models.library import check_name
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, replace_card, save_model
+from napari_feedback_seg.samples.dataset import Dataset
 from napari_feedback_seg.samples.sstem import load_dataset
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
@@ -64,7 +65,7 @@ class TrainJob:
 
 
 def run_training(
-    dataset: str | Path,
+    dataset: str | Path | Dataset,
     folder: Path,
     job: TrainJob,
     *,
@@ -75,8 +76,8 @@ def run_training(
 
     Parameters
     ----------
-    dataset : str or Path
-        As :func:`~napari_feedback_seg.samples.sstem.load_dataset` takes it.
+    dataset : str, Path or Dataset
+        As :func:`~napari_feedback_seg.samples.sstem.load_dataset` takes it, or loaded.
     folder : Path
         Folder of the run.
     job : TrainJob
@@ -98,13 +99,13 @@ def run_training(
     """
     record, begun = folder / "job.json", (folder / "last.pt").exists()
     if resume:
-        job = _read_job(record)
+        job = read_job(record)
     elif begun:
         raise OutputError(
             f"{folder} holds a training already. Go on with --resume, or choose another folder."
         )
     check_name(job.name)
-    data = load_dataset(dataset)
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     if job.data not in ("", data.name):
         raise TrainingError(f"The training in {folder} is on {job.data}, not on {data.name}.")
     digest = data.digest()
@@ -138,7 +139,14 @@ def _write_job(path: Path, job: TrainJob) -> None:
         raise OutputError(f"{path} cannot be written ({error.strerror}).") from error
 
 
-def _read_job(path: Path) -> TrainJob:
+def read_job(path: Path) -> TrainJob:
+    """Return what the ``job.json`` of a run's folder asks for.
+
+    Raises
+    ------
+    TrainingError
+        If it is missing or cannot be read.
+    """
     try:
         return TrainJob.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from napari_feedback_seg.errors import OutputError, TrainingError
+from napari_feedback_seg.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from napari_feedback_seg.training.config import TrainConfig
 
 
 class Stateful(Protocol):
@@ -85,8 +84,11 @@ def load_checkpoint(path: Path, config: TrainConfig, parts: Mapping[str, Statefu
         If the checkpoint cannot be read or is of another training.
     """
     content = read_checkpoint(path)
-    saved, asked = content["config"], config.to_json()
-    other = [name for name in asked if saved.get(name) != asked[name]]
+    try:
+        saved, asked = TrainConfig.from_json(content["config"]).to_json(), config.to_json()
+    except (KeyError, TypeError) as error:
+        raise TrainingError(f"{path} is of another version of napari-feedback-seg ({error}).") from error
+    other = [name for name in asked if saved[name] != asked[name]]
     if other:
         raise TrainingError(
             f"{path} was trained with another {', '.join(other)}; use the same or start anew."

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ConstantLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
@@ -25,11 +26,14 @@ from napari_feedback_seg.networks import build_network
 from napari_feedback_seg.segmentation.sections import normalise
 from napari_feedback_seg.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from napari_feedback_seg.training.losses import SegmentationLoss
-from napari_feedback_seg.training.patches import Patches, class_indices
+from napari_feedback_seg.training.patches import GridCrops, Patches, class_indices
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
+
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
     from napari_feedback_seg.samples.dataset import Dataset
     from napari_feedback_seg.training.config import TrainConfig
@@ -98,12 +102,7 @@ def train(
     torch.manual_seed(config.seed)
     network = channels_last(build_network(config.spec).to(device))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=config.epochs * config.steps, pct_start=0.15
-    )
+    optimiser, schedule = _optimiser(network, config)
     parts: dict[str, Stateful] = {
         "network": network,
         "average": average,
@@ -114,10 +113,11 @@ def train(
     if resume:
         progress = load_checkpoint(folder / "last.pt", config, parts)
 
-    patches = Patches(dataset, training, config.tile, config.patches, config.seed, config.rare)
+    drawn = (dataset, training, config.tile, config.patches, config.seed)
+    patches = GridCrops(*drawn) if config.crops == "grid" else Patches(*drawn, config.rare)
     values = np.array([each.value for each in dataset.classes])
     weights = config.class_weights or (1.0,) * config.spec.classes
-    loss_of = SegmentationLoss(weights, config.dice, config.first_round).to(device)
+    loss_of = SegmentationLoss(weights, config.dice, config.first_round, config.distillation).to(device)
     folder.mkdir(parents=True, exist_ok=True)
 
     for epoch in range(progress["epoch"], config.epochs):
@@ -195,6 +195,17 @@ def validate(
                 )
     tables = [iou_table(each, dataset.classes) for each in confusion]
     return {**tables[-1], "first_round": tables[0]} if len(tables) > 1 else tables[-1]
+
+
+def _optimiser(network: nn.Module, config: TrainConfig) -> tuple[Optimizer, LRScheduler]:
+    """Return the optimiser, and the schedule of its learning rate."""
+    given: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if config.optimiser == "adam":
+        adam = torch.optim.Adam(network.parameters(), **given)
+        return adam, ConstantLR(adam, factor=1.0)
+    adamw = torch.optim.AdamW(network.parameters(), **given)
+    steps = config.epochs * config.steps
+    return adamw, OneCycleLR(adamw, config.learning_rate, total_steps=steps, pct_start=0.15)
 
 
 def channels_last(network: nn.Module) -> nn.Module:

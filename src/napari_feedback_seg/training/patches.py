@@ -1,4 +1,4 @@
-"""Random patches from whole sections, the same ones for the same seed, epoch and index."""
+"""Patches of whole sections, the same ones for the same seed, epoch and index."""
 
 from __future__ import annotations
 
@@ -101,6 +101,53 @@ class Patches(TorchDataset[tuple[Tensor, Tensor]]):
             int(np.clip(row + jitter[0], half, height - half)),
             int(np.clip(column + jitter[1], half, width - half)),
         )
+
+
+class GridCrops(TorchDataset[tuple[Tensor, Tensor]]):
+    """Crops laid side by side without overlap, as they are, in a new order every epoch.
+
+    So the paper's 192 crops of 12 sections are read. What is left over at the right and at the
+    bottom of a section, and crops without a label, are not used.
+
+    Parameters
+    ----------
+    dataset, sections, size, count, seed
+        As for :class:`Patches`. If there are fewer crops than ``count``, they come again.
+
+    Raises
+    ------
+    InputError
+        If no section has room for a crop with a label.
+    """
+
+    def __init__(self, dataset: Dataset, sections: Sequence[int], size: int, count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+        self.epoch = 0
+        self._crops = []
+        for z in sections:
+            image, labels = normalise(dataset.images[z]), dataset.labels[z]
+            rows, columns = (range(0, length - size + 1, size) for length in labels.shape)
+            for window in (
+                np.s_[row : row + size, column : column + size] for row in rows for column in columns
+            ):
+                if labels[window].any():
+                    self._crops.append((image[window], labels[window]))
+        if not self._crops:
+            raise InputError(
+                f"No training section of {dataset.name} has room for a labelled crop of {size} pixels."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of crops an epoch."""
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return image (1, size, size) float32 and class values (size, size) int64."""
+        if index >= self.count:
+            raise IndexError(index)
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self._crops))
+        image, label = self._crops[order[index % len(order)]]
+        return torch.from_numpy(image.astype(np.float32))[None], torch.from_numpy(label.astype(np.int64))
 
 
 def class_indices(labels: Tensor, values: npt.NDArray[np.int64]) -> Tensor:

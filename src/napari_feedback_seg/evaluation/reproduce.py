@@ -1,0 +1,279 @@
+"""The runs behind the paper's tables: what is to be trained, and how one is done.
+
+A results folder holds a small JSON for each finished run, ``NAME.json``; the folder of each
+training, ``NAME/``, as :mod:`napari_feedback_seg.evaluation.train` lays it out; and while a run
+is at work its claim, ``NAME.claim``, so that several machines can share the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from napari_feedback_seg.errors import InputError, OutputError, TrainingError
+from napari_feedback_seg.evaluation.claim import claim
+from napari_feedback_seg.evaluation.evaluate import score
+from napari_feedback_seg.evaluation.train import TrainJob, read_job, run_training
+from napari_feedback_seg.io import replacing
+from napari_feedback_seg.models.model_file import load_model_file
+from napari_feedback_seg.networks.spec import NetworkSpec
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
+from napari_feedback_seg.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from napari_feedback_seg.events import EpochDone, SectionDone, StepDone, TileDone
+    from napari_feedback_seg.samples.dataset import Dataset
+
+RECIPES = {
+    "paper": TrainConfig(
+        NetworkSpec(),
+        epochs=300,
+        batch=8,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        ema=0.0,
+        rare=0.0,
+        dice=0.0,
+        first_round=0.0,
+        crops="grid",
+        optimiser="adam",
+    ),
+    "ours": TrainConfig(),
+}
+"""The paper's recipe, as it is read, and that of the bundled models; each with its network's fields."""
+
+ONE_CONV = "_one_conv"
+"""What the names of the networks of Table 3 end in."""
+
+ATTENTION = ("self", "source_target", f"self{ONE_CONV}", f"source_target{ONE_CONV}")
+"""The networks that pool keys, or not."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one network, and its scores.
+
+    Attributes
+    ----------
+    network : str
+        A name of :data:`~napari_feedback_seg.networks.spec.NETWORKS`, with ``_one_conv`` behind
+        it for those of Table 3.
+    recipe : str
+        ``paper`` or ``ours``.
+    width, epochs, fold, seed : int
+        Channels of the first block, epochs, and what tells the repetitions apart.
+    key_pooling : int or None
+        Of the attention; None for a network that has none.
+    """
+
+    network: str
+    recipe: str
+    width: int
+    key_pooling: int | None
+    epochs: int
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the run's files, such as ``self-w16-kp16-ours-e80-f0-s1``."""
+        pooling = [f"kp{self.key_pooling}"] if self.key_pooling else []
+        last = [f"e{self.epochs}", f"f{self.fold}", f"s{self.seed}"]
+        return "-".join([self.network, f"w{self.width}", *pooling, self.recipe, *last])
+
+    @property
+    def config(self) -> TrainConfig:
+        """Network and recipe.
+
+        Raises
+        ------
+        ModelError, TrainingError
+            If they cannot be trained.
+        """
+        recipe = RECIPES[self.recipe]
+        others = {key: value for key, value in vars(recipe.spec).items() if key not in ("kind", "mode")}
+        others["width"] = self.width
+        if self.key_pooling:
+            others["key_pooling"] = self.key_pooling
+        if self.network.endswith(ONE_CONV):
+            others["tap"] = "one_conv"
+        spec = NetworkSpec.named(self.network.removesuffix(ONE_CONV), **others)
+        return TrainConfig(**{**vars(recipe), "spec": spec, "epochs": self.epochs, "seed": self.seed})
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes
+    ----------
+    run : Run
+        What was run.
+    record : dict
+        What its JSON says besides: ``spec`` and ``settings`` of the training with ``best_epoch``; ``data``
+        and ``digest``; the scores on the ``validation`` and the ``test`` sections, the latter None
+        where a data set has none; ``seconds``, ``machine``, ``version``.
+    """
+
+    run: Run
+    record: dict[str, Any]
+
+
+def plan(
+    networks: Sequence[str],
+    recipe: str,
+    folds: Sequence[int],
+    seeds: Sequence[int],
+    *,
+    width: int | None = None,
+    key_pooling: int | None = None,
+    epochs: int | None = None,
+) -> list[Run]:
+    """Return the runs of a table; what is not given is the recipe's.
+
+    One network after the other for each fold and seed, so that there are pairs to compare early.
+
+    Raises
+    ------
+    ValueError
+        If there is no such recipe.
+    ModelError, TrainingError
+        If one of them cannot be trained.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"The recipe is {' or '.join(RECIPES)}, not {recipe!r}.")
+    usual = RECIPES[recipe]
+    runs = [
+        Run(
+            network,
+            recipe,
+            width or usual.spec.width,
+            (key_pooling or usual.spec.key_pooling) if network in ATTENTION else None,
+            epochs or usual.epochs,
+            fold,
+            seed,
+        )
+        for fold in folds
+        for seed in seeds
+        for network in networks
+    ]
+    for run in runs:
+        _ = run.config
+    return runs
+
+
+def perform(
+    run: Run, data: Dataset, results: Path, device: str = "auto"
+) -> Generator[StepDone | EpochDone | TileDone | SectionDone, None, None]:
+    """Train, or go on with a training, score it as a user would segment, and write its JSON.
+
+    The test sections are scored once, at the end, and choose nothing. A run that is there is
+    not repeated.
+
+    Parameters
+    ----------
+    run : Run
+        What to do.
+    data : Dataset
+        The labelled sections.
+    results : Path
+        The results folder.
+    device : str
+        As :func:`~napari_feedback_seg.segmentation.device.choose_device` takes it.
+
+    Raises
+    ------
+    ClaimedError
+        If another process is at this run.
+    FeedbackSegError
+        If the folder holds another training under this name, or the training fails.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {results} cannot be made ({error.strerror}).") from error
+    if any(each.record["digest"] != data.digest() for each in read_results(results)[:1]):
+        raise InputError(f"{results} holds runs on other data than {data.name}; take another folder.")
+    with claim(results / f"{run.name}.claim") as renew:
+        if not result_path(results, run).exists():
+            with closing(_perform(run, data, results, device)) as events:
+                for event in events:
+                    renew()
+                    yield event
+
+
+def _perform(
+    run: Run, data: Dataset, results: Path, device: str
+) -> Generator[StepDone | EpochDone | TileDone | SectionDone, None, None]:
+    folder, job = results / run.name, TrainJob(run.name, run.fold, run.config)
+    begun = (folder / "job.json").exists()
+    if begun:
+        _check_same(read_job(folder / "job.json"), job, folder)
+    path, validation = yield from run_training(data, folder, job, device=device, resume=begun)
+    model = load_model_file(path)
+    test = None
+    if data.test:
+        options = SegmentOptions(device=device, first_round=model.card.spec.rounds > 1)
+        test = yield from score(model, data, data.test, options)
+    card = model.card
+    record = {
+        "spec": card.spec.to_json(),
+        "settings": card.recipe,
+        "data": data.name,
+        "digest": data.digest(),
+        "validation": validation,
+        "test": test,
+        "seconds": card.duration_s,
+        "machine": card.machine,
+        "version": card.version,
+    }
+    with replacing(result_path(results, run)) as temporary:
+        temporary.write_text(json.dumps({**asdict(run), **record}, indent=1) + "\n", encoding="utf-8")
+
+
+def _check_same(found: TrainJob, asked: TrainJob, folder: Path) -> None:
+    """Raise TrainingError if a folder holds another training; where it computes says nothing."""
+    config, wanted = found.config.to_json(), asked.config.to_json()
+    other = [key for key in wanted if key != "precision" and config[key] != wanted[key]]
+    if found.fold != asked.fold:
+        other.append("fold")
+    if other:
+        raise TrainingError(f"The training in {folder} has another {', '.join(other)}; move it away.")
+
+
+def result_path(results: Path, run: Run) -> Path:
+    """Return the JSON of a finished run."""
+    return results / f"{run.name}.json"
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Return the finished runs of a folder, ordered by name.
+
+    Raises
+    ------
+    InputError
+        If a file is no result of a run, or the runs are not on the same data.
+    """
+    results = [_read_result(path) for path in sorted(folder.glob("*.json"))]
+    if len({each.record["digest"] for each in results}) > 1:
+        names = sorted({each.record["data"] for each in results})
+        raise InputError(f"{folder} holds runs on different data ({', '.join(names)}); keep them apart.")
+    return results
+
+
+def _read_result(path: Path) -> Result:
+    names = [each.name for each in fields(Run)]
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        run = Run(**{name: record.pop(name) for name in names})
+        record["digest"], record["validation"]["mean_iou"], record["test"], record["settings"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no result of a run ({type(error).__name__}); move it away.") from error
+    if path.stem != run.name:
+        raise InputError(f"{path} holds the run {run.name}; a result has the name of its run.")
+    return Result(run, record)
