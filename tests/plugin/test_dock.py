@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from types import GeneratorType
@@ -148,3 +150,9 @@ def test_fifty_times_open_and_close_leave_nothing(viewer, section):
         del dock
     destroy_what_is_deleted()
     assert sum(each() is not None for each in alive) == 0
+
+
+def test_opening_the_dock_imports_neither_torch_nor_monai():
+    code = "import sys, napari_feedback_seg.plugin.dock; print(sorted({'torch', 'monai'} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert answer.stdout.strip().endswith("[]")

@@ -19,9 +19,9 @@ STEPS = 2
 class RecurrentUnit(ConvUnit):
     """Convolution, batch norm and ReLU of the input, then twice of the input plus the last result.
 
-    The convolution is one. With one set of batch norm, its statistics are those of the
-    three steps mixed, as each step in training has its own; with three sets, each step
-    has the same in training and after.
+    The convolution is one. In training each of the three steps is normalised by its own
+    statistics. One set of batch norm keeps a mix of them, which is right for none of the
+    steps after training, and scores fall as the steps grow apart; three sets keep each.
     """
 
     def forward(self, feature_map: Tensor, round_index: int = 0) -> Tensor:
