@@ -4,11 +4,15 @@
 VENV ?= .venv
 export PYTHON
 
-# What Qt, OpenGL and a display without a screen need from the system.
-DISPLAY_PACKAGES = xvfb xauth libegl1 libgl1 libgl1-mesa-dri libglib2.0-0 libfontconfig1 libdbus-1-3 \
-	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 \
-	libxcb-render-util0 libxcb-shape0 libxcb-xinerama0
+# What Qt and OpenGL need from the system, and a display without a screen.
+QT_PACKAGES = libegl1 libgl1 libgl1-mesa-dri libglib2.0-0 libfontconfig1 libdbus-1-3 libxkbcommon-x11-0 \
+	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 \
+	libxcb-shape0 libxcb-xinerama0
+DISPLAY_PACKAGES = xvfb xauth $(QT_PACKAGES)
 VIRTUAL_DISPLAY = xvfb-run --auto-servernum --server-args="-screen 0 1920x1080x24"
+SYSTEM := $(shell uname)
+# Is there a screen to open napari on? If not, napari and Qt are not installed for the demo.
+SCREEN := $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(if $(SSH_CONNECTION),,$(filter Darwin,$(SYSTEM))))
 NEEDED = pyproject.toml constraints.txt scripts/setup.sh scripts/system-packages.sh
 
 heading = @printf '\n== %s ==\n' '$(1)'
@@ -17,7 +21,7 @@ heading = @printf '\n== %s ==\n' '$(1)'
 .NOTPARALLEL:
 
 help:
-	@echo "make demo    segment a sample with the bundled model, results in demo/"
+	@echo "make demo    segment a sample with the bundled model, results in demo/; open napari on them"
 	@echo "make test    run every check that CI runs"
 	@echo "make setup   only make $(VENV); make setup-test: with what the tests need"
 	@echo "make lint types imports manifest pytest   run one check"
@@ -26,10 +30,19 @@ help:
 
 demo: setup
 	$(VENV)/bin/feedback-seg demo --output demo --overwrite
+	$(if $(SCREEN),$(open-demo))
+
+# What the system lacks is asked for, but napari may do without.
+define open-demo
+@printf '\n== napari opens on demo/: close its window to end ==\n'
+@$(if $(filter Linux,$(SYSTEM)),scripts/system-packages.sh $(QT_PACKAGES) || true)
+@$(VENV)/bin/python -m napari_feedback_seg.plugin.open_demo demo || \
+	echo 'napari could not be opened (docs/install.md may help). The results are in demo/.'
+endef
 
 test: lint types imports manifest pytest
 
-setup: $(VENV)/.setup
+setup: $(VENV)/.setup$(if $(SCREEN),-napari)
 
 setup-test: $(VENV)/.setup-test
 
@@ -38,10 +51,15 @@ $(VENV)/.setup: $(NEEDED)
 	scripts/setup.sh $(VENV)
 	@touch $@
 
+$(VENV)/.setup-napari: $(NEEDED)
+	$(call heading,Setting up $(VENV) with napari: this takes minutes the first time)
+	scripts/setup.sh $(VENV) all
+	@touch $@ $(VENV)/.setup
+
 $(VENV)/.setup-test: $(NEEDED)
 	$(call heading,Setting up $(VENV) for the tests: this takes minutes the first time)
 	scripts/setup.sh $(VENV) test
-	@touch $@ $(VENV)/.setup
+	@touch $@ $(VENV)/.setup $(VENV)/.setup-napari
 
 lint: setup-test
 	$(call heading,Lint)

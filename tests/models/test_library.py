@@ -20,6 +20,7 @@ from napari_feedback_seg.models.library import (
     load_model,
     models_folder,
     save_to_library,
+    use_models_folder,
 )
 from napari_feedback_seg.models.model import Model, ModelCard
 from napari_feedback_seg.models.model_file import read_card, save_model
@@ -60,6 +61,20 @@ def test_the_folder_is_the_variables_or_the_systems(monkeypatch: pytest.MonkeyPa
     system = models_folder()
     assert (system.parent.name, system.name) == ("napari-feedback-seg", "models")
     monkeypatch.delenv(FOLDER_VARIABLE)
+    assert models_folder() == system
+
+
+def test_a_chosen_folder_comes_after_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    system = models_folder()
+    use_models_folder(tmp_path)
+    try:
+        assert models_folder() == tmp_path
+        monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "variable"))
+        assert models_folder() == tmp_path / "variable"
+        monkeypatch.delenv(FOLDER_VARIABLE)
+    finally:
+        use_models_folder(None)
     assert models_folder() == system
 
 

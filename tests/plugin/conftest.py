@@ -22,7 +22,7 @@ def models_folder(tmp_path, monkeypatch, small_model):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
+def viewer(make_napari_viewer, plugin_settings):
     return make_napari_viewer()
 
 

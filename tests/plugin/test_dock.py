@@ -19,7 +19,7 @@ PLUGIN, NAME = "napari-feedback-seg", "Feedback segmentation"
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, npe2pm, models_folder):
+def viewer(make_napari_viewer, plugin_settings, npe2pm, models_folder):
     manifest = PluginManifest.from_file(Path(napari_feedback_seg.__file__).with_name("napari.yaml"))
     with npe2pm.tmp_plugin(manifest=manifest):
         yield make_napari_viewer()

@@ -61,6 +61,8 @@ class DockState(QObject):
             emitter.connect(callback)
         watch_settings(self._on_settings)
         self._on_settings()
+        for message in self.settings.messages:
+            show_warning(message)
         self._on_layers()
         self._on_active()
 
@@ -114,9 +116,7 @@ class DockState(QObject):
     # --- the settings in Preferences
 
     def _on_settings(self, _: Any = None) -> None:
-        before, self.settings = self.settings, apply_settings()
-        for message in set(self.settings.messages) - set(before.messages):
-            show_warning(message)
+        self.settings = apply_settings()
         self.device = self.settings.device
         self.refresh_models()
         self.settings_changed.emit()

@@ -13,16 +13,26 @@ from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.samples.dataset import Dataset, check_shapes, load_folder, read_section
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    import pooch
 
 SECTIONS = 20
 TEST_SECTIONS = (15, 16, 17, 18, 19)
+DEMO_SECTION = TEST_SECTIONS[1]
+"""To look at: a section that no bundled model has learnt from or was chosen by."""
+SECTION_SHAPE = (1024, 1024)
 PIXEL_SIZE_NM = 4.6
+THICKNESS_NM = 47.5
+"""Of a section: the data set says 45 to 50 nm."""
 LICENCE = "CC BY-NC-SA 3.0"
 CITATION = (
     "Gerhard, Funke, Martel, Cardona, Fetter (2013): Segmented anisotropic ssTEM dataset of neural tissue. "
     "figshare, doi 10.6084/m9.figshare.856713"
 )
+CACHE_VARIABLE = "NAPARI_FEEDBACK_SEG_CACHE"
+TIMEOUT_S = 10
+"""A server that is silent for this long is not waited for."""
 
 _SOURCE = (
     "https://raw.githubusercontent.com/unidesigner/groundtruth-drosophila-vnc/"
@@ -124,8 +134,27 @@ def merged_to_classes(merged: npt.NDArray[np.generic], path: Path) -> npt.NDArra
     return classes
 
 
-def fetch_sstem(sections: Sequence[int] = range(SECTIONS)) -> Path:
+def is_sstem_cached(sections: Sequence[int] = range(SECTIONS), *, labels: bool = True) -> bool:
+    """Whether :func:`fetch_sstem` has nothing to download."""
+    import pooch
+
+    store = _store()
+    return all(
+        (store.abspath / name).is_file()
+        and pooch.file_hash(str(store.abspath / name)) == store.registry[name]
+        for name in _names(sections, labels)
+    )
+
+
+def fetch_sstem(sections: Sequence[int] = range(SECTIONS), *, labels: bool = True) -> Path:
     """Download sections of the public set, once, each file checked by its sha256.
+
+    Parameters
+    ----------
+    sections : sequence of int
+        Numbers of the sections.
+    labels : bool
+        Download their labels too.
 
     Returns
     -------
@@ -135,28 +164,62 @@ def fetch_sstem(sections: Sequence[int] = range(SECTIONS)) -> Path:
     Raises
     ------
     InputError
-        If a file cannot be downloaded or is not what it should be.
+        If a file cannot be downloaded or saved, or is not what it should be.
     """
     import pooch
 
-    pooch.get_logger().setLevel("WARNING")
-    store = pooch.create(
-        pooch.os_cache("napari-feedback-seg") / "sstem",
-        _SOURCE,
-        env="NAPARI_FEEDBACK_SEG_CACHE",
-        retry_if_failed=1,
-    )
-    store.load_registry(Path(__file__).with_name("sstem_sha256.txt"))
+    store = _store()
+    downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S)
     try:
-        for number in sections:
-            store.fetch(f"stack1/raw/{number:02d}.tif")
-            store.fetch(f"stack1/labels/labels{number:08d}.png")
-    except (OSError, ValueError) as error:
+        for name in _names(sections, labels):
+            store.fetch(name, downloader=downloader)
+    except ValueError as error:
+        raise InputError(
+            "What was downloaded is not the public ssTEM data set: its checksum differs. "
+            "Does this network ask for a login, or was the transfer cut short? Try again."
+        ) from error
+    except OSError as error:
+        if isinstance(error, PermissionError) or error.errno is not None:
+            raise InputError(
+                f"The public ssTEM data set cannot be saved in '{store.path}' "
+                f"({error.strerror or 'it is not writable'}). "
+                f"{CACHE_VARIABLE} can name another folder."
+            ) from error
         raise InputError(
             f"The public ssTEM data set cannot be downloaded ({type(error).__name__}). "
             "Is this computer on the network?"
         ) from error
     return Path(store.path)
+
+
+def _store() -> pooch.Pooch:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    store = pooch.create(
+        pooch.os_cache("napari-feedback-seg") / "sstem", _SOURCE, env=CACHE_VARIABLE, retry_if_failed=1
+    )
+    store.load_registry(Path(__file__).with_name("sstem_sha256.txt"))
+    return store
+
+
+def _names(sections: Sequence[int], labels: bool) -> Iterator[str]:
+    """Yield the names of the files of these sections, as the registry has them."""
+    for number in sections:
+        yield f"stack1/raw/{number:02d}.tif"
+        if labels:
+            yield f"stack1/labels/labels{number:08d}.png"
+
+
+def read_sstem_image(folder: Path, number: int) -> npt.NDArray[np.generic]:
+    """Return the image (Y, X) of one section.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or cannot be read.
+    """
+    return read_section(folder / "stack1" / "raw" / f"{number:02d}.tif")
 
 
 def read_sstem_section(folder: Path, number: int) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.uint8]]:
@@ -168,7 +231,4 @@ def read_sstem_section(folder: Path, number: int) -> tuple[npt.NDArray[np.generi
         If a file is missing, cannot be read or has values that the set does not define.
     """
     path = folder / "stack1" / "labels" / f"labels{number:08d}.png"
-    return (
-        read_section(folder / "stack1" / "raw" / f"{number:02d}.tif"),
-        merged_to_classes(read_section(path), path),
-    )
+    return read_sstem_image(folder, number), merged_to_classes(read_section(path), path)
