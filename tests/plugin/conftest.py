@@ -22,8 +22,9 @@ def models_folder(tmp_path, monkeypatch, small_model):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, plugin_settings):
-    return make_napari_viewer()
+def viewer(make_napari_viewer, plugin_settings, npe2pm):
+    with npe2pm.tmp_plugin(package="napari"):  # which reads and writes the common files
+        yield make_napari_viewer()
 
 
 @pytest.fixture

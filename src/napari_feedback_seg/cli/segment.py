@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from napari_feedback_seg.cli.options import Device, Flips, Model, Overlap, Overwrite, PixelSize
+from napari_feedback_seg.cli.options import Device, Flips, Model, Overlap, Overwrite
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
 
@@ -23,7 +24,31 @@ def segment(
     model: Model = "default",
     device: Device = "auto",
     overlap: Overlap = 0.25,
-    pixel_size: PixelSize = None,
+    pixel_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NM",
+            help="Pixel size of the images in nm, if the file does not say; 8x4: height x width.",
+        ),
+    ] = None,
+    rescale: Annotated[
+        bool,
+        typer.Option(
+            "--rescale/--no-rescale", help="Resample an image to the model's pixel size, and the result back."
+        ),
+    ] = True,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOP:BOTTOM,LEFT:RIGHT", help="Segment these rows and columns; the rest is labelled 0."
+        ),
+    ] = None,
+    sections: Annotated[
+        str | None,
+        typer.Option(
+            metavar="3-5,8", help="Segment these sections, counted from 0; the others are labelled 0."
+        ),
+    ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write the probability of each class.")
     ] = False,
@@ -43,9 +68,11 @@ def segment(
             options = SegmentOptions(
                 device=device,
                 overlap=overlap,
-                pixel_size_nm=pixel_size,
+                pixel_size_nm=_pixel_size(pixel_size),
+                region=_region(region),
                 flips=flips,
             )
+            numbers = _numbers(sections)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
         from napari_feedback_seg.models.library import load_model
@@ -53,7 +80,10 @@ def segment(
         failed = 0
         with progress_bar() as progress:
             bar = progress.add_task("loading", total=None)
-            for event in segment_files(jobs, load_model(model), options, overwrite=overwrite):
+            events = segment_files(
+                jobs, load_model(model), options, sections=numbers, rescale=rescale, overwrite=overwrite
+            )
+            for event in events:
                 name = escape(event.job.source.name)
                 if isinstance(event, FileFailed):
                     failed += 1
@@ -70,3 +100,39 @@ def segment(
         if failed:
             err.print(f"{failed} of {len(jobs)} images could not be segmented.", soft_wrap=True)
             raise typer.Exit(1)
+
+
+def _pixel_size(text: str | None) -> float | tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        sides = [float(each) for each in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise ValueError(f"A pixel size reads like 4.6, or 8x4 for height x width, in nm, not {text!r}.")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def _region(text: str | None) -> tuple[slice, slice] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9}):(\d{1,9}),(\d{1,9}):(\d{1,9})", text.replace(" ", ""), re.ASCII)
+    if not found:
+        raise ValueError(f"A region reads TOP:BOTTOM,LEFT:RIGHT in pixels, like 0:512,100:400, not {text!r}.")
+    top, bottom, left, right = map(int, found.groups())
+    if top >= bottom or left >= right:
+        raise ValueError(f"A region goes from low to high and holds a pixel at least: {text!r} does not.")
+    return slice(top, bottom), slice(left, right)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    numbers: list[int] = []
+    for part in text.replace(" ", "").split(","):
+        found = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part, re.ASCII)
+        if not found or int(found[1]) > int(found[2] or found[1]):
+            raise ValueError(f"Sections read like 3-5,8, from low to high, not {text!r}.")
+        numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
+    return numbers

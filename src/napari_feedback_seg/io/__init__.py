@@ -5,8 +5,14 @@ before it is complete.
 """
 
 from napari_feedback_seg.io.image import EMImage, Sections
-from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, open_image
-from napari_feedback_seg.io.writing import check_output, label_writer, probability_writer, replacing
+from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, open_image, read_pages
+from napari_feedback_seg.io.writing import (
+    check_output,
+    label_writer,
+    new_folder,
+    probability_writer,
+    replacing,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -14,7 +20,9 @@ __all__ = [
     "Sections",
     "check_output",
     "label_writer",
+    "new_folder",
     "open_image",
     "probability_writer",
+    "read_pages",
     "replacing",
 ]

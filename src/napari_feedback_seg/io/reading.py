@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import tifffile
 from PIL import JpegImagePlugin, PngImagePlugin
 
 from napari_feedback_seg.errors import InputError
@@ -14,6 +15,7 @@ from napari_feedback_seg.io.tiff import open_tiff
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 """What the names of images end with, in lower case; a file is known by its content."""
@@ -55,6 +57,25 @@ def open_image(path: str | os.PathLike[str]) -> EMImage:
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     raise InputError(f"'{path}' is no TIFF, PNG or JPEG image. Save the image as a TIFF.")
+
+
+def read_pages(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
+    """Yield the pages (Y, X) of a TIFF file that this package wrote, one after the other.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged. The sentence names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file '{path}'.")
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            for page in tiff.pages:
+                yield page.asarray()
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
 
 
 def _open_picture(path: Path, flavour: Flavour) -> EMImage:

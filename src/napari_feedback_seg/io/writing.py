@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import secrets
+import shutil
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,11 +91,46 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
 
 
 @contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Fill a folder under a temporary name, and give it its own when it is complete.
+
+    If anything is raised, Ctrl-C included, the folder is removed with what is in it.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder, which is not there yet.
+
+    Yields
+    ------
+    Path
+        The temporary name, beside it.
+
+    Raises
+    ------
+    OutputError
+        If something of this name is there already, or it cannot be written.
+    """
+    path = Path(path)
+    _check_new(path)
+    temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.part")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _check_new(path)
+        temporary.rename(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def label_writer(
     path: str | os.PathLike[str],
     shape: tuple[int, ...],
     *,
-    pixel_size_nm: float | None = None,
+    pixel_size_nm: float | tuple[float, float] | None = None,
     flavour: str = "imagej",
     overwrite: bool = False,
     classes: Sequence[LabelClass] = EM_CLASSES,
@@ -111,8 +147,8 @@ def label_writer(
         The TIFF file; it appears when the last section is written.
     shape : tuple of int
         (Y, X), or (Z, Y, X).
-    pixel_size_nm : float, optional
-        Side of a pixel in nm.
+    pixel_size_nm : float or (float, float), optional
+        Side of a pixel in nm, or its height and width.
     flavour : str
         ``ome`` for an OME-TIFF; anything else, and less than 4 GB, for one of ImageJ.
     overwrite : bool
@@ -144,7 +180,7 @@ def probability_writer(
     shape: tuple[int, ...],
     names: Sequence[str],
     *,
-    pixel_size_nm: float | None = None,
+    pixel_size_nm: float | tuple[float, float] | None = None,
     flavour: str = "imagej",
     overwrite: bool = False,
 ) -> Iterator[Callable[[np.ndarray], None]]:
@@ -185,7 +221,7 @@ class _Pages:
     shape: tuple[int, ...]
     axes: str
     dtype: np.dtype[Any]
-    pixel_size_nm: float | None
+    pixel_size_nm: float | tuple[float, float] | None
     flavour: str
     names: Sequence[str] = ()
 
@@ -209,7 +245,8 @@ class _Pages:
             "metadata": None,
         }
         if self.pixel_size_nm:
-            options["resolution"] = (1 / self.pixel_size_nm, 1 / self.pixel_size_nm)
+            height, width = self._sides()
+            options["resolution"] = (1 / width, 1 / height)
             options["resolutionunit"] = "NONE"
 
         with (
@@ -233,6 +270,10 @@ class _Pages:
             if written != count:
                 raise OutputError(f"'{self.path}' was not written: {written} of its {count} pages came.")
 
+    def _sides(self) -> tuple[float, float]:
+        size = self.pixel_size_nm or 1.0
+        return size if isinstance(size, tuple) else (size, size)
+
     def _strips(self, page: np.ndarray, rows: int) -> Iterator[bytes]:
         for start in range(0, len(page), rows):
             yield zlib.compress(page[start : start + rows].astype(self.dtype).tobytes())
@@ -244,8 +285,8 @@ class _Pages:
     def _ome(self) -> bytes:
         metadata: dict[str, Any] = {"Name": self.path.stem}
         if self.pixel_size_nm:
-            for axis in "XY":
-                metadata[f"PhysicalSize{axis}"] = self.pixel_size_nm
+            for axis, side in zip("YX", self._sides(), strict=True):
+                metadata[f"PhysicalSize{axis}"] = side
                 metadata[f"PhysicalSize{axis}Unit"] = "nm"
         if self.names:
             metadata["Channel"] = {"Name": list(self.names)}
@@ -253,6 +294,11 @@ class _Pages:
         stored = (math.prod(self.shape[:-2]), 1, 1, self.shape[-2], self.shape[-1], 1)
         xml.addimage(self.dtype, self.shape, stored, axes=self.axes, **metadata)
         return xml.tostring(declaration=True).encode()
+
+
+def _check_new(path: Path) -> None:
+    if os.path.lexists(path):
+        raise OutputError(f"'{path}' is there already. Choose another name.")
 
 
 def _target(path: Path) -> Path:

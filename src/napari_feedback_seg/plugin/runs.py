@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Run:
     sections : Sections
         The image.
     chosen : sequence of int
-        The sections to segment.
+        The sections to segment: one of them, or all.
     options : SegmentOptions
         How to segment.
     load_model : callable
@@ -47,43 +48,16 @@ class Run:
         # napari compiles what draws labels at its first use, for a second: not on the GUI thread.
         class_colormap(model.card.classes).map(np.zeros((1, 1), np.uint8))
         yield model
-        events: Generator[Any, None, Any]
         if len(self.chosen) == 1:
-            events = segment_section(self.sections.section(self.chosen[0]), model, self.options)
-        else:
-            events = segment_stack(_Chosen(self.sections, self.chosen), model, self.options)
+            (z,) = self.chosen
+            prediction = yield from segment_section(self.sections.section(z), model, self.options)
+            yield SectionDone(z, prediction)
+            return
         tiles = count_tiles(self.sections.section_shape, model.card, self.options)
-        yield TileDone(0, tiles * len(self.chosen))
-        try:
-            while True:
-                try:
-                    event = next(events)
-                except StopIteration as stop:
-                    if stop.value is not None:
-                        yield SectionDone(self.chosen[0], stop.value)
-                    return
-                if isinstance(event, SectionDone):
-                    yield SectionDone(self.chosen[event.section], event.prediction)
+        with closing(segment_stack(self.sections.data, model, self.options)) as events:
+            for event in events:
+                if isinstance(event, TileDone):
+                    done = event.section * tiles + event.done
+                    yield TileDone(done, tiles * len(self.chosen), event.section)
                 else:
-                    before = event.section * tiles
-                    total = tiles * len(self.chosen)
-                    yield TileDone(before + event.done, total, self.chosen[event.section])
-        finally:
-            events.close()
-
-
-class _Chosen:
-    """Some sections of a stack, as a stack."""
-
-    def __init__(self, sections: Sections, chosen: Sequence[int]) -> None:
-        self._sections = sections
-        self._chosen = chosen
-        self.shape = (len(chosen), *sections.section_shape)
-        self.ndim = 3
-        self.dtype = sections.data.dtype
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def __getitem__(self, z: int) -> Any:
-        return self._sections.section(self._chosen[z])
+                    yield event

@@ -27,6 +27,7 @@ from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.events import SectionDone
 from napari_feedback_seg.plugin.export import ExportButton
 from napari_feedback_seg.plugin.layers import (
+    RESULT_KEY,
     Sections,
     displayed_section,
     em_sections,
@@ -39,7 +40,7 @@ from napari_feedback_seg.plugin.measure import MeasurePanel
 from napari_feedback_seg.plugin.model_box import ModelBox, narrow
 from napari_feedback_seg.plugin.results import Result
 from napari_feedback_seg.plugin.runs import Run
-from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages
+from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages, pixel_sides
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -119,7 +120,7 @@ class SegmentTab(QWidget):
         self.status.setWordWrap(True)
         self.legend = Legend(self._state)
         self.measure_panel = MeasurePanel(self._state)
-        self.export_button = ExportButton(self._state, lambda: self.measure_panel.least)
+        self.export_button = ExportButton(self._state, self.measure_panel.least)
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -172,6 +173,7 @@ class SegmentTab(QWidget):
         self.pixel_box.valueChanged.connect(self._refresh_note)
         self.segment_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self._cancel)
+        self.export_button.exported.connect(self.status.setText)
         state.image_changed.connect(self._refresh_images)
         state.image_changed.connect(self._refresh_what)
         state.image_changed.connect(self._refresh_note)
@@ -326,6 +328,7 @@ class SegmentTab(QWidget):
     def _new_result(self, model: Any) -> Result:
         assert self._image is not None
         options, size = self._options_used, self.pixel_size
+        rescaled = options.pixel_size_nm
         data = em_sections(self._image).data
         record = {
             "model": model.card.name,
@@ -335,7 +338,7 @@ class SegmentTab(QWidget):
             "settings": {
                 "device": options.device,
                 "overlap": options.overlap,
-                "rescaled_from_nm": options.pixel_size_nm,
+                "rescaled_from_nm": list(pixel_sides(rescaled)) if rescaled else None,
                 "flips": options.flips,
                 "probabilities": options.probabilities,
             },
@@ -347,6 +350,8 @@ class SegmentTab(QWidget):
     def _finish(self, _: Any) -> None:
         seconds = time.perf_counter() - self._started
         said = [*self._said()]
+        if self._result is not None and self._result.layer is not None:
+            self._result.layer.metadata[RESULT_KEY]["messages"] = said
         self.status.setText("\n".join([f"Done in {seconds:.1f} s on {self._device}.", *said]))
         for message in said:
             show_info(message)

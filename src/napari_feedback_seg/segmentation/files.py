@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import glob
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.events import SectionDone, TileDone
 from napari_feedback_seg.io import IMAGE_SUFFIXES, check_output, label_writer, open_image, probability_writer
 from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
-from napari_feedback_seg.segmentation.prediction import merge_messages
+from napari_feedback_seg.segmentation.prediction import empty_prediction, merge_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-
-    import numpy as np
 
     from napari_feedback_seg.io import EMImage
     from napari_feedback_seg.models.model import Model
@@ -164,7 +164,13 @@ def plan(
 
 
 def segment_files(
-    jobs: Sequence[FileJob], model: Model, options: SegmentOptions, *, overwrite: bool = False
+    jobs: Sequence[FileJob],
+    model: Model,
+    options: SegmentOptions,
+    *,
+    sections: Sequence[int] | None = None,
+    rescale: bool = True,
+    overwrite: bool = False,
 ) -> Generator[FileTile | FileDone | FileFailed, None, None]:
     """Segment image files one after the other, section by section.
 
@@ -172,6 +178,21 @@ def segment_files(
     round. The file's own pixel size is used where ``options`` has none, and the outputs carry
     the size that was used. All outputs are checked before any work is done. A file that
     cannot be read is reported and passed over.
+
+    Parameters
+    ----------
+    jobs : sequence of FileJob
+        What to segment.
+    model : Model
+        The model.
+    options : SegmentOptions
+        How to segment. Outside its region the outputs are 0.
+    sections : sequence of int, optional
+        The sections to segment, all if not given; the outputs of the others are 0.
+    rescale : bool
+        Whether an image is resampled to the model's pixel size, and the result back.
+    overwrite : bool
+        Whether outputs that are there may be replaced.
 
     Raises
     ------
@@ -187,19 +208,28 @@ def segment_files(
         raise OutputError(f"The model {model.card.name} looks once: it has no first round to write.")
     for job in jobs:
         try:
-            yield from _segment_file(job, model, options, overwrite)
+            yield from _segment_file(job, model, options, sections, rescale, overwrite)
         except InputError as error:
             yield FileFailed(job, error)
 
 
 def _segment_file(
-    job: FileJob, model: Model, options: SegmentOptions, overwrite: bool
+    job: FileJob,
+    model: Model,
+    options: SegmentOptions,
+    sections: Sequence[int] | None,
+    rescale: bool,
+    overwrite: bool,
 ) -> Generator[FileTile | FileDone, None, None]:
     started = time.perf_counter()
     image = open_image(job.source)
     said = list(image.messages)
+    _check_part(image, options.region, sections)
     options = replace(options, probabilities=bool(job.probabilities), first_round=bool(job.first_round))
-    if options.pixel_size_nm is None and image.pixel_size_nm is not None:
+    pixel_size_nm = options.pixel_size_nm or image.pixel_size_nm
+    if not rescale:
+        options = replace(options, pixel_size_nm=None)
+    elif options.pixel_size_nm is None and image.pixel_size_nm is not None:
         options = replace(options, pixel_size_nm=image.pixel_size_nm)
         if abs(image.pixel_size_nm / model.card.pixel_size_nm - 1) > 0.01:
             said.append(
@@ -209,27 +239,66 @@ def _segment_file(
     messages: list[tuple[str, ...]] = []
     device = ""
     with ExitStack() as writers:
-        write = _writers(writers, job, image, model, options.pixel_size_nm, overwrite)
-        for event in _sections(image, model, options):
+        write = _writers(writers, job, image, model, pixel_size_nm, overwrite)
+        for event in _sections(image, model, options, sections):
             if isinstance(event, TileDone):
                 yield FileTile(job, event.section, len(image.sections), event.done, event.total)
             elif isinstance(event, SectionDone):
                 for name, write_section in write.items():
-                    write_section(getattr(event.prediction, name))
+                    array = getattr(event.prediction, name)
+                    write_section(_whole(array, event.prediction.region, image.shape[-2:]))
                 messages.append(event.prediction.messages)
-                device = event.prediction.device
+                device = event.prediction.device or device
     said += merge_messages(messages)
     yield FileDone(job, time.perf_counter() - started, device, tuple(said))
 
 
+def _check_part(image: EMImage, region: tuple[slice, slice] | None, sections: Sequence[int] | None) -> None:
+    """Make sure that what is to be segmented lies within the image."""
+    if region is not None:
+        for each, length, name in zip(region, image.shape[-2:], ("row", "column"), strict=True):
+            if max(each.start or 0, (each.stop or 1) - 1) >= length:
+                raise InputError(
+                    f"The region reaches beyond the image, which has {length} {name}s (0 to {length - 1})."
+                )
+    count = len(image.sections)
+    beyond = [z for z in sections or () if not 0 <= z < count]
+    if beyond:
+        has = f"the sections 0 to {count - 1}" if count > 1 else "one section, number 0"
+        raise InputError(f"It has {has}, and no section {beyond[0]}.")
+
+
 def _sections(
-    image: EMImage, model: Model, options: SegmentOptions
+    image: EMImage, model: Model, options: SegmentOptions, chosen: Sequence[int] | None
 ) -> Generator[TileDone | SectionDone, None, None]:
+    """Yield all sections in their order; the ones that were not chosen are empty."""
     if len(image.shape) == 2:
         prediction = yield from segment_section(image.sections[0], model, options)
         yield SectionDone(0, prediction)
-    else:
-        yield from segment_stack(image.sections, model, options)
+        return
+    count = len(image.sections)
+    height, width = image.shape[-2:]
+    whole = slice(0, height), slice(0, width)
+    expected = 0
+    only = range(count) if chosen is None else sorted(set(chosen))
+    with closing(segment_stack(image.sections, model, options, only)) as events:
+        for event in events:
+            if isinstance(event, SectionDone):
+                for z in range(expected, event.section):
+                    yield SectionDone(z, empty_prediction(whole, model.card, options))
+                expected = event.section + 1
+            yield event
+    for z in range(expected, count):
+        yield SectionDone(z, empty_prediction(whole, model.card, options))
+
+
+def _whole(array: np.ndarray, region: tuple[slice, slice], shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array about a region as one about the whole section, 0 elsewhere."""
+    if array.shape[-2:] == shape:
+        return array
+    whole = np.zeros((*array.shape[:-2], *shape), array.dtype)
+    whole[(..., *region)] = array
+    return whole
 
 
 def _writers(
@@ -237,7 +306,7 @@ def _writers(
     job: FileJob,
     image: EMImage,
     model: Model,
-    pixel_size_nm: float | None,
+    pixel_size_nm: float | tuple[float, float] | None,
     overwrite: bool,
 ) -> dict[str, Callable[[np.ndarray], None]]:
     """Return what writes the next section of each array of a prediction."""

@@ -34,7 +34,7 @@ from napari_feedback_seg.segmentation.sections import (
 from napari_feedback_seg.segmentation.tiles import RollingBlend, RowResampler, Tile, TileReader, starts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
     from napari_feedback_seg.models.model import ModelCard
@@ -140,7 +140,7 @@ def segment_section(
 
 
 def segment_stack(
-    sections: Any, model: Model, options: SegmentOptions | None = None
+    sections: Any, model: Model, options: SegmentOptions | None = None, only: Sequence[int] | None = None
 ) -> Generator[TileDone | SectionDone, None, None]:
     """Segment a stack section by section; memory does not grow with their number.
 
@@ -155,6 +155,8 @@ def segment_stack(
         The model.
     options : SegmentOptions, optional
         How to segment.
+    only : sequence of int, optional
+        Indices of the sections to segment; all of them if not given.
 
     Raises
     ------
@@ -170,7 +172,7 @@ def segment_stack(
         raise InputError(f"A stack has three axes (Z, Y, X), and this one has the shape {shape}.")
     inference = _inference(model, options)
     try:
-        for z in range(shape[0]):
+        for z in range(shape[0]) if only is None else only:
             yield SectionDone(
                 z, (yield from _segment_of_stack(sections, z, shape[0], model, options, inference))
             )

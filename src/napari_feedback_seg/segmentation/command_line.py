@@ -1,0 +1,94 @@
+"""The ``feedback-seg segment`` line that gives the same labels as a run in the dock."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+
+def command_lines(
+    record: Mapping[str, Any],
+    shape: tuple[int, ...],
+    image_path: str | None,
+    name: str,
+    probabilities: bool = False,
+) -> list[str]:
+    """Return the command lines that give the same labels: one, or one for each run that is left to see.
+
+    Parameters
+    ----------
+    record : mapping
+        What made the labels, as :class:`~napari_feedback_seg.segmentation.export.Result` has it.
+    shape : tuple of int
+        Of the labels.
+    image_path : str or None
+        File of the image; ``NAME.tif`` if there is none.
+    name : str
+        What the outputs are named after.
+    probabilities : bool
+        Whether probabilities are written, too.
+    """
+    runs = _not_covered(record.get("runs", ()))
+    lines = []
+    for number, run in enumerate(runs, 1):
+        output = f"{name}-labels.tif" if len(runs) == 1 else f"{name}-run{number}-labels.tif"
+        words = ["feedback-seg", "segment", image_path or f"{name}.tif", "-o", output]
+        words += ["--model", _model_argument(run), *_settings_arguments(run)]
+        if probabilities:
+            words.append("--probabilities")
+        rows, columns = run["region"]
+        if (rows, columns) != ([0, shape[-2]], [0, shape[-1]]):
+            words += ["--region", f"{rows[0]}:{rows[1]},{columns[0]}:{columns[1]}"]
+        if len(shape) == 3 and len(run["sections"]) < shape[0]:
+            words += ["--sections", _spans(run["sections"])]
+        lines.append(subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words))
+    return lines
+
+
+def _not_covered(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the runs that no single later one has written over."""
+
+    def covers(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+        return set(later["sections"]) >= set(earlier["sections"]) and all(
+            start <= first and last <= stop
+            for (start, stop), (first, last) in zip(later["region"], earlier["region"], strict=True)
+        )
+
+    return [run for n, run in enumerate(runs) if not any(covers(later, run) for later in runs[n + 1 :])]
+
+
+def _model_argument(run: Mapping[str, Any]) -> str:
+    """Return the model's name in the library, or else its file."""
+    from napari_feedback_seg.models.library import list_models
+
+    file = run["model_file"]
+    return next((entry.name for entry in list_models() if str(entry.path) == file), str(file))
+
+
+def _settings_arguments(run: Mapping[str, Any]) -> list[str]:
+    settings, size = run["settings"], run["pixel_size_nm"]
+    words = []
+    if settings["rescaled_from_nm"] is None:
+        words.append("--no-rescale")
+    else:
+        size = settings["rescaled_from_nm"]
+    if size:
+        height, width = (f"{side:g}" for side in size)
+        words += ["--pixel-size", height if height == width else f"{height}x{width}"]
+    words += ["--overlap", f"{settings['overlap']:g}"]
+    return [*words, "--flips"] if settings["flips"] else words
+
+
+def _spans(numbers: Collection[int]) -> str:
+    """Return ``3-5,8`` for 3, 4, 5, 8."""
+    parts = []
+    for _, group in itertools.groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0]):
+        span = [number for _, number in group]
+        parts.append(f"{span[0]}-{span[-1]}" if len(span) > 1 else str(span[0]))
+    return ",".join(parts)

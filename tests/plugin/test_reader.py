@@ -1,0 +1,199 @@
+"""What was exported comes back as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.errors import NoAvailableReaderError
+from napari.layers import Image, Labels
+from npe2 import PluginManager, PluginManifest
+
+import napari_feedback_seg
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.plugin.layers import class_colormap
+from napari_feedback_seg.plugin.reader import get_reader, read_result
+
+MANIFEST = Path(napari_feedback_seg.__file__).with_name("napari.yaml")
+PLACE = ("scale", "translate", "rotate", "shear")
+
+
+@pytest.fixture
+def registered(npe2pm):
+    with npe2pm.tmp_plugin(manifest=PluginManifest.from_file(MANIFEST)):
+        yield
+
+
+@pytest.fixture
+def export(tab, dock, tmp_path, finish):
+    """Export and wait; return the path of the record."""
+
+    def export() -> str:
+        assert tab.export_button.export_to(tmp_path / "exports")
+        finish(dock)
+        [run] = (tmp_path / "exports").glob("*/*-run.json")
+        return str(run)
+
+    return export
+
+
+def plain(metadata: dict) -> object:
+    """Return metadata as JSON says them: a pair is a list there."""
+    return json.loads(json.dumps(metadata))
+
+
+def state_of(layer: Labels | Image) -> dict:
+    """Return all that makes a layer what it is, as napari itself would save it."""
+    data, attributes, kind = layer.as_layer_data_tuple()
+    return {"data": np.asarray(data), "kind": kind, **attributes}
+
+
+def assert_same(found: dict, expected: dict) -> None:
+    assert found.keys() == expected.keys()
+    np.testing.assert_array_equal(found["data"], expected["data"])
+    assert found["data"].dtype == expected["data"].dtype
+    assert plain(found["metadata"]) == plain(expected["metadata"])
+    for name in found.keys() - {"data", "metadata", "colormap", "features", "feature_defaults"}:
+        np.testing.assert_equal(found[name], expected[name], name)
+    if "features" in expected:
+        assert found["features"].equals(expected["features"])
+        assert (found["features"].dtypes == expected["features"].dtypes).all()
+
+
+def assert_same_colours(found: Labels | Image, expected: Labels | Image) -> None:
+    assert type(found.colormap) is type(expected.colormap)
+    if isinstance(expected, Labels):
+        one, other = found.colormap.color_dict, expected.colormap.color_dict
+        assert one.keys() == other.keys()
+        for value in other:
+            np.testing.assert_array_equal(one[value], other[value])
+    else:
+        assert found.colormap == expected.colormap
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+@pytest.mark.parametrize("stack", [False, True])
+def test_every_attribute_comes_back(viewer, registered, segment, section, tab, export, stack):
+    deep = {"scale": (4.6, 9.2), "translate": (10, -20), "rotate": 25, "shear": [0.2], "units": ("nm", "nm")}
+    affine = np.array([[1, 0.1, 5], [-0.2, 1, 7], [0, 0, 1]])
+    image, attributes = section, {**deep, "affine": affine, "axis_labels": ("y", "x")}
+    if stack:
+        image = np.stack([section, section[::-1]])
+        attributes = {"scale": (50, 4.6, 9.2), "translate": (3, 2, 1), "rotate": (5, 10, 15)}
+        attributes |= {"units": ("nm", "nm", "nm"), "axis_labels": ("z", "y", "x"), "shear": [0.1, 0.2, 0.3]}
+        tab.what_box.setCurrentIndex(tab.what_box.findText("All sections"))
+    viewer.add_image(image, name="cells", **attributes)
+    tab.probabilities_box.setChecked(True)
+    tab.legend.boxes[4].setChecked(False)
+    labels = segment()
+    labels.opacity = 0.55
+    labels.blending = "additive"
+    made = [layer for layer in viewer.layers if layer.name != "cells"]
+    expected = [state_of(layer) for layer in made]
+    run = export()
+    viewer.layers.clear()
+
+    viewer.open(run, plugin=None)
+
+    assert [layer.name for layer in viewer.layers] == [layer.name for layer in made]
+    for found, before, old in zip(viewer.layers, expected, made, strict=True):
+        assert_same(state_of(found), before)
+        assert_same_colours(found, old)
+        for name in PLACE:
+            np.testing.assert_array_equal(getattr(found, name), getattr(old, name))
+        np.testing.assert_array_equal(found.affine.affine_matrix, old.affine.affine_matrix)
+        assert found.units == old.units
+    assert [layer.visible for layer in viewer.layers] == [True, False, False, False, False]
+    hidden = viewer.layers[0].get_color(4)
+    assert hidden is None or hidden[3] == 0
+
+
+def test_a_result_that_was_opened_again_is_the_result_of_its_image(
+    viewer, registered, segment, section, dock, tab, export, said
+):
+    viewer.add_image(section, name="cells")
+    labels = segment()
+    run = export()
+    viewer.layers.remove(labels)
+    viewer.open(run, plugin=None)
+    [found] = [layer for layer in viewer.layers if isinstance(layer, Labels)]
+    assert dock.state.result == found
+    tab.overlap_box.setValue(0.5)
+    assert segment() == found  # nobody has painted in it: it is updated in place
+    found.data[:5, :5] = 3
+    tab.overlap_box.setValue(0.1)
+    assert segment() != found
+    assert "You have painted" in said()
+
+
+def test_probabilities_are_hidden_even_if_they_were_seen(viewer, registered, segment, section, tab, export):
+    viewer.add_image(section, name="cells")
+    tab.probabilities_box.setChecked(True)
+    segment()
+    for layer in viewer.layers:
+        layer.visible = True
+    run = export()
+    viewer.layers.clear()
+    viewer.open(run, plugin=None)
+    assert [layer.visible for layer in viewer.layers] == [True, False, False, False, False]
+
+
+def test_only_records_of_results_are_taken(viewer, registered, segment, section, export, tmp_path):
+    viewer.add_image(section, name="cells")
+    segment()
+    run = Path(export())
+    assert get_reader(str(run)) is not None
+    assert get_reader([str(run), str(run)]) is not None
+    others = [run.parent, *run.parent.glob("*.tif"), run.parent.with_name("nowhere-run.json")]
+    foreign = tmp_path / "of-others-run.json"
+    foreign.write_text('{"format": "other"}')
+    for path in (*others, foreign):
+        assert get_reader(str(path)) is None
+        assert get_reader([str(run), str(path)]) is None
+    # napari would ask which reader to take at every file and folder that two of them claim.
+    manager = PluginManager.instance()
+    for path in (run.parent, *run.parent.glob("*.tif"), tmp_path / "a-labels.tif", tmp_path):
+        assert "napari-feedback-seg" not in {
+            reader.plugin_name for reader in manager.iter_compatible_readers(str(path))
+        }
+    with pytest.raises(NoAvailableReaderError):
+        viewer.open(str(foreign.rename(tmp_path / "of-others.json")), plugin=None)
+
+
+def test_two_records_give_the_layers_of_both(viewer, segment, section, export):
+    viewer.add_image(section, name="cells")
+    segment()
+    run = export()
+    assert [kind for _, _, kind in read_result([run, run])] == ["labels", "labels"]
+
+
+def test_labels_in_other_colours_get_them_back_or_those_of_the_classes(
+    viewer, segment, section, export, small_model
+):
+    viewer.add_image(section, name="cells")
+    segment()
+    run = Path(export())
+    record = json.loads(run.read_text())
+    record["layers"]["labels"]["colors"] = None
+    run.write_text(json.dumps(record))
+    [(_, attributes, _)] = read_result(str(run))
+    expected = class_colormap(small_model.card.classes).color_dict
+    assert attributes["colormap"].color_dict.keys() == expected.keys()
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [("labels", {"scale": "wide"}), ("labels", {"colors": [[1, "x", 3]]})],
+    ids=str,
+)
+def test_a_damaged_record_is_a_sentence(viewer, segment, section, export, part, change):
+    viewer.add_image(section, name="cells")
+    segment()
+    run = Path(export())
+    record = json.loads(run.read_text())
+    record["layers"][part] |= change
+    run.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="cannot be read as the record"):
+        read_result(str(run))
