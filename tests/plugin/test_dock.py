@@ -138,6 +138,24 @@ class TestEnding:
         assert state.image is None
 
 
+def test_after_its_jobs_nothing_holds_the_closed_dock(viewer, section, qtbot, tmp_path):
+    viewer.add_image(section)
+    open_segment(viewer)
+    (dock,) = docks(viewer)
+    dock.state.model_name = "small"
+    dock.segment_tab.segment()
+    qtbot.waitUntil(lambda state=dock.state: not state.jobs.busy, timeout=60_000)
+    dock.segment_tab.measure_panel.measure()
+    qtbot.waitUntil(lambda state=dock.state: not state.jobs.busy, timeout=60_000)
+    assert dock.segment_tab.export_button.export_to(tmp_path / "exported")
+    qtbot.waitUntil(lambda state=dock.state: not state.jobs.busy, timeout=60_000)
+    alive = [weakref.ref(dock), weakref.ref(dock.state), weakref.ref(dock.segment_tab)]
+    close_by_x(viewer, dock)
+    del dock
+    destroy_what_is_deleted()
+    assert [each() for each in alive] == [None, None, None]
+
+
 @pytest.mark.slow
 def test_fifty_times_open_and_close_leave_nothing(viewer, section):
     viewer.add_image(section)

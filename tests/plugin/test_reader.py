@@ -20,7 +20,9 @@ MANIFEST = Path(napari_feedback_seg.__file__).with_name("napari.yaml")
 PLACE = ("scale", "translate", "rotate", "shear")
 
 
-@pytest.fixture
+@pytest.fixture(
+    autouse=True
+)  # before the viewer, which takes the dock of a plugin that goes out of the window
 def registered(npe2pm):
     with npe2pm.tmp_plugin(manifest=PluginManifest.from_file(MANIFEST)):
         yield
@@ -75,7 +77,7 @@ def assert_same_colours(found: Labels | Image, expected: Labels | Image) -> None
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.parametrize("stack", [False, True])
-def test_every_attribute_comes_back(viewer, registered, segment, section, tab, export, stack):
+def test_every_attribute_comes_back(viewer, segment, section, tab, export, stack):
     deep = {"scale": (4.6, 9.2), "translate": (10, -20), "rotate": 25, "shear": [0.2], "units": ("nm", "nm")}
     affine = np.array([[1, 0.1, 5], [-0.2, 1, 7], [0, 0, 1]])
     image, attributes = section, {**deep, "affine": affine, "axis_labels": ("y", "x")}
@@ -111,7 +113,7 @@ def test_every_attribute_comes_back(viewer, registered, segment, section, tab, e
 
 
 def test_a_result_that_was_opened_again_is_the_result_of_its_image(
-    viewer, registered, segment, section, dock, tab, export, said
+    viewer, segment, section, dock, tab, export, said
 ):
     viewer.add_image(section, name="cells")
     labels = segment()
@@ -128,7 +130,7 @@ def test_a_result_that_was_opened_again_is_the_result_of_its_image(
     assert "You have painted" in said()
 
 
-def test_probabilities_are_hidden_even_if_they_were_seen(viewer, registered, segment, section, tab, export):
+def test_probabilities_are_hidden_even_if_they_were_seen(viewer, segment, section, tab, export):
     viewer.add_image(section, name="cells")
     tab.probabilities_box.setChecked(True)
     segment()
@@ -140,7 +142,7 @@ def test_probabilities_are_hidden_even_if_they_were_seen(viewer, registered, seg
     assert [layer.visible for layer in viewer.layers] == [True, False, False, False, False]
 
 
-def test_only_records_of_results_are_taken(viewer, registered, segment, section, export, tmp_path):
+def test_only_records_of_results_are_taken(viewer, segment, section, export, tmp_path):
     viewer.add_image(section, name="cells")
     segment()
     run = Path(export())

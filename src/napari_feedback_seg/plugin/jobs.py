@@ -7,6 +7,7 @@ import time
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
@@ -23,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 REDRAW_S = 0.1
 """Least time between two drawings of napari's progress bar, in seconds."""
+
+
+MOST_WAITING = 50
+"""Events that may wait for the GUI thread before the work does."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,11 @@ class _Work(QObject):
 
     def __init__(self, make: Callable[[], Generator[Any, None, Any]], bar: cancelable_progress) -> None:
         super().__init__()
-        self._make = make
+        self._make: Callable[[], Generator[Any, None, Any]] | None = make
         self.bar = bar
         self.cancelled = False
         self.worker: Any = None
+        self.room = Semaphore(MOST_WAITING)
 
     def __call__(self) -> None:
         """Run the work in the worker's thread.
@@ -62,19 +68,34 @@ class _Work(QObject):
         torch raises when memory runs out.
         """
         outcome: _Returned | _Failed | None = None
+        make, self._make = self._make, None  # napari keeps what it has run: that shall hold nothing
+        assert make is not None
         try:
-            with closing(self._make()) as events:
-                while not (self.cancelled or self.bar.is_canceled or self.worker.abort_requested):
+            with closing(make()) as events:
+                while not self.stopping:
                     try:
                         event = next(events)
                     except StopIteration as stop:
                         outcome = _Returned(stop.value)
                         break
-                    self.event.emit(event)
+                    self._emit(event)
                     del event  # or it would be held until the next is there
         except Exception as error:  # noqa: BLE001  # whatever it is, the user hears of it
             outcome = _Failed(error)
+        del make
         self.ended.emit(outcome)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the work is to end before its time."""
+        return bool(self.cancelled or self.bar.is_canceled or self.worker.abort_requested)
+
+    def _emit(self, event: Any) -> None:
+        """Emit an event, as soon as the GUI thread is not too far behind."""
+        while not self.room.acquire(timeout=0.1):
+            if self.stopping:
+                return
+        self.event.emit(event)
 
 
 class Jobs(QObject):
@@ -188,7 +209,10 @@ class Jobs(QObject):
             self._handling = False
 
     def _handle(self, event: Any) -> None:
-        if self._work is None or self._work.cancelled:
+        if self._work is None:
+            return
+        self._work.room.release()
+        if self._work.cancelled:
             return
         if hasattr(event, "done") and hasattr(event, "total"):
             self._show(event.done, event.total)
