@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import log2
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from napari_feedback_seg.classes import EM_CLASSES, LabelClass
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.metrics import (
     Scores,
+    SectionCompared,
     cell_scores,
     cells,
     compare,
@@ -162,10 +164,20 @@ def test_sections_add_up_in_one_confusion_matrix_and_in_the_mean_of_their_cells(
     assert table["cells"] == pytest.approx({name: value / 2 for name, value in alone.items()})
 
 
+def compared(truth: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    events = compare(truth, predicted, EM_CLASSES)
+    sections = 1 if truth.ndim == 2 else len(truth)
+    for done in range(1, sections + 1):
+        assert next(events) == SectionCompared(done, sections)
+    with pytest.raises(StopIteration) as stop:
+        next(events)
+    return stop.value.value
+
+
 class TestCompare:
     def test_two_layers(self) -> None:
         truth, predicted = drawn("..|| ", "oo|..").astype(np.int64), drawn("..|..", "ss|..").astype(np.int32)
-        found = compare(truth, predicted, EM_CLASSES)
+        found = compared(truth, predicted)
         assert found["errors"].tolist() == drawn("   | ", "oo   ").tolist()
         assert found["iou"] == {"membrane": 2 / 3, "mitochondria": 0, "synapse": 0, "cytoplasm": 4 / 5}
         assert found["dice"]["cytoplasm"] == 8 / 9
@@ -174,7 +186,7 @@ class TestCompare:
     def test_a_stack_is_its_sections(self) -> None:
         truth = np.stack([drawn("..|..", "..|.."), drawn("|...|", "....|")])
         predicted = truth[::-1]
-        found, scores = compare(truth, predicted, EM_CLASSES), Scores(EM_CLASSES)
+        found, scores = compared(truth, predicted), Scores(EM_CLASSES)
         for each in zip(truth, predicted, strict=True):
             scores.add(*each)
         assert (found.pop("errors") == errors(truth, predicted)).all()
@@ -183,8 +195,8 @@ class TestCompare:
     def test_what_cannot_be_compared(self) -> None:
         section = drawn("..|")
         with pytest.raises(InputError, match="shapes differ"):
-            compare(section, section[:, :2], EM_CLASSES)
+            compared(section, section[:, :2])
         with pytest.raises(InputError, match=r"no class \(7, 300\)"):
-            compare(section, np.array([[4, 300, 7]]), EM_CLASSES)
+            compared(section, np.array([[4, 300, 7]]))
         with pytest.raises(InputError, match="unlabelled, everywhere"):
-            compare(section * 0, section, EM_CLASSES)
+            compared(section * 0, section)

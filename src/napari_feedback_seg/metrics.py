@@ -6,6 +6,7 @@ and not how thick a membrane was drawn.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from napari_feedback_seg.classes import UNLABELLED, LabelClass
 from napari_feedback_seg.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -119,8 +120,24 @@ class Scores:
         return {**table, "confusion": self._confusion[:-1].tolist()}
 
 
-def compare(truth: Labels, predicted: Labels, classes: Sequence[LabelClass]) -> dict[str, Any]:
-    """Compare two label images.
+@dataclass(frozen=True)
+class SectionCompared:
+    """A section has been compared.
+
+    Attributes
+    ----------
+    done, total : int
+        Sections compared so far, and sections in all.
+    """
+
+    done: int
+    total: int
+
+
+def compare(
+    truth: Labels, predicted: Labels, classes: Sequence[LabelClass]
+) -> Generator[SectionCompared, None, dict[str, Any]]:
+    """Compare two label images; yield an event for each section.
 
     Parameters
     ----------
@@ -146,8 +163,10 @@ def compare(truth: Labels, predicted: Labels, classes: Sequence[LabelClass]) -> 
     if not truth.any():
         raise InputError("The ground truth is 0, unlabelled, everywhere.")
     scores = Scores(classes)
-    for section in zip(*(each.reshape(-1, *each.shape[-2:]) for each in (truth, predicted)), strict=True):
+    sections = [each.reshape(-1, *each.shape[-2:]) for each in (truth, predicted)]
+    for done, section in enumerate(zip(*sections, strict=True), start=1):
         scores.add(*section)
+        yield SectionCompared(done, len(sections[0]))
     return {**scores.table(), "errors": errors(truth, predicted)}
 
 

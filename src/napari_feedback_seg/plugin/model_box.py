@@ -16,9 +16,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_feedback_seg.errors import ModelError
+from napari_feedback_seg.plugin.fold import Fold
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -41,8 +41,7 @@ class ModelBox(QWidget):
         self.import_button.setToolTip("Copy a model file (.safetensors) into your models folder")
         self.card_text = QTextBrowser()
         self.card_text.setFixedHeight(180)
-        self.fold = QCollapsible("About this model")
-        self.fold.addWidget(self.card_text)
+        self.fold = Fold("About this model", self.card_text)
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.chooser, 1)

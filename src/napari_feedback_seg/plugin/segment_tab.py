@@ -21,11 +21,12 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.events import SectionDone
+from napari_feedback_seg.plugin.compare import ComparePanel
 from napari_feedback_seg.plugin.export import ExportButton
+from napari_feedback_seg.plugin.fold import Fold
 from napari_feedback_seg.plugin.layers import (
     RESULT_KEY,
     Sections,
@@ -120,6 +121,8 @@ class SegmentTab(QWidget):
         self.status.setWordWrap(True)
         self.legend = Legend(self._state)
         self.measure_panel = MeasurePanel(self._state)
+        self.compare_panel = ComparePanel(self._state)
+        self.compare_fold = Fold("Compare with a ground truth", self.compare_panel)
         self.export_button = ExportButton(self._state, self.measure_panel.least)
 
     def _lay_out(self) -> None:
@@ -148,8 +151,7 @@ class SegmentTab(QWidget):
         more.addRow("Pi&xel size", self.pixel_box)
         more.addRow(self.flips_box)
         more.addRow(self.probabilities_box)
-        self.settings_fold = QCollapsible("Settings")
-        self.settings_fold.addWidget(settings)
+        self.settings_fold = Fold("Settings", settings)
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment_button, 1)
         buttons.addWidget(self.cancel_button)
@@ -163,6 +165,7 @@ class SegmentTab(QWidget):
         self.layout_.addWidget(self.legend)
         self.layout_.addWidget(self.measure_panel)
         self.layout_.addWidget(self.export_button)
+        self.layout_.addWidget(self.compare_fold)
         self.layout_.addStretch(1)
 
     def _connect(self) -> None:
