@@ -420,3 +420,36 @@ def test_the_page_in_preferences_is_where_the_panel_starts(viewer, models_folder
     assert dock.segment_tab.device_box.currentText() == "CPU"
     assert dock.segment_tab.overlap_box.value() == 0.4
     dock.cleanup()
+
+
+def test_a_change_in_preferences_leaves_what_was_chosen_in_the_panel(dock, tab, monkeypatch):
+    from napari_feedback_seg.plugin import state as state_module
+    from napari_feedback_seg.plugin.settings import Settings
+
+    choose(tab.device_box, "CPU")
+    tab.overlap_box.setValue(0.5)
+    monkeypatch.setattr(state_module, "apply_settings", lambda: Settings(models_folder=None))
+    dock.state.settings_changed.emit()
+    dock.state._on_settings()
+    assert dock.state.device == "cpu"
+    assert tab.overlap_box.value() == 0.5
+    monkeypatch.setattr(state_module, "apply_settings", lambda: Settings(overlap=0.1))
+    dock.state._on_settings()
+    assert tab.overlap_box.value() == 0.1
+    assert dock.state.device == "cpu"
+
+
+def test_a_model_file_that_came_later_is_in_the_list_when_it_opens(tab, models_folder, small_model):
+    save_model(small_model, models_folder / "later.safetensors")
+    tab.models.chooser.showPopup()
+    assert tab.models.chooser.findText("later") >= 0
+    tab.models.chooser.hidePopup()
+
+
+def test_the_layer_that_a_person_chose_stays_active(viewer, dock, tab, press, finish, section):
+    viewer.add_image(section, name="one")
+    press(tab.segment_button)
+    two = viewer.add_image(section, name="two")
+    finish(dock)
+    assert viewer.layers.selection.active == two
+    assert "one labels" in viewer.layers

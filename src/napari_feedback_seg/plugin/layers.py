@@ -159,7 +159,11 @@ def visible_region(viewer: Viewer, layer: Layer) -> tuple[slice, slice]:
         If the canvas shows no section, or another part of the world.
     """
     check_sections_shown(viewer)
+    if not layer.visible:  # napari does not tell then
+        raise InputError(f"'{layer.name}' is hidden: show it, and try again.")
     corners = np.asarray(layer.corner_pixels, float)[:, -2:]
+    if (corners[0] == corners[1]).any():  # cut to the border of the image
+        raise InputError(f"'{layer.name}' is not in view: move it there, and try again.")
     if layer.multiscale:
         corners = corners * np.asarray(layer.downsample_factors[layer.data_level])[-2:]
     return _region(corners, layer)

@@ -34,7 +34,7 @@ class ModelBox(QWidget):
     def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self.chooser = QComboBox()
+        self.chooser = _Chooser(state)
         self.chooser.setToolTip("The models that come with the plugin, and those in your models folder")
         narrow(self.chooser)
         self.import_button = QPushButton("Import...")
@@ -84,6 +84,19 @@ class ModelBox(QWidget):
             self.chooser.addItem(entry.name if entry.card else f"{entry.name} (damaged)", entry.name)
         self.chooser.setCurrentIndex(self.chooser.findData(self._state.model_name))
         self.card_text.setHtml(entry_text(self._state.entry))
+
+
+class _Chooser(QComboBox):
+    """Reads the library again before it shows it: a file may have come or gone."""
+
+    def __init__(self, state: DockState) -> None:
+        super().__init__()
+        self._state = state
+
+    def showPopup(self) -> None:
+        """Show the models that there are now."""
+        self._state.refresh_models()
+        super().showPopup()
 
 
 def narrow(box: QComboBox) -> None:

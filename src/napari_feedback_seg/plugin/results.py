@@ -121,9 +121,9 @@ class Result:
             opacity=0.8,
             **self._attributes,
         )
+        active = self.viewer.layers.selection.active
         self.viewer.add_layer(layer)
-        if self.image in self.viewer.layers:
-            self.viewer.layers.selection.active = self.image  # to be segmented again
+        self.viewer.layers.selection.active = active
         return layer
 
     def _note_run(self, section: int, prediction: Prediction) -> None:

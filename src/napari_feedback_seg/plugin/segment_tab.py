@@ -67,6 +67,7 @@ class SegmentTab(QWidget):
         self._options_used = SegmentOptions()
         self._messages: dict[int, tuple[str, ...]] = {}
         self._device = ""
+        self._overlap_set = -1.0
         self._started = 0.0
         self._make_widgets()
         self._lay_out()
@@ -193,7 +194,9 @@ class SegmentTab(QWidget):
 
     def _refresh_settings(self) -> None:
         self.device_box.setCurrentIndex(self.device_box.findData(self._state.device))
-        self.overlap_box.setValue(self._state.settings.overlap)
+        if self._state.settings.overlap != self._overlap_set:  # else what was typed in the panel stays
+            self._overlap_set = self._state.settings.overlap
+            self.overlap_box.setValue(self._overlap_set)
 
     def _refresh_images(self) -> None:
         images = self._state.images

@@ -116,8 +116,9 @@ class DockState(QObject):
     # --- the settings in Preferences
 
     def _on_settings(self, _: Any = None) -> None:
-        self.settings = apply_settings()
-        self.device = self.settings.device
+        before, self.settings = self.settings, apply_settings()
+        if self.settings.device != before.device:  # else what was chosen in the panel stays
+            self.device = self.settings.device
         self.refresh_models()
         self.settings_changed.emit()
 
