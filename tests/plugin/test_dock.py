@@ -174,3 +174,13 @@ def test_opening_the_dock_imports_neither_torch_nor_monai():
     code = "import sys, napari_feedback_seg.plugin.dock; print(sorted({'torch', 'monai'} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert answer.stdout.strip().endswith("[]")
+
+
+def test_a_dock_is_of_its_own_viewer(make_napari_viewer, models_folder, section):
+    one, two = make_napari_viewer(), make_napari_viewer()
+    dock = FeedbackDock(one)
+    one.add_image(section, name="in one")
+    assert dock.state.image == one.layers["in one"]
+    two.add_image(section, name="in two")
+    assert dock.state.image == one.layers["in one"]
+    dock.cleanup()

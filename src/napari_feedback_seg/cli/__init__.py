@@ -1,4 +1,4 @@
-"""The command line: ``feedback-seg segment | evaluate | train | models | demo``.
+"""The command line: ``feedback-seg segment | attention | evaluate | train | finetune | reproduce | models | demo``.
 
 Exit codes: 0 done, 1 failed, 2 wrong use. torch takes seconds to import: each command
 imports what it needs when it runs, so that help is quick.
@@ -13,9 +13,12 @@ from typing import Annotated
 import typer
 
 from napari_feedback_seg import __version__
+from napari_feedback_seg.cli.attention import attention
 from napari_feedback_seg.cli.demo import demo
 from napari_feedback_seg.cli.evaluate import evaluate
+from napari_feedback_seg.cli.finetune import finetune
 from napari_feedback_seg.cli.models import models_app
+from napari_feedback_seg.cli.reproduce import reproduce
 from napari_feedback_seg.cli.segment import segment
 from napari_feedback_seg.cli.train import train
 from napari_feedback_seg.terminal import out
@@ -26,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Segment EM sections into membrane, mitochondria, synapse and cytoplasm with feedback attention.",
 )
-for command in (segment, evaluate, train, demo):
+for command in (segment, attention, evaluate, train, finetune, reproduce, demo):
     app.command()(command)
 app.add_typer(models_app, name="models")
 

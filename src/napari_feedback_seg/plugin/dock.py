@@ -8,6 +8,8 @@ import napari
 from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from napari_feedback_seg.plugin.attention_tab import AttentionTab
+from napari_feedback_seg.plugin.correct_tab import CorrectTab
 from napari_feedback_seg.plugin.segment_tab import SegmentTab
 from napari_feedback_seg.plugin.state import DockState
 
@@ -24,13 +26,12 @@ class FeedbackDock(QWidget):
         super().__init__(parent)
         # Some ways of opening hand in a proxy, whose layers are new objects at every look.
         current = napari.current_viewer()
-        viewer = current if current is not None and current == napari_viewer else napari_viewer
-        self.state = DockState(viewer, self)
+        proxy = current is not None and type(napari_viewer) is not type(current)
+        self.state = DockState(current if proxy else napari_viewer, self)
         self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
         self.segment_tab = SegmentTab(self.state)
-        self.correct_tab = _coming("Correct labels by painting, and fine-tune the model on the corrections.")
-        self.attention_tab = _coming("Click a pixel, and see where the network looked to decide about it.")
+        self.correct_tab = CorrectTab(self.state)
+        self.attention_tab = AttentionTab(self.state)
         for name, tab in (
             ("Segment", self.segment_tab),
             ("Correct", self.correct_tab),
@@ -62,6 +63,8 @@ class FeedbackDock(QWidget):
     def cleanup(self) -> None:
         """End the job and let go of the viewer; may be called again."""
         self.segment_tab.cleanup()
+        self.correct_tab.cleanup()
+        self.attention_tab.cleanup()
         self.state.cleanup()
 
 

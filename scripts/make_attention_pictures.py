@@ -1,0 +1,91 @@
+"""Make the pictures of docs/attention-maps.md, from the built-in sample.
+
+    python scripts/make_attention_pictures.py                 # needs a screen, or xvfb-run
+    python scripts/make_attention_pictures.py --figure-only   # needs none
+
+A second model beside the default one (``--model self-w16 --model st.safetensors``) adds a row
+to the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from napari_feedback_seg import load_model
+from napari_feedback_seg.attention.figure import FigureRow, attention_figure
+from napari_feedback_seg.attention.maps import SectionAttention
+from napari_feedback_seg.samples.builtin import builtin_section
+
+PICTURES = Path(__file__).parents[1] / "docs" / "images"
+MEMBRANE, CYTOPLASM, MITOCHONDRION = (222, 326), (150, 300), (215, 200)
+WINDOW = (1366, 768)
+
+
+def main() -> None:
+    """Write docs/images/attention-*.png."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", action="append", help="models of the figure (default: the default model)")
+    parser.add_argument("--figure-only", action="store_true", help="leave the pictures of the viewer out")
+    options = parser.parse_args()
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    sample = builtin_section(512)
+    rows = []
+    for name in options.model or ["default"]:
+        model = load_model(name)
+        tile = SectionAttention(sample.image, model).at(*MEMBRANE)
+        pixels = [tile.pixel(*at) for at in (MEMBRANE, CYTOPLASM)]
+        rows.append(FigureRow(model.card.name, model.card.spec.mode, tile, pixels))
+    figure = attention_figure(sample.image, rows, sample.labels)
+    figure.save(PICTURES / "attention-figure.png", optimize=True)
+    if not options.figure_only:
+        picture_the_viewer(sample)
+
+
+def picture_the_viewer(sample: Any) -> None:
+    """Write what a person sees in the tab Attention."""
+    import napari
+    from qtpy.QtWidgets import QApplication
+
+    from napari_feedback_seg.plugin.dock import FeedbackDock
+
+    viewer = napari.Viewer()
+    viewer.window.resize(*WINDOW)
+    scale = {"scale": (sample.pixel_size_nm,) * 2, "units": ("nm", "nm")}
+    image = viewer.add_image(sample.image, name="section", **scale)
+    viewer.add_labels(sample.labels, name="ground truth", visible=False, **scale)
+    viewer.layers.selection.active = image
+    dock = FeedbackDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Feedback segmentation")
+    dock.show_tab("attention")
+    tab = dock.attention_tab
+
+    def settle() -> None:
+        until = time.monotonic() + 1
+        while dock.state.jobs.busy or time.monotonic() < until:
+            QApplication.processEvents()
+            time.sleep(0.01)
+
+    def picture(name: str) -> None:
+        settle()
+        viewer.screenshot(str(PICTURES / f"attention-{name}.png"), canvas_only=False, flash=False)
+
+    tab.pick_button.setChecked(True)
+    settle()
+    tab.pick(image.data_to_world(MEMBRANE))
+    picture("pixel")
+    tab.class_box.setCurrentText("mitochondria")
+    tab.class_button.click()
+    picture("class")
+    tab.truth_box.setCurrentText("ground truth")
+    tab.change_button.click()
+    picture("change")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

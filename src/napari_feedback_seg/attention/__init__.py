@@ -1,0 +1,1 @@
+"""What the second round looked at: for a pixel, a class, or a whole tile."""

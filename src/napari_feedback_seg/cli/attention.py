@@ -1,0 +1,82 @@
+"""``feedback-seg attention``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from napari_feedback_seg.cli.options import Device, Overlap, Overwrite, PixelSize
+from napari_feedback_seg.terminal import out, reporting
+
+
+def attention(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A TIFF, PNG or JPEG image.")],
+    at: Annotated[
+        list[str],
+        typer.Option("--at", metavar="Y,X", help="Row and column of the pixel; again for more of its tile."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The TIFF to write.")],
+    section: Annotated[
+        int | None, typer.Option(help="Section of a stack, counted from 0 as napari's slider does.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Name of a model, or a model file; again to compare several."),
+    ] = None,
+    figure: Annotated[
+        bool, typer.Option("--figure", help="Also write a picture beside OUT, as in the paper's Figure 4.")
+    ] = False,
+    truth: Annotated[
+        Path | None, typer.Option(metavar="LABELS", help="Right labels of IMAGE, for the picture.")
+    ] = None,
+    recentre: Annotated[
+        bool,
+        typer.Option("--recentre", help="Lay the tile around the pixel, not on the segmentation's grid."),
+    ] = False,
+    overlap: Overlap = 0.25,
+    pixel_size: PixelSize = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Write where the second round looked for a pixel, in times uniform attention."""
+    if output.suffix.lower() not in (".tif", ".tiff"):
+        raise typer.BadParameter(f"The map is a TIFF file: name it something.tif, not '{output}'.")
+    if not 0 <= overlap < 1:
+        raise typer.BadParameter(f"--overlap is a fraction from 0 to below 1, like 0.25, not {overlap}.")
+    pixels = tuple(_pixel(each) for each in at)
+    if truth is not None and not figure:
+        raise typer.BadParameter("--truth is for the picture: give --figure too.")
+    with reporting():
+        from napari_feedback_seg.attention.files import AttentionJob, write_attention
+        from napari_feedback_seg.models.library import load_model
+
+        picture = output.with_suffix(".png") if figure else None
+        if image in (output, picture):
+            raise typer.BadParameter(f"'{image}' is the image and would be written to. Choose another OUT.")
+        job = AttentionJob(image, pixels, output, section, picture, truth, recentre)
+        models = [load_model(each) for each in model or ["default"]]
+        found = write_attention(
+            job, models, overwrite=overwrite, overlap=overlap, pixel_size_nm=pixel_size, device=device
+        )
+        for name, pixel in found:
+            places = ", ".join(
+                f"{each.times:.1f} at {each.y},{each.x} ({each.label_class.name})" for each in pixel.strongest
+            )
+            out.print(
+                f"{escape(name)}: the pixel {pixel.y},{pixel.x} is {pixel.label_class.name}. Times uniform "
+                f"attention where it looked most: {places}",
+                soft_wrap=True,
+            )
+        for path in filter(None, (output, picture)):
+            out.print(f"wrote {escape(str(path))}", soft_wrap=True)
+
+
+def _pixel(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*", text)
+    if not found:
+        raise typer.BadParameter(f"--at is a row and a column, like 120,340, and not '{text}'.")
+    return int(found[1]), int(found[2])

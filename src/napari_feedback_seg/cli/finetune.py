@@ -1,0 +1,128 @@
+"""``feedback-seg finetune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from napari_feedback_seg.cli.options import Device, Half, Overwrite, PixelSize
+from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.terminal import err, out, progress_bar, reporting
+
+KEPT = "What was learnt is kept in a checkpoint: the same command goes on from there."
+
+
+def finetune(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model, or a model file.")],
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="TIFF or PNG file, a section or a stack; or a folder.")
+    ],
+    corrections: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CORRECTIONS",
+            help="Class values of the same shape, 0 where nothing is said; or a folder.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="NEW", help="The new model, a .safetensors file.")
+    ],
+    new_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=#RRGGBB", help="A class that the model lacks; it gets the next free value."
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 60,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    rehearsal: Annotated[
+        float, typer.Option(help="How much to keep what was right; 0 for not at all.")
+    ] = 9.0,
+    hold_out: Annotated[
+        float, typer.Option(help="Share of the corrected regions to judge by; 0 for none.")
+    ] = 0.25,
+    seed: Annotated[int, typer.Option(help="Of patches, and of what is held out.")] = 0,
+    device: Device = "auto",
+    pixel_size: PixelSize = None,
+    rescale: Annotated[
+        bool, typer.Option("--rescale/--no-rescale", help="Resample an image to the model's pixel size.")
+    ] = True,
+    half: Half = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fine-tune a model on corrections; write the new one only if it is better on held-out corrections."""
+    with reporting(KEPT):
+        from napari_feedback_seg.io import check_output
+        from napari_feedback_seg.models.library import load_model
+        from napari_feedback_seg.models.model_file import SUFFIX, save_model
+        from napari_feedback_seg.training.finetune_classes import new_classes
+        from napari_feedback_seg.training.finetune_config import FinetuneConfig
+
+        if output.suffix != SUFFIX:
+            raise typer.BadParameter(f"A model's file name ends in {SUFFIX}, and '{output}' does not.")
+        check_output(output, overwrite)
+        parent = load_model(model)
+        try:
+            config = FinetuneConfig(
+                steps=steps,
+                learning_rate=learning_rate,
+                rehearsal=rehearsal,
+                hold_out=hold_out,
+                seed=seed,
+                new_classes=new_classes(new_class or (), parent.card),
+            )
+        except FeedbackSegError as error:
+            raise typer.BadParameter(str(error)) from error
+        from napari_feedback_seg.training.finetune import FineTuning
+        from napari_feedback_seg.training.finetune_files import read_corrected
+
+        classes = (*parent.card.classes, *config.new_classes)
+        sections, said = read_corrected(
+            image, corrections, classes, pixel_size_nm=pixel_size, rescale=rescale
+        )
+        for sentence in said:
+            err.print(f"[yellow]Note:[/yellow] {escape(sentence)}", soft_wrap=True)
+        checkpoint = output.with_name(f".{output.stem}.finetune.pt")
+        result = _watch(FineTuning(parent, sections, config, device=device, checkpoint=checkpoint))
+        _report(result)
+        if not result.accepted:
+            raise typer.Exit(1)
+        path = save_model(result.model, output, half=half, overwrite=overwrite)
+        out.print(f"wrote {escape(str(path))}", soft_wrap=True)
+
+
+def _watch(tuning: Any) -> Any:
+    from napari_feedback_seg.training.finetune_events import FinetuneCheck
+
+    events = tuning.run()
+    with progress_bar() as progress:
+        bar = progress.add_task("preparing", total=None)
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as stop:
+                return stop.value
+            if isinstance(event, FinetuneCheck):
+                classes = ", ".join(f"{name} {value:.0%}" for name, value in event.iou.items())
+                text = (
+                    f"step {event.done}: held-out loss {event.loss:.3f}, IoU {classes}; kept {event.kept:.1%}"
+                )
+                progress.console.print(escape(text), soft_wrap=True)
+            else:
+                progress.update(bar, total=event.total, completed=event.done, description=event.what)
+
+
+def _report(result: Any) -> None:
+    """Print the verdict, and what changed for each class."""
+    table = Table("IoU on held-out corrections", "before", "after", title_justify="left", box=None)
+    for name in dict.fromkeys((*result.before, *result.after)):
+        table.add_row(escape(name), f"{result.before[name]:.0%}", f"{result.after[name]:.0%}")
+    out.print(table)
+    to = out if result.accepted else err
+    for sentence in (result.verdict, result.certainty):
+        to.print(escape(sentence), soft_wrap=True)
+    out.print(f"{result.seconds:.0f} s")

@@ -1,0 +1,294 @@
+"""Where in an image a person points, and the layers that show attention over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Points, Shapes
+from napari.utils.colormaps import Colormap
+from napari.utils.transforms import Affine
+
+from napari_feedback_seg.attention.colours import colour_table, contrast_limits
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.plugin.layers import (
+    check_sections_shown,
+    class_colormap,
+    class_features,
+    displayed_section,
+    em_sections,
+    like,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+    from napari_feedback_seg.attention.grid import TileFrame
+    from napari_feedback_seg.attention.maps import PixelAttention
+    from napari_feedback_seg.classes import LabelClass
+
+ATTENTION_KEY = "feedback-seg-attention"
+"""Where the metadata of a layer of attention say what it is."""
+
+MAPS = ("pixel", "class", "received", "disagreement")
+"""The layers that are maps; one at a time is to be seen."""
+
+MARK = "#00d0ff"
+TILT = 0.02
+"""Sections by which the plane may leave the section over a step of one pixel."""
+
+
+def picked_pixel(viewer: Viewer, layer: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
+    """Return section, row and column of the pixel of an image at a position of the canvas.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        The viewer.
+    layer : Layer or None
+        The image that is pointed at.
+    position : sequence of float
+        In the world, as mouse events have it.
+
+    Raises
+    ------
+    InputError
+        If there is no image, the canvas shows no section of it, or the position is beside it.
+    """
+    sections = em_sections(layer)
+    assert layer is not None
+    check_sections_shown(viewer)
+    point = np.asarray(layer.world_to_data(_in_units_of(viewer, layer, position)), float)
+    if layer.ndim == 3:
+        _check_not_tilted(layer)
+    z = displayed_section(viewer, layer)
+    y, x = (int(each) for each in np.floor(point[-2:] + 0.5))
+    height, width = sections.section_shape
+    if not (0 <= y < height and 0 <= x < width):
+        raise InputError(
+            f"There is no pixel of '{layer.name}' there: its rows go from 0 to {height - 1} and its columns "
+            f"from 0 to {width - 1}. Click in the image."
+        )
+    if layer.ndim == 3 and not -0.5 <= point[0] <= sections.count - 0.5:
+        raise InputError(
+            f"The slider is beside '{layer.name}': move it to one of its sections, 0 to {sections.count - 1}."
+        )
+    return z, y, x
+
+
+def _in_units_of(viewer: Viewer, layer: Layer, position: Sequence[float]) -> np.ndarray:
+    """Return a position of the world in the units of a layer, its last axes."""
+    point = np.asarray(position, float)[-layer.ndim :]
+    units = getattr(viewer.dims, "units", None)
+    if units is None:
+        return point
+    return point * [
+        _ratio(ours, theirs) for ours, theirs in zip(units[-layer.ndim :], layer.units, strict=True)
+    ]
+
+
+def _ratio(unit: Any, target: Any) -> float:
+    try:
+        return float((1 * unit).to(target).magnitude)
+    except Exception:  # noqa: BLE001  # pint's errors are its own: these do not go together
+        return 1.0
+
+
+def _check_not_tilted(layer: Layer) -> None:
+    origin = np.asarray(layer.world_to_data(np.zeros(3)))
+    for axis in (1, 2):
+        step = np.zeros(3)
+        step[axis] = 1
+        moved = np.asarray(layer.world_to_data(step)) - origin
+        if abs(moved[0]) > TILT * float(np.hypot(*moved[1:])):
+            raise InputError(
+                f"The plane that is shown is tilted out of the sections of '{layer.name}': the layer is "
+                "rotated or sheared in depth. Attention is within one section: undo that to pick."
+            )
+
+
+@dataclass(frozen=True)
+class AttentionLayers:
+    """The layers that show the attention of one section of an image; made once, then updated.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Where the layers are.
+    image : Image
+        What they are about. They take its transform and units.
+    section : int
+        Index of the section in a stack.
+    frame : TileFrame
+        The tile that is shown.
+    """
+
+    viewer: Viewer
+    image: Image
+    section: int
+    frame: TileFrame
+
+    def show_map(self, what: str, name: str, values: np.ndarray) -> None:
+        """Show a map (Y, X) of the tile's region, and hide what belongs to the other maps.
+
+        Parameters
+        ----------
+        what : str
+            Which of :data:`MAPS`; a layer that is there is updated.
+        name : str
+            The layer is called "<image> <name>".
+        values : ndarray
+            The map.
+        """
+        low, high = contrast_limits(values)
+        bounds = [min(low, float(values.min())), max(high, float(values.max()))]
+        layer = self._found(what)
+        if layer is None:
+            layer = Image(
+                self._placed(values),
+                name=f"{self.image.name} {name}",
+                colormap=Colormap(colour_table() / 255, name="attention"),
+                interpolation2d="nearest",
+                opacity=0.6,
+                metadata=self._metadata(what),
+                **self._attributes(),
+            )
+            layer.contrast_limits_range = bounds
+            layer.contrast_limits = (low, high)
+            self._add(layer)
+        else:
+            self._update(layer, values, f"{self.image.name} {name}")
+            layer.contrast_limits_range = bounds
+            layer.contrast_limits = (low, high)
+        for other in (*MAPS, "picked"):
+            found = self._found(other)
+            if found is not None:
+                found.visible = other == what
+
+    def show_labels(
+        self, what: str, name: str, labels: np.ndarray, classes: Sequence[LabelClass], visible: bool = True
+    ) -> None:
+        """Show labels (Y, X) of the tile's region; ``what`` and ``name`` as in :meth:`show_map`."""
+        layer = self._found(what)
+        if layer is None:
+            layer = Labels(
+                self._placed(labels),
+                name=f"{self.image.name} {name}",
+                metadata=self._metadata(what),
+                visible=visible,
+                **self._attributes(),
+            )
+            self._add(layer)
+        else:
+            self._update(layer, labels, f"{self.image.name} {name}")
+        layer.colormap = class_colormap(classes)
+        layer.features = class_features(classes)
+
+    def show_tile(self) -> None:
+        """Draw the outline of the tile, its mirrored border included."""
+        corners = np.stack([self._point(*corner) for corner in self.frame.outline])
+        layer = self._found("tile")
+        if layer is None:
+            layer = Shapes(
+                [corners],
+                shape_type="polygon",
+                name=f"{self.image.name} attention tile",
+                edge_color=MARK,
+                edge_width=self._length(1.5),
+                face_color="transparent",
+                metadata=self._metadata("tile"),
+                **like(self.image),
+            )
+            self._add(layer)
+        elif not (len(layer.data) == 1 and np.array_equal(layer.data[0], corners)):
+            layer.data = [corners]
+            layer.edge_color, layer.face_color = MARK, "transparent"
+        layer.visible = True
+
+    def show_pixel(self, pixel: PixelAttention) -> None:
+        """Mark the picked pixel with a cross and its strongest places with their rank."""
+        at = [(pixel.y, pixel.x), *((each.y, each.x) for each in pixel.strongest)]
+        points = np.stack([self._point(*each) for each in at])
+        layer = self._found("picked")
+        if layer is not None and len(layer.data) == len(points):
+            layer.data = points
+            layer.visible = True
+            return
+        if layer is not None:
+            self.viewer.layers.remove(layer)
+        ranks = ["", *(str(rank) for rank in range(1, len(points)))]
+        self._add(
+            Points(
+                points,
+                name=f"{self.image.name} attention picked",
+                symbol=["cross", *["ring"] * (len(points) - 1)],
+                size=self._length(4),
+                canvas_size_limits=(11, 10_000),
+                face_color=[MARK, *["white"] * (len(points) - 1)],
+                border_color=[MARK, *["white"] * (len(points) - 1)],
+                features={"rank": ranks},
+                text={"string": "{rank}", "color": "white", "size": 11, "anchor": "lower_left"},
+                metadata=self._metadata("picked"),
+                **like(self.image),
+            )
+        )
+
+    def hide(self) -> None:
+        """Hide all layers of attention of this image, because they are of another model."""
+        for layer in self.viewer.layers:
+            if layer.metadata.get(ATTENTION_KEY, {}).get("image") == self.image.name:
+                layer.visible = False
+
+    def _found(self, what: str) -> Any:
+        metadata = self._metadata(what)[ATTENTION_KEY]
+        for layer in self.viewer.layers:
+            if layer.metadata.get(ATTENTION_KEY) == metadata and layer.ndim == self.image.ndim:
+                return layer
+        return None
+
+    def _metadata(self, what: str) -> dict[str, Any]:
+        return {ATTENTION_KEY: {"image": self.image.name, "what": what}}
+
+    def _add(self, layer: Layer) -> None:
+        layers = self.viewer.layers
+        outline = self._found("tile")
+        # Maps come below the outline and the marks.
+        layers.insert(
+            layers.index(outline) if outline and isinstance(layer, Image | Labels) else len(layers), layer
+        )
+        if self.image in self.viewer.layers:
+            self.viewer.layers.selection.active = self.image  # to be clicked again
+
+    def _update(self, layer: Any, values: np.ndarray, name: str) -> None:
+        layer.data = self._placed(values)
+        for attribute, value in self._attributes().items():
+            if attribute != "units" and not np.array_equal(getattr(layer, attribute), value):
+                setattr(layer, attribute, value)
+        if layer.name != name:
+            layer.name = name
+
+    def _attributes(self) -> dict[str, Any]:
+        """Return the transform that puts the region's first pixel where it is in the image."""
+        attributes = like(self.image)
+        rows, columns = self.frame.region
+        whole = Affine(
+            **{each: attributes[each] for each in ("scale", "translate", "rotate", "shear")},
+            ndim=self.image.ndim,
+        )
+        attributes["translate"] = np.asarray(whole(self._point(rows.start, columns.start)))
+        return attributes
+
+    def _placed(self, values: np.ndarray) -> np.ndarray:
+        return values if self.image.ndim == 2 else values[None]
+
+    def _point(self, y: float, x: float) -> np.ndarray:
+        return np.array([self.section, y, x], float)[-self.image.ndim :]
+
+    def _length(self, pixels: float) -> float:
+        """Return a length that looks alike however large the tile is."""
+        corners = self.frame.outline
+        return pixels * float(corners[2][0] - corners[0][0]) / 256
