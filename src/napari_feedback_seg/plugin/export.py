@@ -118,7 +118,7 @@ def _result(state: DockState, layer: Labels) -> Result:
     image = str(layer.metadata[RESULT_KEY]["image"])
     probabilities = {
         each.metadata[PROBABILITY_KEY]["class"]: each
-        for each in probability_layers(state.viewer, image)
+        for each in probability_layers(state.viewer, image, layer)
         if tuple(each.data.shape) == tuple(layer.data.shape)
     }
     return Result(

@@ -59,6 +59,7 @@ class _Work(QObject):
         self.bar = bar
         self.cancelled = False
         self.worker: Any = None
+        self.error: Exception | None = None
         self.room = Semaphore(MOST_WAITING)
 
     def __call__(self) -> None:
@@ -216,7 +217,11 @@ class Jobs(QObject):
             return
         if hasattr(event, "done") and hasattr(event, "total"):
             self._show(event.done, event.total)
-        self._call("event", event)
+        try:
+            self._call("event", event)
+        except Exception as error:  # noqa: BLE001  # what cannot be shown ends the job with a sentence
+            self._work.error = error
+            self.cancel()
 
     def _show(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -236,20 +241,27 @@ class Jobs(QObject):
         if work is None:
             return
         self._close_bar()
+        if work.error is not None:
+            outcome = _Failed(work.error)
+        try:
+            self._tell(outcome, work.cancelled)
+        finally:
+            if not self.busy:
+                self._callbacks = {}
+            self.ended.emit()
+
+    def _tell(self, outcome: Any, cancelled: bool) -> None:
         callbacks = self._callbacks
         if isinstance(outcome, _Failed):
             if callbacks:
                 self._say(outcome.error)
             self._call("failed", outcome.error)
-        elif isinstance(outcome, _Returned) and not work.cancelled:
+        elif isinstance(outcome, _Returned) and not cancelled:
             self._call("done", outcome.value)
         else:
             if callbacks:
                 show_info(f"{self.title}: cancelled.")
             self._call("stopped")
-        if not self.busy:
-            self._callbacks = {}
-        self.ended.emit()
 
     def _say(self, error: Exception) -> None:
         if isinstance(error, FeedbackSegError):

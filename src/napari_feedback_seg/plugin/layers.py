@@ -193,6 +193,10 @@ def rectangle_region(viewer: Viewer, shapes: Shapes | None, layer: Layer) -> tup
     points[:, -axes:] = world[:, -axes:] * _unit_factors(shapes.units[-axes:], layer.units[-axes:])
     data = np.asarray([layer.world_to_data(point) for point in points])
     if layer.ndim == 3 and axes == 3:
+        if np.ptp(data[:, 0]) > 1:
+            raise InputError(
+                "The shape lies across the sections: draw it in a view of Y and X, and try again."
+            )
         section = int(np.clip(round(float(data[:, 0].mean())), 0, _shape(layer)[0] - 1))
     return section, _region(np.stack([data[:, -2:].min(axis=0), data[:, -2:].max(axis=0)]), layer)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
-from napari_feedback_seg.plugin.layers import class_colormap
+from napari_feedback_seg.plugin.layers import RESULT_KEY, class_colormap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,11 @@ class Legend(QWidget):
         layer: Labels | None = self._state.result
         if layer is None:
             return
+        classes = layer.metadata[RESULT_KEY].get("classes")
+        if classes is not None and classes != [each.to_json() for each in self._classes]:
+            return  # of a model with other classes
+        if not isinstance(layer.colormap, DirectLabelColormap):
+            return  # a person has chosen another colour mode
         wanted = class_colormap(self._classes, self.hidden)
         if {key: tuple(value) for key, value in wanted.color_dict.items()} != {
             key: tuple(value) for key, value in getattr(layer.colormap, "color_dict", {}).items()

@@ -245,7 +245,10 @@ class _Table(QAbstractTableModel):
 
 
 def current_result(state: DockState) -> Labels | None:
-    """Return the result of the image, or where there is no image the newest result."""
+    """Return the result that is the active layer, or that of the image, or if there is none the newest."""
+    active = state.viewer.layers.selection.active
+    if isinstance(active, Labels) and "classes" in active.metadata.get(RESULT_KEY, {}):
+        return active
     if state.image is not None:
         return state.result
     results = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -72,15 +73,15 @@ class Result:
         """
         if self.layer is not None and self.layer not in self.viewer.layers:
             raise LookupError(self.layer.name)
-        if self.layer is None or was_painted(self.layer, [section]):
+        if self.layer is None or not self._fits(self.layer) or was_painted(self.layer, [section]):
             self.layer = self._layer_for(self.layer)
         plane = _plane(self.layer.data, section)
         plane[prediction.region] = prediction.labels
+        _forget_strokes(self.layer)
         note_written(self.layer, section)
         self._note_run(section, prediction)
         self.layer.refresh()
-        if prediction.probabilities is not None:
-            self._write_probabilities(section, prediction)
+        self._write_probabilities(section, prediction)
 
     def _layer_for(self, painted: Labels | None) -> Labels:
         found = None if painted is not None else self._earlier()
@@ -92,7 +93,12 @@ class Result:
                     f"You have painted in '{painted.name}': it was left as it is, "
                     "and the result is in a new layer."
                 )
-            found = self._new_layer()
+            return self._new_layer()
+        for name, value in self._attributes.items():  # the image may have been moved since
+            setattr(found, name, value)
+        # A duplicate of the layer shares what is noted: it is not to hear of this run.
+        record = {**copy.deepcopy(found.metadata[RESULT_KEY]), "image": self._name}
+        found.metadata = {**found.metadata, RESULT_KEY: record}
         return found
 
     def _earlier(self) -> Labels | None:
@@ -102,22 +108,30 @@ class Result:
                 continue
             record = layer.metadata.get(RESULT_KEY, {})
             if (
-                record.get("image") == self._name
+                self._mine(record)
                 and record.get("classes") == [each.to_json() for each in self.classes]
-                and isinstance(layer.data, np.ndarray)
-                and layer.data.flags.writeable
-                and layer.data.shape == self.shape
+                and self._fits(layer)
             ):
                 return layer
         return None
 
+    def _mine(self, record: dict[str, Any]) -> bool:
+        if "image_id" in record:
+            return bool(record["image_id"] == str(self.image.unique_id))
+        return bool(record.get("image") == self._name)
+
+    def _fits(self, layer: Labels) -> bool:
+        data = layer.data
+        return isinstance(data, np.ndarray) and data.flags.writeable and data.shape == self.shape
+
     def _new_layer(self) -> Labels:
+        identity = str(self.image.unique_id)
         layer = Labels(
             np.zeros(self.shape, np.uint8),
             name=f"{self._name} labels",
             colormap=class_colormap(self.classes),
             features=class_features(self.classes),
-            metadata={RESULT_KEY: {"image": self._name, "runs": [], "digests": {}}},
+            metadata={RESULT_KEY: {"image": self._name, "image_id": identity, "runs": [], "digests": {}}},
             opacity=0.8,
             **self._attributes,
         )
@@ -144,17 +158,24 @@ class Result:
             runs.append({**run, "sections": [section]})
 
     def _write_probabilities(self, section: int, prediction: Prediction) -> None:
-        assert prediction.probabilities is not None
+        assert self.layer is not None
+        if prediction.probabilities is None:  # those of an earlier run are no longer those of the labels
+            for layer in probability_layers(self.viewer, self._name, self.layer):
+                if layer.data.shape == self.shape:
+                    _plane(layer.data, section)[prediction.region] = 0
+                    layer.refresh()
+            return
         for each, values in zip(self.classes, prediction.probabilities, strict=True):
             layer = self._probability_layer(each)
             _plane(layer.data, section)[prediction.region] = values
             layer.refresh()
 
     def _probability_layer(self, each: LabelClass) -> Image:
-        what = {"image": self._name, "class": each.name}
-        for layer in self.viewer.layers:
-            if layer.metadata.get(PROBABILITY_KEY) == what and layer.data.shape == self.shape:
+        assert self.layer is not None
+        for layer in probability_layers(self.viewer, self._name, self.layer):
+            if layer.metadata[PROBABILITY_KEY]["class"] == each.name and layer.data.shape == self.shape:
                 return layer
+        what = {"image": self._name, "class": each.name, "labels_id": str(self.layer.unique_id)}
         active = self.viewer.layers.selection.active
         layer = Image(
             np.zeros(self.shape, np.float16),
@@ -173,9 +194,15 @@ class Result:
         return layer
 
 
-def probability_layers(viewer: Viewer, image: str) -> list[Image]:
-    """Return the probability layers of the image of this name."""
-    return [layer for layer in viewer.layers if layer.metadata.get(PROBABILITY_KEY, {}).get("image") == image]
+def probability_layers(viewer: Viewer, image: str, labels: Labels | None = None) -> list[Image]:
+    """Return the probability layers of the image of this name, and of these labels if given."""
+    others = {str(layer.unique_id) for layer in viewer.layers if layer != labels}
+    found = []
+    for layer in viewer.layers:
+        what = layer.metadata.get(PROBABILITY_KEY, {})
+        if what.get("image") == image and (labels is None or what.get("labels_id") not in others):
+            found.append(layer)
+    return found
 
 
 def was_painted(layer: Labels, sections: Sequence[int]) -> bool:
@@ -194,6 +221,14 @@ def was_painted(layer: Labels, sections: Sequence[int]) -> bool:
 def note_written(layer: Labels, section: int) -> None:
     """Remember a section of a result layer as it is now: this is not painted."""
     layer.metadata[RESULT_KEY].setdefault("digests", {})[section] = _digest(_plane(layer.data, section))
+
+
+def _forget_strokes(layer: Labels) -> None:
+    """Drop napari's undo steps: they would put back pixels of an earlier result."""
+    mode = layer.mode
+    layer.editable = False
+    layer.editable = True
+    layer.mode = mode
 
 
 def _plane(data: np.ndarray, section: int) -> np.ndarray:

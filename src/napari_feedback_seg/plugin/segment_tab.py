@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.errors import FeedbackSegError, InputError
 from napari_feedback_seg.events import SectionDone
 from napari_feedback_seg.plugin.compare import ComparePanel
 from napari_feedback_seg.plugin.export import ExportButton
@@ -41,7 +41,7 @@ from napari_feedback_seg.plugin.measure import MeasurePanel
 from napari_feedback_seg.plugin.model_box import ModelBox, narrow
 from napari_feedback_seg.plugin.results import Result
 from napari_feedback_seg.plugin.runs import Run
-from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages, pixel_sides
+from napari_feedback_seg.segmentation.prediction import MAX_RATIO, SegmentOptions, merge_messages, pixel_sides
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -67,6 +67,8 @@ class SegmentTab(QWidget):
         self._options_used = SegmentOptions()
         self._messages: dict[int, tuple[str, ...]] = {}
         self._device = ""
+        self._size_used: tuple[float, float] | None = None
+        self._shape: tuple[int, ...] = ()
         self._overlap_set = -1.0
         self._started = 0.0
         self._make_widgets()
@@ -253,7 +255,15 @@ class SegmentTab(QWidget):
         if size and card:
             factor = max(max(side / card.pixel_size_nm, card.pixel_size_nm / side) for side in size)
         notable = factor > 1 + NOTABLE
-        if notable and size and card:
+        self.rescale_box.setVisible(factor <= MAX_RATIO)
+        if size and card and factor > MAX_RATIO:
+            self.note.setText(
+                f"A pixel of the image is {_sides(size)} nm, and the model learnt from "
+                f"{card.pixel_size_nm:g} nm: too far apart to rescale. Check the scale of the layer, or take "
+                "another model."
+            )
+            self.rescale_box.setChecked(False)
+        elif notable and size and card:
             self.note.setText(
                 f"A pixel of the image is {_sides(size)} nm, and the model learnt from "
                 f"{card.pixel_size_nm:g} nm. The result is better with the image rescaled."
@@ -272,6 +282,8 @@ class SegmentTab(QWidget):
         try:
             # Without an image the active layer says what is wrong.
             sections = em_sections(self._state.image or self._state.viewer.layers.selection.active)
+            if self._state.image is None:
+                raise InputError("There is no EM image that is complete. Open one, or wait for the sample.")
             chosen, region = self._part(sections)
             options = self._options(region)
         except FeedbackSegError as error:
@@ -282,6 +294,7 @@ class SegmentTab(QWidget):
         self._image, self._result = image, None
         self._messages = {-1: sections.messages}
         self._chosen, self._options_used = chosen, options
+        self._size_used, self._shape = self.pixel_size, tuple(sections.data.shape)
         self._started = time.perf_counter()
         self._state.jobs.run(
             Run(sections, chosen, options, partial(self._state.load_model, self._state.entry)),
@@ -333,9 +346,8 @@ class SegmentTab(QWidget):
 
     def _new_result(self, model: Any) -> Result:
         assert self._image is not None
-        options, size = self._options_used, self.pixel_size
+        options, size = self._options_used, self._size_used
         rescaled = options.pixel_size_nm
-        data = em_sections(self._image).data
         record = {
             "model": model.card.name,
             "model_file": str(model.path),
@@ -349,9 +361,7 @@ class SegmentTab(QWidget):
                 "probabilities": options.probabilities,
             },
         }
-        return Result(
-            self._state.viewer, self._image, tuple(data.shape), model.card.classes, record, self._chosen
-        )
+        return Result(self._state.viewer, self._image, self._shape, model.card.classes, record, self._chosen)
 
     def _finish(self, _: Any) -> None:
         seconds = time.perf_counter() - self._started
@@ -374,15 +384,18 @@ class SegmentTab(QWidget):
         show_error(str(error))
 
     def _fail_quietly(self, error: Exception) -> None:
-        self.status.setText(str(error))
+        sentence = str(error) if isinstance(error, FeedbackSegError) else f"{type(error).__name__}: {error}"
+        self.status.setText(f"{sentence}{self._kept()}")
         self._state.refresh_models()
         self._forget()
 
     def _stopped(self) -> None:
-        done = len([z for z in self._messages if z >= 0])
-        kept = f" {done} of {len(self._chosen)} sections are done and stay." if done else ""
-        self.status.setText(f"Cancelled.{kept}")
+        self.status.setText(f"Cancelled.{self._kept()}")
         self._forget()
+
+    def _kept(self) -> str:
+        done = len([z for z in self._messages if z >= 0])
+        return f" {done} of {len(self._chosen)} sections are done and stay." if done else ""
 
     def _forget(self) -> None:
         self._image, self._result, self._messages = None, None, {}
@@ -412,8 +425,9 @@ class SegmentTab(QWidget):
     def _show_progress(self, done: int, total: int, seconds_left: float) -> None:
         self.progress.setRange(0, total)
         self.progress.setValue(done)
+        tiles = " tiles" if self._image is not None else ""
         left = f", about {_duration(seconds_left)} left" if seconds_left >= 0 else ""
-        self.status.setText(f"{self._state.jobs.title}: {done} of {total}{left}")
+        self.status.setText(f"{self._state.jobs.title}: {done} of {total}{tiles}{left}")
 
     def _show_idle(self) -> None:
         if self.status.text().startswith(self._state.jobs.title):  # nobody has said how it ended

@@ -76,9 +76,19 @@ class DockState(QObject):
     @image.setter
     def image(self, layer: Image | None) -> None:
         if layer != self._image:
-            self._image = layer
+            self._watch(layer)
             self.image_changed.emit()
             self.result_changed.emit()
+
+    def _watch(self, layer: Image | None) -> None:
+        before, self._image = self._image, layer
+        for each in (before, layer):
+            if each is not None:
+                for emitter in (each.events.scale, each.events.units, each.events.affine):
+                    (emitter.connect if each == layer else emitter.disconnect)(self._on_place)
+
+    def _on_place(self, _: Any = None) -> None:
+        self.image_changed.emit()
 
     @property
     def images(self) -> list[Image]:
@@ -90,8 +100,14 @@ class DockState(QObject):
         if image is None:
             return None
         for layer in reversed(self.viewer.layers):
-            if isinstance(layer, Labels) and layer.metadata.get(RESULT_KEY, {}).get("image") == image.name:
-                return layer
+            if isinstance(layer, Labels) and RESULT_KEY in layer.metadata:
+                record = layer.metadata[RESULT_KEY]
+                made_from = record.get("image_id")
+                if made_from == str(image.unique_id) or (
+                    record.get("image") == image.name
+                    and made_from not in [str(each.unique_id) for each in self.viewer.layers]
+                ):
+                    return layer
         return None
 
     @property
@@ -112,6 +128,7 @@ class DockState(QObject):
         active = self.viewer.layers.selection.active
         if active is not None and is_em_image(active):
             self.image = active
+        self.result_changed.emit()
 
     # --- the settings in Preferences
 
@@ -191,5 +208,5 @@ class DockState(QObject):
             emitter.disconnect(callback)
         unwatch_settings(self._on_settings)
         self.jobs.cleanup()
-        self._image = None
+        self._watch(None)
         self._loaded = None
