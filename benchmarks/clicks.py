@@ -49,9 +49,8 @@ def main() -> None:
         settle(dock)
     middle = options.size // 2
     print("| click | s | s of the GUI thread |\n|---|---|---|")
-    print(
-        f"| first of all{', prepared' if options.prepared else ''} | {row([click(dock, image, middle, middle)])} |"
-    )
+    name = "first of all, prepared" if options.prepared else "first of all"
+    print(f"| {name} | {row([click(dock, image, middle, middle)])} |")
     tiles = [click(dock, image, at, at) for at in range(60, options.size - 60, 192)]
     print(f"| first in a tile, median | {row(tiles)} |")
     click(dock, image, middle, middle)

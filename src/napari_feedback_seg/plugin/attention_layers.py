@@ -167,7 +167,7 @@ class AttentionLayers:
         for other in (*MAPS, "picked"):
             found = self._found(other)
             if found is not None:
-                found.visible = other == what
+                _show_if(found, other == what)
 
     def show_labels(
         self, what: str, name: str, labels: np.ndarray, classes: Sequence[LabelClass], visible: bool = True
@@ -195,7 +195,7 @@ class AttentionLayers:
         if layer is None:
             layer = Shapes(
                 [corners],
-                shape_type="polygon",
+                shape_type="rectangle",
                 name=f"{self.image.name} attention tile",
                 edge_color=MARK,
                 edge_width=self._length(1.5),
@@ -207,7 +207,7 @@ class AttentionLayers:
         elif not (len(layer.data) == 1 and np.array_equal(layer.data[0], corners)):
             layer.data = [corners]
             layer.edge_color, layer.face_color = MARK, "transparent"
-        layer.visible = True
+        _show_if(layer, True)
 
     def show_pixel(self, pixel: PixelAttention) -> None:
         """Mark the picked pixel with a cross and its strongest places with their rank."""
@@ -216,7 +216,7 @@ class AttentionLayers:
         layer = self._found("picked")
         if layer is not None and len(layer.data) == len(points):
             layer.data = points
-            layer.visible = True
+            _show_if(layer, True)
             return
         if layer is not None:
             self.viewer.layers.remove(layer)
@@ -225,13 +225,14 @@ class AttentionLayers:
             Points(
                 points,
                 name=f"{self.image.name} attention picked",
-                symbol=["cross", *["ring"] * (len(points) - 1)],
+                symbol=["cross", *["disc"] * (len(points) - 1)],
                 size=self._length(4),
                 canvas_size_limits=(11, 10_000),
-                face_color=[MARK, *["white"] * (len(points) - 1)],
-                border_color=[MARK, *["white"] * (len(points) - 1)],
+                face_color=[MARK, *["transparent"] * (len(points) - 1)],
+                border_color=MARK,
+                border_width=0.2,
                 features={"rank": ranks},
-                text={"string": "{rank}", "color": "white", "size": 11, "anchor": "lower_left"},
+                text={"string": "{rank}", "color": MARK, "size": 12, "anchor": "lower_left"},
                 metadata=self._metadata("picked"),
                 **like(self.image),
             )
@@ -239,19 +240,23 @@ class AttentionLayers:
 
     def hide(self) -> None:
         """Hide all layers of attention of this image, because they are of another model."""
-        for layer in self.viewer.layers:
-            if layer.metadata.get(ATTENTION_KEY, {}).get("image") == self.image.name:
-                layer.visible = False
+        for layer in self._all():
+            layer.visible = False
 
     def _found(self, what: str) -> Any:
-        metadata = self._metadata(what)[ATTENTION_KEY]
-        for layer in self.viewer.layers:
-            if layer.metadata.get(ATTENTION_KEY) == metadata and layer.ndim == self.image.ndim:
+        for layer in self._all():
+            if layer.metadata[ATTENTION_KEY]["what"] == what and layer.ndim == self.image.ndim:
                 return layer
         return None
 
+    def _all(self) -> list[Layer]:
+        image = str(self.image.unique_id)
+        layers = list(self.viewer.layers)
+        return [each for each in layers if each.metadata.get(ATTENTION_KEY, {}).get("image_id") == image]
+
     def _metadata(self, what: str) -> dict[str, Any]:
-        return {ATTENTION_KEY: {"image": self.image.name, "what": what}}
+        image = {"image": self.image.name, "image_id": str(self.image.unique_id)}
+        return {ATTENTION_KEY: {**image, "what": what}}
 
     def _add(self, layer: Layer) -> None:
         layers = self.viewer.layers
@@ -292,3 +297,9 @@ class AttentionLayers:
         """Return a length that looks alike however large the tile is."""
         corners = self.frame.outline
         return pixels * float(corners[2][0] - corners[0][0]) / 256
+
+
+def _show_if(layer: Layer, visible: bool) -> None:
+    """Show or hide a layer; napari draws all of it anew even where nothing changes."""
+    if layer.visible != visible:
+        layer.visible = visible
