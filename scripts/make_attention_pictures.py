@@ -14,13 +14,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from napari_feedback_seg import load_model
 from napari_feedback_seg.attention.figure import FigureRow, attention_figure
 from napari_feedback_seg.attention.maps import SectionAttention
 from napari_feedback_seg.samples.builtin import builtin_section
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
-MEMBRANE, CYTOPLASM, MITOCHONDRION = (222, 326), (150, 300), (215, 200)
+MEMBRANE, CYTOPLASM = (222, 326), (150, 300)
 WINDOW = (1366, 768)
 
 
@@ -65,14 +67,15 @@ def picture_the_viewer(sample: Any) -> None:
     tab = dock.attention_tab
 
     def settle() -> None:
-        until = time.monotonic() + 1
+        until = time.monotonic() + 5
         while dock.state.jobs.busy or time.monotonic() < until:
             QApplication.processEvents()
             time.sleep(0.01)
 
     def picture(name: str) -> None:
         settle()
-        viewer.screenshot(str(PICTURES / f"attention-{name}.png"), canvas_only=False, flash=False)
+        shown = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+        shown.quantize(128, dither=Image.Dither.NONE).save(PICTURES / f"attention-{name}.png", optimize=True)
 
     tab.pick_button.setChecked(True)
     settle()

@@ -138,6 +138,18 @@ class TestPick:
         rows, columns = expected(section, 80, 70).frame.region
         assert shown.data_to_world((0, 0)) == (rows.start, columns.start)
 
+    def test_layers_of_a_renamed_image_stay_its_own(self, viewer, pick, section):
+        image = viewer.add_image(section, name="cells")
+        pick(image, 30, 20)
+        shown = layer(viewer, "cells attention")
+        image.name = "other cells"
+        twin = viewer.add_image(section[::-1], name="cells")
+        pick(twin, 30, 20)
+        viewer.layers.selection.active = image
+        pick(image, 31, 20)
+        assert shown.name == "other cells attention"
+        assert len(viewer.layers) == 8
+
     def test_deleted_overlay_is_made_anew(self, viewer, pick, section):
         image = viewer.add_image(section, name="cells")
         pick(image, 30, 20)

@@ -1,0 +1,341 @@
+"""Fine-tunes the model in use, shows what it says then, and goes back and forth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import QObject, Signal
+
+from napari_feedback_seg.errors import FeedbackSegError, InputError, TrainingError
+from napari_feedback_seg.events import SectionDone
+from napari_feedback_seg.plugin.correct_work import FinetuneWork
+from napari_feedback_seg.plugin.layers import RESULT_KEY, displayed_section, em_sections, visible_region
+from napari_feedback_seg.plugin.results import Result
+from napari_feedback_seg.plugin.runs import Run
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
+from napari_feedback_seg.training.corrections import LEAST_PIXELS
+from napari_feedback_seg.training.finetune_config import FinetuneConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from napari.layers import Image
+
+    from napari_feedback_seg.models.model import Model
+    from napari_feedback_seg.plugin.corrections import CorrectionStore
+    from napari_feedback_seg.plugin.finetuned import FinetunedModels
+    from napari_feedback_seg.plugin.recovery import Recovery
+    from napari_feedback_seg.plugin.state import DockState
+
+_OF_MODEL = ("model", "model_file", "model_sha256")
+
+
+class Learning(QObject):
+    """The fine-tune of the tab Correct, and what comes after it.
+
+    Signals
+    -------
+    said : str
+        What a person should read.
+    step : int, int, float
+        Step, steps in all, and training loss.
+    check : int, int, float
+        Step, steps in all, and loss on the held-out corrections.
+    swapped
+        Another model's answer is shown, or can be.
+    """
+
+    said = Signal(str)
+    step = Signal(int, int, float)
+    check = Signal(int, int, float)
+    swapped = Signal()
+
+    def __init__(
+        self,
+        state: DockState,
+        store: CorrectionStore,
+        models: FinetunedModels,
+        recovery: Recovery,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._state, self._store, self._models, self._recovery = state, store, models, recovery
+        self._work: FinetuneWork | None = None
+        self._image: Image | None = None
+        self._result: Result | None = None
+        self._keep = False
+        self._said: dict[str, tuple[dict[str, Any], dict[int, np.ndarray]]] = {}
+        self.what = ""
+        self.shows_before = False
+        state.image_changed.connect(self._forget)
+
+    @property
+    def running(self) -> bool:
+        """Whether a fine-tune is running."""
+        return self._work is not None
+
+    def config(self, **settings: Any) -> FinetuneConfig:
+        """Return the settings of a fine-tune."""
+        card = self._state.card
+        known = {each.value for each in card.classes} if card else set()
+        corrected = {value for counts in self._store.counts.values() for value in counts}
+        new = [each for each in self._store.classes if each.value in corrected - known]
+        return FinetuneConfig(new_classes=tuple(new), **settings)
+
+    def options(self) -> SegmentOptions:
+        """Return how the result was segmented, with all that tells where the model is in doubt."""
+        card = self._state.card
+        rounds = card.spec.rounds if card else 1
+        return self._options(None, overlap=0.1, probabilities=True, first_round=rounds > 1)
+
+    # --- the fine-tune
+
+    def start(self, config: FinetuneConfig) -> bool:
+        """Begin; return whether it has begun.
+
+        Raises
+        ------
+        InputError, TrainingError
+            If there is nothing to learn from.
+        """
+        store, image = self._store, self._state.image
+        sections = em_sections(image)
+        assert image is not None
+        pixels = sum(each.pixels for counts in store.counts.values() for each in counts.values())
+        if store.layer is None or pixels == 0:
+            raise TrainingError("Nothing is corrected yet: choose a class and paint over what is wrong.")
+        if pixels < LEAST_PIXELS:
+            raise TrainingError(f"{pixels} corrected px are too little to learn from: paint a few strokes.")
+        if self._recovery.autosave is None:
+            raise InputError("This image has no place for its corrections. Save it as a TIFF, and open that.")
+        entry = self._state.entry
+        work = FinetuneWork(
+            sections,
+            {z: store.plane(z).copy() for z in store.counts},
+            lambda: self._state.load_model(entry),
+            config,
+            self._state.device,
+            self._options(None).pixel_size_nm,
+            image.name,
+            self._recovery.autosave.checkpoint,
+            self._models.path_for,
+        )
+        self._work = work
+        if not self._state.jobs.run(
+            work,
+            title="Fine-tuning",
+            on_event=self._take,
+            on_done=self._finish,
+            on_failed=self._failed,
+            on_stopped=self._stopped,
+        ):
+            self._work = None
+            return False
+        self._image, self._keep = image, False
+        self.said.emit("Getting ready: loading the model, and asking it what it is sure of.")
+        return True
+
+    def stop_and_keep(self) -> None:
+        """Stop the fine-tune, and take the best that it has found."""
+        self._keep = True
+        self._state.jobs.cancel()
+
+    def _take(self, event: Any) -> None:
+        from napari_feedback_seg.training.finetune_events import FinetuneCheck
+
+        if isinstance(event, FinetuneCheck):
+            self.check.emit(event.done, event.total, event.loss)
+            iou = ", ".join(f"{name} {value:.0%}" for name, value in event.iou.items())
+            self.what = f"{self.what.partition(' (')[0]} (held-out IoU: {iou})"
+        else:
+            self.what = event.what.capitalize()
+            if event.loss is not None:
+                self.step.emit(event.done, event.total, event.loss)
+
+    def _failed(self, error: Exception) -> None:
+        self._work = None
+        self.said.emit(str(error))
+
+    def _stopped(self) -> None:
+        work, self._work = self._work, None
+        if self._keep and work is not None:
+            self._state.jobs.run(work.best, title="Judging what was learnt", on_done=self._finish)
+            return
+        if self._recovery.autosave is not None:
+            self._recovery.autosave.checkpoint.unlink(missing_ok=True)
+        self.said.emit("Stopped: the model stays as it was.")
+
+    def _finish(self, found: tuple[Any, Path | None] | None) -> None:
+        self._work = None
+        if found is None:
+            self.said.emit("Stopped before anything was learnt: the model stays as it was.")
+            return
+        result, path = found
+        lines = [result.verdict, result.certainty]
+        if result.accepted:
+            lines += ["IoU on held-out corrections:", *result.changes]
+        lines.append(f"{result.seconds:.0f} s")
+        self.said.emit("\n".join(lines))
+        (show_info if result.accepted else show_warning)(result.verdict)
+        if path is None:
+            return
+        self._remember()
+        self._models.add(path)
+        self._recovery.note_model(path)
+        if self._image is None or self._image not in self._state.viewer.layers:
+            show_warning("The image is no longer there: the new model is chosen, and nothing was segmented.")
+            return
+        self._state.image = self._image
+        self.segment_visible()
+
+    # --- what it says then
+
+    def segment_visible(self) -> None:
+        """Segment what the canvas shows with the model in use."""
+        viewer, image = self._state.viewer, self._state.image
+        if image is None:
+            return
+        try:
+            region: tuple[slice, slice] | None = visible_region(viewer, image)
+        except FeedbackSegError:
+            region = None
+        self._segment([displayed_section(viewer, image)], region)
+
+    def segment_rest(self) -> None:
+        """Segment all sections with the model in use."""
+        try:
+            count = em_sections(self._state.image).count
+        except FeedbackSegError as error:
+            show_warning(str(error))
+            return
+        self._segment(list(range(count)), None)
+
+    def _segment(self, chosen: Sequence[int], region: tuple[slice, slice] | None) -> None:
+        image, entry = self._state.image, self._state.entry
+        sections = em_sections(image)
+        self._image, self._result = image, None
+        self._state.jobs.run(
+            Run(sections, chosen, self._options(region), lambda: self._state.load_model(entry)),
+            title="Segmenting with the new model",
+            on_event=lambda event: self._write(event, chosen, region),
+            on_done=lambda _: self.swapped.emit(),
+        )
+
+    def _write(self, event: Any, chosen: Sequence[int], region: tuple[slice, slice] | None) -> None:
+        from napari_feedback_seg.models.model import Model
+
+        image = self._image
+        if image is None or image not in self._state.viewer.layers:
+            self._state.jobs.cancel()
+            return
+        if isinstance(event, Model):
+            shape = tuple(int(length) for length in em_sections(image).data.shape)
+            record = self._record(event, self._options(region))
+            self._result = Result(self._state.viewer, image, shape, event.card.classes, record, chosen)
+        elif isinstance(event, SectionDone) and self._result is not None:
+            self._store.look()  # what was painted while it was segmented
+            try:
+                self._result.write(event.section, event.prediction)
+            except LookupError:
+                self._state.jobs.cancel()
+                show_warning("The result was deleted while it was made: the segmentation was stopped.")
+                return
+            self._state.result_changed.emit()
+
+    # --- back and forth
+
+    @property
+    def can_show_before(self) -> bool:
+        """Whether it is known what the model before said."""
+        return self._models.earlier in self._said and self._state.result is not None
+
+    def show_before(self, wanted: bool) -> None:
+        """Show what the model before said, or what the one in use says."""
+        if wanted == self.shows_before:
+            return
+        if wanted:
+            if not self.can_show_before:
+                return
+            self._remember()
+        self.shows_before = wanted
+        self._show(self._models.earlier if wanted else self._models.current)
+
+    def undo(self) -> None:
+        """Go back to the model before, and to what it said."""
+        self._move(self._models.undo)
+
+    def redo(self) -> None:
+        """Take the model again that was undone, and what it said."""
+        self._move(self._models.redo)
+
+    def _move(self, step: Any) -> None:
+        self.show_before(False)
+        self._remember()
+        step()
+        self._show(self._models.current)
+
+    def _remember(self) -> None:
+        """Remember what the model in use has said, and which it is."""
+        result = self._state.result
+        if result is not None and not self.shows_before:
+            noted = result.metadata[RESULT_KEY]
+            record = {name: noted.get(name) for name in _OF_MODEL}
+            self._said[self._models.current] = (record, dict(self._store.predicted))
+
+    def _show(self, name: str | None) -> None:
+        result = self._state.result
+        if name in self._said and result is not None:
+            record, predicted = self._said[name]
+            result.metadata[RESULT_KEY] |= record
+            for z, labels in predicted.items():
+                self._store.show_instead(z, labels)
+        self.swapped.emit()
+
+    def _forget(self) -> None:
+        self._said.clear()
+        self.shows_before = False
+        self.swapped.emit()
+
+    # --- how
+
+    def _options(self, region: tuple[slice, slice] | None, **others: Any) -> SegmentOptions:
+        """Return options with the scale and the overlap of the result."""
+        result = self._state.result
+        settings = result.metadata[RESULT_KEY].get("settings", {}) if result is not None else {}
+        size = settings.get("rescaled_from_nm")
+        overlap = settings.get("overlap", self._state.settings.overlap)
+        return SegmentOptions(
+            **{
+                "device": self._state.device,
+                "overlap": overlap,
+                "pixel_size_nm": tuple(size) if size else None,
+                "region": region,
+                **others,
+            }
+        )
+
+    def _record(self, model: Model, options: SegmentOptions) -> dict[str, Any]:
+        result = self._state.result
+        before = result.metadata[RESULT_KEY] if result is not None else {}
+        size = options.pixel_size_nm
+        return {
+            "model": model.card.name,
+            "model_file": str(model.path),
+            "model_sha256": model.digest,
+            "pixel_size_nm": before.get("pixel_size_nm"),
+            "settings": {
+                "device": options.device,
+                "overlap": options.overlap,
+                "rescaled_from_nm": list(size) if isinstance(size, tuple) else size,
+                "flips": False,
+                "probabilities": False,
+            },
+        }
+
+    def cleanup(self) -> None:
+        """Let go of layers; may be called again."""
+        self._work = self._image = self._result = None
+        self._said.clear()
