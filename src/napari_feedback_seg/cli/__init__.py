@@ -1,4 +1,4 @@
-"""The command line: ``feedback-seg segment | attention | evaluate | train | finetune | reproduce | models | demo``.
+"""The command line: ``feedback-seg``, a file a command.
 
 Exit codes: 0 done, 1 failed, 2 wrong use. torch takes seconds to import: each command
 imports what it needs when it runs, so that help is quick.
