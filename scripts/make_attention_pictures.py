@@ -75,7 +75,9 @@ def picture_the_viewer(sample: Any) -> None:
     def picture(name: str) -> None:
         settle()
         shown = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
-        shown.quantize(128, dither=Image.Dither.NONE).save(PICTURES / f"attention-{name}.png", optimize=True)
+        shown.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            PICTURES / f"attention-{name}.png", optimize=True
+        )
 
     tab.pick_button.setChecked(True)
     settle()

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from napari_feedback_seg import load_model, segment
 from napari_feedback_seg.attention.grid import TileFrame
-from napari_feedback_seg.attention.maps import BlockDone, SectionAttention, TileAttention
+from napari_feedback_seg.attention.maps import SectionAttention
+from napari_feedback_seg.attention.tile import BlockDone, TileAttention
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import DeviceError, InputError, ModelError
 from napari_feedback_seg.networks import NetworkSpec, build_network
@@ -21,7 +22,7 @@ from napari_feedback_seg.segmentation.tiles import Tile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_feedback_seg.attention.maps import AttentionSummary
+    from napari_feedback_seg.attention.tile import AttentionSummary
     from napari_feedback_seg.models.model import Model
 
 NETWORKS = pytest.mark.parametrize(

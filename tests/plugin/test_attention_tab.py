@@ -201,6 +201,16 @@ class TestPick:
             layer(viewer, "cells attention").data, expected(section[::-1], 30, 20).pixel(30, 20).map
         )
 
+    def test_pixels_that_were_replaced_while_it_computes(self, viewer, tab, answer, section):
+        image = viewer.add_image(section, name="cells")
+        tab.pick(image.data_to_world((30, 20)))
+        assert tab._state.jobs.busy
+        image.data = np.ascontiguousarray(section[::-1])
+        answer()
+        np.testing.assert_allclose(
+            layer(viewer, "cells attention").data, expected(section[::-1], 30, 20).pixel(30, 20).map
+        )
+
     def test_small_image_shows_no_border(self, viewer, pick, section):
         image = viewer.add_image(section[:30, :40], name="small one")
         pick(image, 10, 10)
@@ -252,7 +262,7 @@ class TestMouse:
         tab.pick_button.setChecked(True)
         answer()
         tab.pick_button.setChecked(False)
-        assert tab._drag not in viewer.mouse_drag_callbacks
+        assert not tab._picker.on
         qtbot.mousePress(widget, Qt.MouseButton.LeftButton, pos=middle)
         qtbot.mouseRelease(widget, Qt.MouseButton.LeftButton, pos=middle)
         assert tab._shown is None
@@ -335,6 +345,20 @@ class TestSummary:
         answer()
         assert "Another tile was picked meanwhile" in said()
         assert "cells attention received" not in viewer.layers
+
+    def test_class_map_asked_for_while_a_pixel_is_computed_gets_a_sentence(
+        self, viewer, dock, tab, pick, press, answer, section, said
+    ):
+        image = viewer.add_image(section, name="cells")
+        pick(image, 5, 5)
+        tab.pick(image.data_to_world((80, 70)))
+        assert dock.state.jobs.busy
+        press(tab.received_button)
+        assert "is still running" in said()
+        assert tab.progress.isVisibleTo(tab)
+        answer()
+        assert tab._shown.pixel.y == 80
+        assert not tab.progress.isVisibleTo(tab)
 
     def test_matrix_says_in_words_what_a_cell_means(self, tab, small_model):
         matrix = np.full((4, 4), 0.5)
@@ -501,7 +525,7 @@ class TestBadInput:
         assert "no feedback" in tab.about.text()
         assert not tab.pick_button.isEnabled()
         assert not tab.pick_button.isChecked()
-        assert tab._drag not in viewer.mouse_drag_callbacks
+        assert not tab._picker.on
         tab.pick(image.data_to_world((30, 20)))
         answer()
         assert "no attention to show" in said()
@@ -603,7 +627,7 @@ class TestEnd:
         tab.pick_button.setChecked(True)
         tab.cleanup()
         tab.cleanup()
-        assert tab._drag not in viewer.mouse_drag_callbacks
+        assert not tab._picker.on
         assert tab._engine is None
         assert tab._shown is None
         image.data = section[::-1]  # nobody listens any more

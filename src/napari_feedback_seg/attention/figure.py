@@ -14,7 +14,7 @@ from napari_feedback_seg.segmentation.sections import statistics
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_feedback_seg.attention.maps import PixelAttention, TileAttention
+    from napari_feedback_seg.attention.tile import PixelAttention, TileAttention
     from napari_feedback_seg.classes import LabelClass
 
 _SIDE = 320

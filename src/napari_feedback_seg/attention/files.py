@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from napari_feedback_seg.attention.maps import PixelAttention
+    from napari_feedback_seg.attention.tile import PixelAttention
     from napari_feedback_seg.io import EMImage
     from napari_feedback_seg.models.model import Model
 

@@ -1,4 +1,4 @@
-"""Where in an image a person points, and the layers that show attention over it."""
+"""The layers that show attention over an image."""
 
 from __future__ import annotations
 
@@ -11,15 +11,7 @@ from napari.utils.colormaps import Colormap
 from napari.utils.transforms import Affine
 
 from napari_feedback_seg.attention.colours import colour_table, contrast_limits
-from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.plugin.layers import (
-    check_sections_shown,
-    class_colormap,
-    class_features,
-    displayed_section,
-    em_sections,
-    like,
-)
+from napari_feedback_seg.plugin.layers import class_colormap, class_features, like
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +20,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_feedback_seg.attention.grid import TileFrame
-    from napari_feedback_seg.attention.maps import PixelAttention
+    from napari_feedback_seg.attention.tile import PixelAttention
     from napari_feedback_seg.classes import LabelClass
 
 ATTENTION_KEY = "feedback-seg-attention"
@@ -38,77 +30,6 @@ MAPS = ("pixel", "class", "received", "disagreement")
 """The layers that are maps; one at a time is to be seen."""
 
 MARK = "#00d0ff"
-TILT = 0.02
-"""Sections by which the plane may leave the section over a step of one pixel."""
-
-
-def picked_pixel(viewer: Viewer, layer: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
-    """Return section, row and column of the pixel of an image at a position of the canvas.
-
-    Parameters
-    ----------
-    viewer : Viewer
-        The viewer.
-    layer : Layer or None
-        The image that is pointed at.
-    position : sequence of float
-        In the world, as mouse events have it.
-
-    Raises
-    ------
-    InputError
-        If there is no image, the canvas shows no section of it, or the position is beside it.
-    """
-    sections = em_sections(layer)
-    assert layer is not None
-    check_sections_shown(viewer)
-    point = np.asarray(layer.world_to_data(_in_units_of(viewer, layer, position)), float)
-    if layer.ndim == 3:
-        _check_not_tilted(layer)
-    z = displayed_section(viewer, layer)
-    y, x = (int(each) for each in np.floor(point[-2:] + 0.5))
-    height, width = sections.section_shape
-    if not (0 <= y < height and 0 <= x < width):
-        raise InputError(
-            f"There is no pixel of '{layer.name}' there: its rows go from 0 to {height - 1} and its columns "
-            f"from 0 to {width - 1}. Click in the image."
-        )
-    if layer.ndim == 3 and not -0.5 <= point[0] <= sections.count - 0.5:
-        raise InputError(
-            f"The slider is beside '{layer.name}': move it to one of its sections, 0 to {sections.count - 1}."
-        )
-    return z, y, x
-
-
-def _in_units_of(viewer: Viewer, layer: Layer, position: Sequence[float]) -> np.ndarray:
-    """Return a position of the world in the units of a layer, its last axes."""
-    point = np.asarray(position, float)[-layer.ndim :]
-    units = getattr(viewer.dims, "units", None)
-    if units is None:
-        return point
-    return point * [
-        _ratio(ours, theirs) for ours, theirs in zip(units[-layer.ndim :], layer.units, strict=True)
-    ]
-
-
-def _ratio(unit: Any, target: Any) -> float:
-    try:
-        return float((1 * unit).to(target).magnitude)
-    except Exception:  # noqa: BLE001  # pint's errors are its own: these do not go together
-        return 1.0
-
-
-def _check_not_tilted(layer: Layer) -> None:
-    origin = np.asarray(layer.world_to_data(np.zeros(3)))
-    for axis in (1, 2):
-        step = np.zeros(3)
-        step[axis] = 1
-        moved = np.asarray(layer.world_to_data(step)) - origin
-        if abs(moved[0]) > TILT * float(np.hypot(*moved[1:])):
-            raise InputError(
-                f"The plane that is shown is tilted out of the sections of '{layer.name}': the layer is "
-                "rotated or sheared in depth. Attention is within one section: undo that to pick."
-            )
 
 
 @dataclass(frozen=True)

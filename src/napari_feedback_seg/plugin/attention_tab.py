@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from napari.layers import Labels
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import (
     QComboBox,
@@ -18,25 +17,23 @@ from qtpy.QtWidgets import (
 )
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError
-from napari_feedback_seg.plugin.attention_layers import ATTENTION_KEY, AttentionLayers, picked_pixel
+from napari_feedback_seg.plugin.attention_layers import AttentionLayers
 from napari_feedback_seg.plugin.attention_text import HINT, UNITS, change_text, pixel_text
 from napari_feedback_seg.plugin.attention_work import Request, Shown, Source, look, source_of, why_not
-from napari_feedback_seg.plugin.layers import RESULT_KEY, displayed_section
+from napari_feedback_seg.plugin.layers import displayed_section
 from napari_feedback_seg.plugin.legend import color_icon
 from napari_feedback_seg.plugin.matrix import MatrixPlot
 from napari_feedback_seg.plugin.model_box import narrow
+from napari_feedback_seg.plugin.picking import Picker, check_clicks_are_free, picked_pixel
+from napari_feedback_seg.plugin.truth_box import TruthBox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
 
     from napari.layers import Image
 
-    from napari_feedback_seg.attention.maps import (
-        AttentionSummary,
-        BlockDone,
-        SectionAttention,
-        TileAttention,
-    )
+    from napari_feedback_seg.attention.maps import SectionAttention
+    from napari_feedback_seg.attention.tile import AttentionSummary, BlockDone, TileAttention
     from napari_feedback_seg.plugin.state import DockState
 
 
@@ -46,18 +43,19 @@ class AttentionTab(QWidget):
     def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
+        self._picker = Picker(state.viewer, self.pick)
         self._engine: tuple[Source, SectionAttention] | None = None
         self._wanted: Request | None = None
         self._working = False
         self._shown: Shown | None = None
         self._summary: tuple[TileAttention, AttentionSummary] | None = None
         self._watched: Image | None = None
+        self._version = 0
         self._make_widgets()
         self._lay_out()
         self._connect()
         self._watch_image()
         self._refresh_model()
-        self._refresh_truths()
 
     # --- widgets
 
@@ -82,9 +80,7 @@ class AttentionTab(QWidget):
         self.received_button.setToolTip("How much each place was looked at by all pixels of the tile")
         self.matrix_title = QLabel("How much the class at the left looks at the class above:")
         self.matrix = MatrixPlot()
-        self.truth_box = QComboBox()
-        self.truth_box.setToolTip("Labels that are right, to count what the feedback made right or wrong")
-        narrow(self.truth_box)
+        self.truth_box = TruthBox(self._state)
         self.change_button = QPushButton("What the feedback changed")
         self.change_button.setToolTip(
             "Both rounds of this tile, the pixels that differ, and a map of how much"
@@ -127,7 +123,6 @@ class AttentionTab(QWidget):
         state.model_changed.connect(self._refresh_model)
         state.image_changed.connect(self._watch_image)
         state.layers_changed.connect(self._forget_deleted)
-        state.layers_changed.connect(self._refresh_truths)
         state.jobs.progressed.connect(self._show_progress)
         state.jobs.ended.connect(self._after_job)
 
@@ -153,21 +148,6 @@ class AttentionTab(QWidget):
         self.class_box.setCurrentIndex(max(0, self.class_box.findText(chosen)))
         self._enable()
 
-    def _refresh_truths(self) -> None:
-        chosen = self.truth_box.currentText()
-        self.truth_box.clear()
-        self.truth_box.addItem("none")
-        for layer in self._truths():
-            self.truth_box.addItem(layer.name)
-        self.truth_box.setCurrentIndex(max(0, self.truth_box.findText(chosen)))
-
-    def _truths(self) -> list[Labels]:
-        return [
-            layer
-            for layer in self._state.viewer.layers
-            if isinstance(layer, Labels) and not {ATTENTION_KEY, RESULT_KEY} & set(layer.metadata)
-        ]
-
     def _watch_image(self) -> None:
         """Notice when the pixels of the image are replaced."""
         if self._watched is not None:
@@ -180,28 +160,9 @@ class AttentionTab(QWidget):
 
     def _toggle_pick(self, on: bool) -> None:
         viewer, image = self._state.viewer, self._state.image
-        callbacks = viewer.mouse_drag_callbacks
-        if self._drag in callbacks:
-            callbacks.remove(self._drag)
-        if on:
-            callbacks.append(self._drag)
-            if image is not None and self._wanted is None and not self._state.jobs.busy:
-                self._ask(Request(image, displayed_section(viewer, image), None))
-
-    def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
-        """Follow the mouse; napari resumes this at every move until the button is released."""
-        if event.button != 1 or event.modifiers:
-            return
-        camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it there
-        panned, camera.mouse_pan = camera.mouse_pan, False
-        try:
-            self.pick(event.position)
-            yield
-            while event.type == "mouse_move":
-                self.pick(event.position, dragging=True)
-                yield
-        finally:
-            camera.mouse_pan = panned
+        self._picker.switch(on)
+        if on and image is not None and self._wanted is None and not self._state.jobs.busy:
+            self._ask(Request(image, displayed_section(viewer, image), None))
 
     def pick(self, position: Any, dragging: bool = False) -> None:
         """Show the attention of the pixel at a position of the world.
@@ -210,13 +171,7 @@ class AttentionTab(QWidget):
         """
         viewer, image = self._state.viewer, self._state.image
         try:
-            active = viewer.layers.selection.active
-            mode = str(getattr(active, "mode", "pan_zoom"))
-            if mode != "pan_zoom":
-                raise InputError(
-                    f"'{active.name}' is in the mode {mode}, to which clicks belong: "
-                    "put it back to pan/zoom, or select the image, to pick a pixel."
-                )
+            check_clicks_are_free(viewer)
             section, y, x = picked_pixel(viewer, image, position)
         except FeedbackSegError as error:
             if not dragging:
@@ -262,21 +217,25 @@ class AttentionTab(QWidget):
         self._run(
             look(request, source, engine, self._state),
             f"Attention of {request.image.name}",
-            lambda found: setattr(self, "_engine", (source, found)),
+            partial(self._keep, source, self._version),
         )
+
+    def _keep(self, source: Source, version: int, engine: SectionAttention) -> None:
+        if version == self._version:  # else its pixels were replaced meanwhile
+            self._engine = (source, engine)
 
     # --- jobs
 
     def _run(self, work: Callable[[], Any], title: str, on_done: Callable[[Any], None]) -> None:
+        if not self._state.jobs.run(
+            work, title=title, on_done=on_done, on_failed=self._failed, on_stopped=self._stopped
+        ):
+            return
         self._working = True
         self.status.setText(f"{title}...")
         self.progress.setRange(0, 0)
         self.progress.setVisible(True)
         self.cancel_button.setVisible(True)
-        if not self._state.jobs.run(
-            work, title=title, on_done=on_done, on_failed=self._failed, on_stopped=self._stopped
-        ):
-            self._after_job()
 
     def _failed(self, error: Exception) -> None:
         self._wanted = None
@@ -328,6 +287,9 @@ class AttentionTab(QWidget):
     def _show_class(self) -> None:
         self._summarise(self._show_class_map)
 
+    def _show_received(self) -> None:
+        self._summarise(self._show_received_map)
+
     def _show_class_map(self, shown: Shown, summary: AttentionSummary) -> None:
         name = self.class_box.currentText()
         values = summary.class_maps.get(self.class_box.currentData())
@@ -336,9 +298,6 @@ class AttentionTab(QWidget):
             return
         self._layers(shown).show_map("class", f"attention of {name}", values)
         self.status.setText(f"Shown: where {name} looked, the mean over its pixels in this tile.")
-
-    def _show_received(self) -> None:
-        self._summarise(self._show_received_map)
 
     def _show_received_map(self, shown: Shown, summary: AttentionSummary) -> None:
         self._layers(shown).show_map("received", "attention received", summary.received)
@@ -378,7 +337,7 @@ class AttentionTab(QWidget):
         if shown is None:
             return
         try:
-            change = shown.tile.change(self._truth(shown))
+            change = shown.tile.change(self.truth_box.labels(shown.source.section))
         except InputError as error:
             self._say(str(error))
             return
@@ -392,16 +351,6 @@ class AttentionTab(QWidget):
         self.status.setText(
             "The disagreement is the share of the probability, 0 to 1, that went to another class."
         )
-
-    def _truth(self, shown: Shown) -> np.ndarray | None:
-        name = self.truth_box.currentText()
-        layer = next((each for each in self._truths() if each.name == name), None)
-        if layer is None or self.truth_box.currentIndex() == 0:
-            return None
-        data = layer.data[0] if layer.multiscale else layer.data
-        if data.ndim == 3 and data.shape[0] > shown.source.section:
-            data = data[shown.source.section]
-        return np.asarray(data)
 
     def _enable(self) -> None:
         for button in (self.recentre_button, self.class_button, self.received_button, self.change_button):
@@ -424,6 +373,9 @@ class AttentionTab(QWidget):
 
     def _forget_engine(self, _: Any = None) -> None:
         self._engine = None
+        self._version += 1
+        if self._shown is not None:
+            self._layers(self._shown).hide()
         self._forget_tile(HINT)
 
     def _forget_tile(self, text: str) -> None:
@@ -436,8 +388,7 @@ class AttentionTab(QWidget):
 
     def cleanup(self) -> None:
         """Let go of the viewer, the image and the features; may be called again."""
-        if self._drag in self._state.viewer.mouse_drag_callbacks:
-            self._state.viewer.mouse_drag_callbacks.remove(self._drag)
+        self._picker.switch(False)
         if self._watched is not None:
             self._watched.events.data.disconnect(self._forget_engine)
         self._watched, self._wanted, self._engine = None, None, None

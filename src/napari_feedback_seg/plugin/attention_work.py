@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from napari_feedback_seg.attention.maps import PixelAttention, SectionAttention, TileAttention
+    from napari_feedback_seg.attention.maps import SectionAttention
+    from napari_feedback_seg.attention.tile import PixelAttention, TileAttention
     from napari_feedback_seg.models.library import ModelEntry
     from napari_feedback_seg.plugin.state import DockState
 
@@ -106,8 +107,9 @@ def look(
                 device=source.device,
             )
         yield
-        if request.pixel is not None:
-            ready.at(*request.pixel, recentre=request.recentre)
+        rows, columns = sections.section_shape
+        # The first tile of all takes longer: with no pixel yet, that is done now.
+        ready.at(*(request.pixel or (rows // 2, columns // 2)), recentre=request.recentre)
         return ready
 
     return work
