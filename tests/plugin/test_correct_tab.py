@@ -283,7 +283,7 @@ class TestFinetune:
         press(correct.tune_button)
         assert not correct.tune_button.isEnabled()
         assert correct.keep_button.isVisibleTo(correct)
-        qtbot.waitUntil(lambda: correct.curves.training and correct.curves.held_out, timeout=LONG)
+        qtbot.waitUntil(lambda: bool(correct.curves.training and correct.curves.held_out), timeout=LONG)
         qtbot.waitUntil(lambda: not correct.learning.running, timeout=LONG)
         finish(dock)
         assert correct.status.text().startswith("Better")
@@ -366,10 +366,10 @@ class TestFinetune:
         assert "image is no longer there" in said()
         assert dock.state.model_name == "unet-w16 fine-tuned"
 
-    def test_the_corrections_are_deleted_while_it_runs(self, viewer, dock, correct, inverted, press, finish):
+    def test_the_corrections_are_deleted_while_it_runs(self, viewer, dock, correct, inverted, press, qtbot):
         press(correct.tune_button)
         viewer.layers.remove(correct.store.layer)
-        finish(dock)
+        qtbot.waitUntil(lambda: not dock.state.jobs.busy, timeout=LONG)
         assert dock.state.model_name == "unet-w16 fine-tuned"
         assert correct.store.counts == {}
 

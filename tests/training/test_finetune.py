@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.models.model import Model
 
-CONFIG = FinetuneConfig(steps=4, last_steps=2, batch=1, patch=64, checks=2, precision="fp32")
+CONFIG = FinetuneConfig(steps=4, batch=1, patch=64, checks=2, precision="fp32")
 SAMPLE = builtin_section(160, seed=3)
 INVERTED = 255 - SAMPLE.image
 

@@ -141,7 +141,6 @@ class FineTuning:
         yield self._event("looking at the corrections")
         config = self.config
         self._material = material = Material(self._sections, self._grown.card, config)
-        self._rehearsed, self._examined = material.places[_EXAM_PLACES:], material.places[:_EXAM_PLACES]
         parts = hold_out(material.regions, config.hold_out, config.seed)
         self._held_out = bool(parts)
         # Where nothing can be held out, all is learnt and looked at; the verdict says what that is worth.
@@ -156,8 +155,10 @@ class FineTuning:
             self._remember()
 
     def _remember(self) -> None:
+        material = self._material
         if self.config.rehearsal:
-            self._material.remember(Inference(self._begin, self._device, 1, False, None))
+            material.remember(Inference(self._begin, self._device, 1, False, None))
+        self._rehearsed, self._examined = material.places[_EXAM_PLACES:], material.places[:_EXAM_PLACES]
 
     def _try(self, index: int, trial: _Trial) -> Generator[FinetuneStep | FinetuneCheck, None, None]:
         exam = self._exam(trial)

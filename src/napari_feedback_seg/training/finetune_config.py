@@ -19,9 +19,7 @@ class FinetuneConfig:
     Parameters
     ----------
     steps : int
-        Optimiser steps with the held-out corrections left out.
-    last_steps : int
-        Steps of the short last pass with all corrections.
+        Optimiser steps with the held-out corrections left out; a third as many follow with all of them.
     learning_rate, weight_decay : float
         AdamW's; the rate rises for a tenth of the steps and falls to 0 along a cosine.
     rehearsal : float
@@ -54,7 +52,6 @@ class FinetuneConfig:
     """
 
     steps: int = 60
-    last_steps: int = 20
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     rehearsal: float = 9.0
@@ -69,7 +66,7 @@ class FinetuneConfig:
     new_classes: tuple[LabelClass, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("last_steps", 0), ("batch", 1), ("patch", 16), ("checks", 1)):
+        for name, least in (("steps", 1), ("batch", 1), ("patch", 16), ("checks", 1)):
             if getattr(self, name) < least:
                 raise TrainingError(f"{name} is at least {least}, not {getattr(self, name)}.")
         if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
@@ -84,6 +81,11 @@ class FinetuneConfig:
             raise TrainingError(f"The precision is auto, bf16 or fp32, not {self.precision!r}.")
         if self.seed < 0:
             raise TrainingError(f"The seed is 0 or more, not {self.seed}.")
+
+    @property
+    def last_steps(self) -> int:
+        """Steps of the short last pass with all corrections."""
+        return -(-self.steps // 3)
 
     def to_json(self) -> dict[str, Any]:
         """Return the config as a JSON object."""

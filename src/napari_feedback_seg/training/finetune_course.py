@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from napari_feedback_seg.training.loop import autocast, channels_last
 from napari_feedback_seg.training.losses import SegmentationLoss
@@ -148,7 +149,15 @@ def mixed(begin: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) 
 
 
 def _soft_cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Return the cross-entropy with probabilities (B, C, H, W), over pixels where there are any."""
-    there = wanted.sum(dim=1)
+    """Return the cross-entropy with probabilities (B, C, H, W), over pixels where there are any.
+
+    A pixel counts less the more there are of its class, between each pixel and each class alike.
+    """
+    likeliest = functional.one_hot(wanted.argmax(dim=1), wanted.shape[1]) * wanted.any(
+        dim=1, keepdim=True
+    ).movedim(1, -1)
+    counts = likeliest.sum(dim=(0, 1, 2))
+    weights = (likeliest * counts.clamp(min=1).rsqrt()).sum(dim=-1)
     entropy = -(wanted * logits.float().log_softmax(dim=1)).sum(dim=1)
-    return entropy.sum() / there.sum()
+    mean: Tensor = (entropy * weights).sum() / weights.sum()
+    return mean

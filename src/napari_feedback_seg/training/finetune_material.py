@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,12 +84,30 @@ class Material:
         self.patch = min(card.tile, -(-config.patch // multiple) * multiple)
         self._config = config
         self._memories: list[Memory] = []
-        random = np.random.default_rng((config.seed, 1))
-        self.places = [self._anywhere(random) for _ in range(REHEARSALS if config.rehearsal else 0)]
+        self.places: list[Place] = []
 
     def remember(self, inference: Inference) -> None:
-        """Let a network say what is to be rehearsed, as it is asked for."""
+        """Let a network say what is to be rehearsed, and choose places for it.
+
+        The places are of all the classes that it sees, in turn: of a class that is rare, random
+        places would rehearse nothing.
+        """
         self._memories = [Memory(canvas, inference, self.tile) for canvas in self.canvases]
+        random = np.random.default_rng((self._config.seed, 1))
+        found: dict[int, list[Place]] = {}
+        for _ in range(REHEARSALS):
+            place = self._anywhere(random)
+            y, x, size = self.place_window(place)
+            kept = self.rehearsal(place.section, y, x, size)
+            sure, channels = kept.any(axis=0), kept.argmax(axis=0)
+            for channel in np.unique(channels[sure]):
+                rows, columns = np.nonzero(sure & (channels == channel))
+                index = int(random.integers(rows.size))
+                found.setdefault(int(channel), []).append(
+                    Place(place.section, y + int(rows[index]), x + int(columns[index]))
+                )
+        turns = zip_longest(*(found[channel] for channel in sorted(found)))
+        self.places = [place for turn in turns for place in turn if place is not None][:REHEARSALS]
 
     def window(self, key: RegionKey) -> tuple[int, int, int]:
         """Return row, column and side of the tile around a region."""
