@@ -252,15 +252,25 @@ class TestPixel:
         top, left = (each.start for each in tile.frame.region)
         assert tile.pixel(40, 41).label_class.value == tile.labels[40 - top, 41 - left]
 
-    def test_nearest_pixel_of_a_class(self, make_model: Callable[..., Model], section: np.ndarray) -> None:
-        tile = SectionAttention(section, make_model(key_pooling=4), device="cpu").at(40, 40)
-        top, left = (each.start for each in tile.frame.region)
-        for value in np.unique(tile.labels):
-            y, x = tile.nearest_of(int(value), 40, 40)
-            assert tile.labels[y - top, x - left] == value
-        here = int(tile.pixel(40, 40).label_class.value)
-        if tile.frame.to_section(tile.probabilities[1, here - 1])[40 - top, 40 - left] > 0.9:
-            assert tile.nearest_of(here, 40, 40) == (40, 40)
+    def test_nearest_pixel_of_a_class_lies_well_within_it(self) -> None:
+        labels = np.full((64, 64), 3)
+        labels[:, :20] = 0  # index of membrane
+        labels[5, 5] = 1
+        probabilities = np.broadcast_to(
+            np.eye(4, dtype=np.float32)[labels].transpose(2, 0, 1), (2, 4, 64, 64)
+        )
+        frame = TileFrame(Tile(-4, -4), 64, (60, 60), (60, 60))
+        tile = TileAttention(
+            frame, EM_CLASSES, 4, torch.zeros(4096, 1), torch.zeros(16, 16, 1), probabilities
+        )
+        assert tile.nearest_of(2, 40, 40) == (1, 1)
+        assert tile.nearest_of(3, 40, 40) is None
+        y, x = tile.nearest_of(1, 30, 30)
+        assert y == 30
+        assert 5 <= x <= 10  # membrane ends at column 15 of the section
+        assert tile.nearest_of(4, 30, 40) == (30, 40)
+        with pytest.raises(InputError, match="outside of the image"):
+            tile.nearest_of(1, 60, 0)
 
 
 class TestSummary:

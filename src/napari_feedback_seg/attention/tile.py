@@ -245,20 +245,25 @@ class TileAttention:
         )
 
     def nearest_of(self, value: int, y: int, x: int) -> tuple[int, int] | None:
-        """Return the pixel of a predicted class that is nearest to a pixel; None if there is none.
+        """Return a pixel of a predicted class near to a pixel; None if there is none.
 
-        Pixels well within their class come before those at its edge, where there are any.
+        One well within its class is worth a way: a step away from the class's edge, up to
+        eight, as much as three steps of distance.
         """
+        from scipy.ndimage import distance_transform_edt
+
         check_inside(self.frame.shape, y, x)
-        top, left = (each.start for each in self.frame.region)
         of_class = self.labels == value
-        probability = self.frame.to_section(self.probabilities[1, self._index_of(value)])
-        for wanted in (of_class & (probability > 0.9), of_class):
-            rows, columns = np.nonzero(wanted)
-            if len(rows):
-                nearest = np.hypot(rows + top - y, columns + left - x).argmin()
-                return int(rows[nearest]) + top, int(columns[nearest]) + left
-        return None
+        if not of_class.any():
+            return None
+        rows, columns = self.frame.region
+        distance = np.hypot(
+            np.arange(rows.start, rows.stop)[:, None] - y, np.arange(columns.start, columns.stop) - x
+        )
+        depth = np.minimum(distance_transform_edt(of_class), 8)
+        score = np.where(of_class, distance - 3 * depth, np.inf)
+        row, column = np.unravel_index(score.argmin(), score.shape)
+        return int(row) + rows.start, int(column) + columns.start
 
     @cached_property
     def _tile_labels(self) -> np.ndarray:
