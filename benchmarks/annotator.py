@@ -26,6 +26,8 @@ LEAST = 40
 APART = 12
 """So many pixels around a stroke count as seen to."""
 
+SSTEM_NM, COARSE_NM = 4.6, 8.0
+
 
 @dataclass(frozen=True)
 class Stroke:
@@ -121,8 +123,8 @@ def inverted(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def coarse(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels of 8 nm instead of 4.6, and nobody says so: everything is smaller."""
-    factor = 8 / 4.6
+    """Return pixels of 8 nm instead of 4.6: everything is smaller."""
+    factor = COARSE_NM / SSTEM_NM
     shape = (round(image.shape[0] / factor), round(image.shape[1] / factor))
     rows, columns = (((np.arange(length) + 0.5) * factor).astype(int) for length in shape)
     return rescale(image, shape).round().astype(np.uint8), labels[np.ix_(rows, columns)]
@@ -149,7 +151,11 @@ SHIFTS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarra
     "unshifted": unshifted,
     "inverted": inverted,
     "8 nm": coarse,
+    "8 nm, unsaid": coarse,
     "blurred": blurred,
     "noisy": noisy,
     "stain": stained,
 }
+
+PIXEL_SIZES = {"8 nm": COARSE_NM}
+"""Side of a pixel in nm, where it differs from that of the set and the methods are told."""

@@ -11,14 +11,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import napari
-from make_screenshots import PLUGIN, press, shoot, wait
+from make_screenshots import PLUGIN, shoot
+from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_feedback_seg.models.library import FOLDER_VARIABLE
 from napari_feedback_seg.samples.builtin import builtin_section
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
+from typing import TYPE_CHECKING
+
 from annotator import worst_first
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STROKES = 14
 
@@ -34,21 +40,33 @@ def main() -> None:
         image = viewer.layers[0]
         image.data = 255 - image.data
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Feedback segmentation")
-        press(dock, dock.segment_tab.segment_button)
+        finish(dock, dock.segment_tab.segment)
         dock.show_tab("correct")
         tab = dock.correct_tab
         paint(tab, builtin_section(image.data.shape[0]).labels, dock.state.result.data)
         wait(1500)
         shoot(viewer, "correct-painted")
-        press(dock, tab.tune_button)
-        wait(1000)
-        while dock.state.jobs.busy:
-            wait(100)
+        finish(dock, tab.fine_tune)
         wait(4000)  # the notification goes
         tab.store.layer.visible = False
         shoot(viewer, "correct-tuned")
         tab.save_as("bright membranes")
         viewer.close()
+
+
+def finish(dock: object, start: Callable[[], None]) -> None:
+    """Start a job, and wait for it and for the one that follows it."""
+    start()
+    wait(500)
+    while dock.state.jobs.busy:
+        wait(500)
+
+
+def wait(milliseconds: int) -> None:
+    """Let the window live for a while, and the work have the processor."""
+    loop = QEventLoop()
+    QTimer.singleShot(milliseconds, loop.quit)
+    loop.exec()
 
 
 def paint(tab: object, truth: object, said: object) -> None:

@@ -38,7 +38,7 @@ def finetune(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 60,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
     rehearsal: Annotated[
         float, typer.Option(help="How much to keep what was right; 0 for not at all.")
     ] = 9.0,
@@ -56,11 +56,11 @@ def finetune(
 ) -> None:
     """Fine-tune a model on corrections; write the new one only if it is better on held-out corrections."""
     with reporting(KEPT):
+        from napari_feedback_seg.finetuning.classes import new_classes
+        from napari_feedback_seg.finetuning.config import FinetuneConfig
         from napari_feedback_seg.io import check_output
         from napari_feedback_seg.models.library import load_model
         from napari_feedback_seg.models.model_file import SUFFIX, save_model
-        from napari_feedback_seg.training.finetune_classes import new_classes
-        from napari_feedback_seg.training.finetune_config import FinetuneConfig
 
         if output.suffix != SUFFIX:
             raise typer.BadParameter(f"A model's file name ends in {SUFFIX}, and '{output}' does not.")
@@ -77,8 +77,8 @@ def finetune(
             )
         except FeedbackSegError as error:
             raise typer.BadParameter(str(error)) from error
-        from napari_feedback_seg.training.finetune import FineTuning
-        from napari_feedback_seg.training.finetune_files import read_corrected
+        from napari_feedback_seg.finetuning.files import read_corrected
+        from napari_feedback_seg.finetuning.finetune import FineTuning
 
         classes = (*parent.card.classes, *config.new_classes)
         sections, said = read_corrected(
@@ -96,7 +96,7 @@ def finetune(
 
 
 def _watch(tuning: Any) -> Any:
-    from napari_feedback_seg.training.finetune_events import FinetuneCheck
+    from napari_feedback_seg.finetuning.events import FinetuneCheck
 
     events = tuning.run()
     with progress_bar() as progress:

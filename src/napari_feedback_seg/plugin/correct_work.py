@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
+    from napari_feedback_seg.finetuning.config import FinetuneConfig
+    from napari_feedback_seg.finetuning.events import FinetuneCheck, Finetuned, FinetuneStep
+    from napari_feedback_seg.finetuning.finetune import FineTuning
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers import Sections
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
-    from napari_feedback_seg.training.finetune import FineTuning
-    from napari_feedback_seg.training.finetune_config import FinetuneConfig
-    from napari_feedback_seg.training.finetune_events import FinetuneCheck, Finetuned, FinetuneStep
 
 GRID = 64
 """Of each square of so many pixels, one place is looked at."""
@@ -84,9 +84,9 @@ class FinetuneWork:
 
     def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[Finetuned, Path | None]]:
         """Fine-tune; return what became of it, and the file of the new model if it is better."""
+        from napari_feedback_seg.finetuning.corrections import CorrectedSection
+        from napari_feedback_seg.finetuning.finetune import FineTuning
         from napari_feedback_seg.segmentation.sections import as_section
-        from napari_feedback_seg.training.corrections import CorrectedSection
-        from napari_feedback_seg.training.finetune import FineTuning
 
         model = self.load_model()
         sections = [

@@ -9,13 +9,13 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, TrainingError
 from napari_feedback_seg.events import SectionDone
+from napari_feedback_seg.finetuning.config import FinetuneConfig
+from napari_feedback_seg.finetuning.corrections import LEAST_PIXELS
 from napari_feedback_seg.plugin.correct_work import FinetuneWork
 from napari_feedback_seg.plugin.layers import RESULT_KEY, displayed_section, em_sections, visible_region
 from napari_feedback_seg.plugin.results import Result
 from napari_feedback_seg.plugin.runs import Run
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
-from napari_feedback_seg.training.corrections import LEAST_PIXELS
-from napari_feedback_seg.training.finetune_config import FinetuneConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +144,7 @@ class Learning(QObject):
         self._state.jobs.cancel()
 
     def _take(self, event: Any) -> None:
-        from napari_feedback_seg.training.finetune_events import FinetuneCheck
+        from napari_feedback_seg.finetuning.events import FinetuneCheck
 
         if isinstance(event, FinetuneCheck):
             self.check.emit(event.done, event.total, event.loss)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg import __version__
+from napari_feedback_seg.finetuning.corrections import count_pixels
 from napari_feedback_seg.models.model import Model
-from napari_feedback_seg.training.corrections import count_pixels
 from napari_feedback_seg.training.export import machine
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from napari_feedback_seg.training.corrections import CorrectedSection
-    from napari_feedback_seg.training.finetune_config import FinetuneConfig
-    from napari_feedback_seg.training.finetune_verdict import Verdict
+    from napari_feedback_seg.finetuning.config import FinetuneConfig
+    from napari_feedback_seg.finetuning.corrections import CorrectedSection
+    from napari_feedback_seg.finetuning.verdict import Verdict
 
 
 def finetuned_model(

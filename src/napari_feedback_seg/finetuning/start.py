@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_feedback_seg.finetuning.corrections import MOST_HELD_OUT
+from napari_feedback_seg.finetuning.exam import Exam
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.inference import Inference
-from napari_feedback_seg.training.corrections import MOST_HELD_OUT
-from napari_feedback_seg.training.finetune_exam import Exam
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_feedback_seg.training.finetune_material import Material
+    from napari_feedback_seg.finetuning.material import Material
 
 _SETTLING = 200
 _MOST_PIXELS = 20_000

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_feedback_seg.finetuning.config import FinetuneConfig
+    from napari_feedback_seg.finetuning.corrections import CorrectedSection
     from napari_feedback_seg.models.model import Model
-    from napari_feedback_seg.training.corrections import CorrectedSection
-    from napari_feedback_seg.training.finetune_config import FinetuneConfig
 
 logger = logging.getLogger(__name__)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.finetuning.corrections import corrected_sections
 from napari_feedback_seg.io import IMAGE_SUFFIXES, open_image
-from napari_feedback_seg.training.corrections import corrected_sections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.training.corrections import CorrectedSection
+    from napari_feedback_seg.finetuning.corrections import CorrectedSection
 
 
 def read_corrected(

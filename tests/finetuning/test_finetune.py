@@ -10,21 +10,21 @@ from scipy.ndimage import gaussian_filter
 
 from napari_feedback_seg.classes import EM_CLASSES, LabelClass
 from napari_feedback_seg.errors import InputError, ModelError, TrainingError
+from napari_feedback_seg.finetuning.classes import grow, new_classes
+from napari_feedback_seg.finetuning.config import FinetuneConfig
+from napari_feedback_seg.finetuning.corrections import CorrectedSection, corrected_sections
+from napari_feedback_seg.finetuning.course import mixed
+from napari_feedback_seg.finetuning.events import FinetuneCheck, Finetuned, FinetuneStep
+from napari_feedback_seg.finetuning.exam import Marks
+from napari_feedback_seg.finetuning.finetune import FineTuning, finetune
+from napari_feedback_seg.finetuning.material import Lesson, Material
+from napari_feedback_seg.finetuning.start import inverted
+from napari_feedback_seg.finetuning.verdict import judge, not_finite
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model_file import load_model_file, save_model
 from napari_feedback_seg.networks import NetworkSpec, build_network
 from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.segmentation.predict import segment
-from napari_feedback_seg.training.corrections import CorrectedSection, corrected_sections
-from napari_feedback_seg.training.finetune import FineTuning, finetune
-from napari_feedback_seg.training.finetune_classes import grow, new_classes
-from napari_feedback_seg.training.finetune_config import FinetuneConfig
-from napari_feedback_seg.training.finetune_course import mixed
-from napari_feedback_seg.training.finetune_events import FinetuneCheck, Finetuned, FinetuneStep
-from napari_feedback_seg.training.finetune_exam import Marks
-from napari_feedback_seg.training.finetune_material import Lesson, Material
-from napari_feedback_seg.training.finetune_start import inverted
-from napari_feedback_seg.training.finetune_verdict import judge, not_finite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -374,7 +374,7 @@ def test_the_card_names_parent_data_settings_and_scores(parent: Model, tmp_path:
     assert card.recipe["ancestors"] == [{"name": "unet-w16", "sha256": parent.digest}]
     assert card.scores["held_out_corrections"]["after"]["iou"]
     assert card.licence == parent.card.licence
-    from napari_feedback_seg.training.finetune_card import finetuned_model
+    from napari_feedback_seg.finetuning.card import finetuned_model
 
     second = finetuned_model(
         result.model,

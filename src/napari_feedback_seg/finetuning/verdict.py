@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.training.finetune_exam import Marks
+    from napari_feedback_seg.finetuning.exam import Marks
 
 _SYSTEMATIC = 0.75
 _ENOUGH = 0.4

@@ -13,8 +13,8 @@ from napari_feedback_seg.metrics import iou
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from napari_feedback_seg.training.corrections import RegionKey
-    from napari_feedback_seg.training.finetune_material import Material, Place
+    from napari_feedback_seg.finetuning.corrections import RegionKey
+    from napari_feedback_seg.finetuning.material import Material, Place
 
 
 @dataclass(frozen=True)

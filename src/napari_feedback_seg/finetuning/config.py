@@ -52,7 +52,7 @@ class FinetuneConfig:
     """
 
     steps: int = 60
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     weight_decay: float = 0.01
     rehearsal: float = 9.0
     confidence: float = 0.7

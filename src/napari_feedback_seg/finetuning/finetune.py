@@ -7,25 +7,25 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_feedback_seg.models.model import Model
-from napari_feedback_seg.segmentation.device import choose_device
-from napari_feedback_seg.segmentation.inference import Inference
-from napari_feedback_seg.training.corrections import (
+from napari_feedback_seg.finetuning.card import finetuned_model
+from napari_feedback_seg.finetuning.classes import grow
+from napari_feedback_seg.finetuning.config import FinetuneConfig
+from napari_feedback_seg.finetuning.corrections import (
     RegionKey,
     check_corrections,
     corrected_sections,
     hold_out,
 )
-from napari_feedback_seg.training.finetune_card import finetuned_model
-from napari_feedback_seg.training.finetune_classes import grow
-from napari_feedback_seg.training.finetune_config import FinetuneConfig
-from napari_feedback_seg.training.finetune_course import Course, NotFiniteError, mixed
-from napari_feedback_seg.training.finetune_events import FinetuneCheck, Finetuned, FinetuneStep
-from napari_feedback_seg.training.finetune_exam import Exam, Marks
-from napari_feedback_seg.training.finetune_material import Lesson, Material
-from napari_feedback_seg.training.finetune_start import choose_start, settle
-from napari_feedback_seg.training.finetune_store import Store, digest_of
-from napari_feedback_seg.training.finetune_verdict import Verdict, judge, not_finite
+from napari_feedback_seg.finetuning.course import Course, NotFiniteError, mixed
+from napari_feedback_seg.finetuning.events import FinetuneCheck, Finetuned, FinetuneStep
+from napari_feedback_seg.finetuning.exam import Exam, Marks
+from napari_feedback_seg.finetuning.material import Lesson, Material
+from napari_feedback_seg.finetuning.start import choose_start, settle
+from napari_feedback_seg.finetuning.store import Store, digest_of
+from napari_feedback_seg.finetuning.verdict import Verdict, judge, not_finite
+from napari_feedback_seg.models.model import Model
+from napari_feedback_seg.segmentation.device import choose_device
+from napari_feedback_seg.segmentation.inference import Inference
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_feedback_seg.training.corrections import CorrectedSection
+    from napari_feedback_seg.finetuning.corrections import CorrectedSection
 
 _EXAM_PLACES = 3
 _LAST_RATE = 0.3
@@ -60,7 +60,7 @@ class FineTuning:
     model : Model
         The parent; it stays as it is.
     sections : sequence of CorrectedSection
-        What a person labelled; see :func:`~napari_feedback_seg.training.corrections.corrected_sections`.
+        What a person labelled; see :func:`~napari_feedback_seg.finetuning.corrections.corrected_sections`.
     config : FinetuneConfig, optional
         The settings.
     device : str

@@ -7,8 +7,7 @@ import pytest
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import InputError, TrainingError
-from napari_feedback_seg.samples.builtin import builtin_section
-from napari_feedback_seg.training.corrections import (
+from napari_feedback_seg.finetuning.corrections import (
     CELL,
     CorrectedSection,
     check_corrections,
@@ -18,6 +17,7 @@ from napari_feedback_seg.training.corrections import (
     hold_out,
     region_map,
 )
+from napari_feedback_seg.samples.builtin import builtin_section
 
 IMAGE = builtin_section(128, seed=1).image
 

@@ -12,17 +12,17 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from napari_feedback_seg.finetuning.canvas import REACH, Canvas, Memory
+from napari_feedback_seg.finetuning.corrections import RegionKey, find_regions, region_map
 from napari_feedback_seg.training.augment import MARGIN, augmentation
-from napari_feedback_seg.training.corrections import RegionKey, find_regions, region_map
-from napari_feedback_seg.training.finetune_canvas import REACH, Canvas, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from napari_feedback_seg.finetuning.config import FinetuneConfig
+    from napari_feedback_seg.finetuning.corrections import CorrectedSection
     from napari_feedback_seg.models.model import ModelCard
     from napari_feedback_seg.segmentation.inference import Inference
-    from napari_feedback_seg.training.corrections import CorrectedSection
-    from napari_feedback_seg.training.finetune_config import FinetuneConfig
 
 REHEARSALS = 12
 """Places away from corrections at which what was right is rehearsed."""

@@ -9,15 +9,15 @@ import numpy.typing as npt
 
 from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.finetuning.corrections import CELL
 from napari_feedback_seg.segmentation.prediction import model_shape
 from napari_feedback_seg.segmentation.sections import BlankSection
 from napari_feedback_seg.segmentation.tiles import Tile, TileReader
-from napari_feedback_seg.training.corrections import CELL
 
 if TYPE_CHECKING:
+    from napari_feedback_seg.finetuning.corrections import CorrectedSection
     from napari_feedback_seg.models.model import ModelCard
     from napari_feedback_seg.segmentation.inference import Inference
-    from napari_feedback_seg.training.corrections import CorrectedSection
 
 REACH = 6
 """Pixels around a corrected one that do not count as left alone."""

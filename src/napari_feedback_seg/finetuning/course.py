@@ -16,8 +16,8 @@ from napari_feedback_seg.training.losses import SegmentationLoss
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_feedback_seg.training.finetune_config import FinetuneConfig
-    from napari_feedback_seg.training.finetune_material import Lesson
+    from napari_feedback_seg.finetuning.config import FinetuneConfig
+    from napari_feedback_seg.finetuning.material import Lesson
 
 _WARM_UP = 0.1
 

@@ -1,0 +1,1 @@
+"""Sparse corrections, and a fine-tune on them that must prove itself."""
