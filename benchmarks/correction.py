@@ -190,7 +190,8 @@ def from_scratch(parent: Model, sections: list[CorrectedSection]) -> tuple[Predi
     lesson = Lesson(material, material.regions, [], config, 0)
     network = build_network(parent.card.spec)
     device = torch.device("cpu")
-    course = Course(network, lesson, config, steps=SCRATCH_STEPS, rate=2e-3, first_round=0.4, device=device)
+    steps, weights = SCRATCH_STEPS, {"rehearsal": 0.0, "first_round": 0.4}
+    course = Course(network, lesson, config, steps=steps, rate=2e-3, **weights, device=device)
     course.network.train()  # its batch norm knows nothing yet
     for _ in range(SCRATCH_STEPS):
         course.step()

@@ -24,9 +24,10 @@ class FinetuneConfig:
         AdamW's; the rate rises for a tenth of the steps and falls to 0 along a cosine.
     rehearsal : float
         Weight of keeping what the model said of pixels that it was sure of and that were left
-        alone, against a weight of 1 for the corrections; 0 for none. They are as one to nine by
-        default because a model is wrong in about a tenth of the places: learnt alike, what is
-        rare would count as common.
+        alone, against a weight of 1 for corrections that are all of mistakes; 0 for none. They are
+        as one to nine by default because a model is wrong in about a tenth of the places: learnt
+        alike, what is rare would count as common. Where many corrected pixels were right before,
+        as in dense labels, it is less: so much that mistakes are as rare among what is learnt.
     confidence : float
         Probability from which the model counts as sure.
     share : float

@@ -39,11 +39,13 @@ class Course:
     lesson : Lesson
         The patches.
     config : FinetuneConfig
-        Rate, rehearsal and precision.
+        Weight decay and precision.
     steps : int
         Steps of the whole course.
     rate : float
         Highest learning rate.
+    rehearsal : float
+        Weight of keeping what the model said, against 1 for the corrections.
     first_round : float
         Weight of the loss on round 1.
     device : torch.device
@@ -58,6 +60,7 @@ class Course:
         *,
         steps: int,
         rate: float,
+        rehearsal: float,
         first_round: float,
         device: torch.device,
     ) -> None:
@@ -69,7 +72,7 @@ class Course:
         self._optimiser = torch.optim.AdamW(self.network.parameters(), rate, weight_decay=config.weight_decay)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._rate)
         self._lesson, self._config, self._device = lesson, config, device
-        self._first_round = first_round
+        self._rehearsal, self._first_round = rehearsal, first_round
         alike = (1.0,) * lesson.classes
         self._loss = SegmentationLoss(alike, dice=0.0, first_round=first_round).to(device)
 
@@ -122,12 +125,12 @@ class Course:
         if bool((corrected >= 0).any()):
             parts.append(self._loss(rounds, corrected))
             weights.append(1.0)
-        if self._config.rehearsal and bool(kept.any()):
+        if self._rehearsal and bool(kept.any()):
             loss = _soft_cross_entropy(rounds[-1], kept)
             if self._first_round and len(rounds) > 1:
                 loss = loss + self._first_round * _soft_cross_entropy(rounds[0], kept)
             parts.append(loss)
-            weights.append(self._config.rehearsal)
+            weights.append(self._rehearsal)
         if not parts:
             return rounds[-1].sum() * 0.0
         weighted = [weight / sum(weights) * part for weight, part in zip(weights, parts, strict=True)]

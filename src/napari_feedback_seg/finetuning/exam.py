@@ -47,6 +47,12 @@ class Marks:
         return float((np.diag(self.confusion)[there] / totals[there]).mean()) if there.any() else 0.0
 
     @property
+    def wrong_share(self) -> float:
+        """Share of the corrected pixels that is wrong, each pixel alike."""
+        total = self.confusion.sum()
+        return float(1 - np.trace(self.confusion) / total) if total else 0.0
+
+    @property
     def kept_share(self) -> float:
         """Share of what the parent was sure of that is kept."""
         kept, everywhere = self.kept.T

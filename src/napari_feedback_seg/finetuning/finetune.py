@@ -102,6 +102,7 @@ class FineTuning:
         self._trials: list[_Trial] = []
         self._held_out = False
         self._differs: tuple[str, ...] = ()
+        self._rehearsal = self.config.rehearsal
 
     def run(self) -> Generator[FinetuneStep | FinetuneCheck, None, Finetuned]:
         """Fine-tune; yield after each step; return the better model, or the parent and why.
@@ -148,7 +149,11 @@ class FineTuning:
         self._trials = [_Trial(held, steps) for held in parts or [frozenset(material.regions)]]
         last = {0: 0, 1: config.last_steps}.get(len(parts), config.steps)
         self._total = steps * len(self._trials) + last
-        self._begin, self._differs = choose_start(self._grown, material, self._device, config.seed)
+        start = choose_start(self._grown, material, self._device, config.seed)
+        self._begin, self._differs = start.model, start.differs
+        # As much as keeps mistakes as rare among all that is learnt, were all corrections mistakes or few.
+        if config.rehearsal:
+            self._rehearsal = max(0.0, (config.rehearsal + 1) * start.wrong_share - 1)
         self._remember()
         if config.new_classes:
             self._begin = settle(self._begin, len(self._parent.card.classes), material, self._device)
@@ -196,7 +201,8 @@ class FineTuning:
         parent = self._grown.network.state_dict()
         before = Marks.pooled(self._mark(self._exam(trial), parent) for trial in self._trials)
         after = Marks.pooled(trial.marks for trial in self._trials if trial.marks is not None)
-        return judge(before, after, held_out=self._held_out)
+        unlike = bool(self._differs or self.config.new_classes)
+        return judge(before, after, held_out=self._held_out, unlike=unlike)
 
     def _finish(self) -> Generator[FinetuneStep, None, Mapping[str, Tensor]]:
         """Learn from all corrections, also from those that were held out; return the weights."""
@@ -233,6 +239,7 @@ class FineTuning:
                 about={
                     "start": list(self._differs) or ["as it was"],
                     "steps_taken": self._done,
+                    "rehearsal": round(self._rehearsal, 3),
                     "first_round": self._first_round,
                 },
                 seconds=seconds,
@@ -273,13 +280,15 @@ class FineTuning:
         weights: Mapping[str, Tensor] | None = None,
     ) -> Course:
         begin = self._begin.network if weights is None else self._model(weights).network
-        lesson = Lesson(self._material, regions, self._rehearsed, self.config, phase)
+        places = self._rehearsed if self._rehearsal else []
+        lesson = Lesson(self._material, regions, places, self.config, phase)
         return Course(
             begin,
             lesson,
             self.config,
             steps=steps,
             rate=rate,
+            rehearsal=self._rehearsal,
             first_round=self._first_round,
             device=self._device,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from napari_feedback_seg.segmentation.inference import Inference
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_feedback_seg.finetuning.exam import Marks
     from napari_feedback_seg.finetuning.material import Material
 
 _SETTLING = 200
@@ -31,10 +33,27 @@ _BATCHES, _TILES = 4, 4
 """How many places the statistics of an image are from."""
 
 
-def choose_start(
-    parent: Model, material: Material, device: torch.device, seed: int
-) -> tuple[Model, tuple[str, ...]]:
-    """Return where to begin, and in words in what that differs from the parent.
+@dataclass(frozen=True)
+class Start:
+    """Where a fine-tune begins.
+
+    Attributes
+    ----------
+    model : Model
+        The parent, or one near it.
+    differs : tuple of str
+        In what it differs from the parent, in words.
+    wrong_share : float
+        Share of the corrected pixels that the parent has wrong.
+    """
+
+    model: Model
+    differs: tuple[str, ...]
+    wrong_share: float
+
+
+def choose_start(parent: Model, material: Material, device: torch.device, seed: int) -> Start:
+    """Return where to begin.
 
     Two things about an image are no matter of small steps: bright membranes on a dark
     ground, and grey values that are spread otherwise (noise, blur, another stain), which
@@ -44,24 +63,25 @@ def choose_start(
     """
     exam = Exam(material, sorted(material.regions)[:MOST_HELD_OUT], [])
 
-    def loss(model: Model) -> float:
+    def mark(model: Model) -> Marks:
         inference = Inference(model, device, 1, False, None)
         marks = exam.mark(list(inference(exam.images)))
         inference.close()
-        return marks.loss
+        return marks
 
-    start, least, differs = parent, loss(parent), []
+    of_parent = mark(parent)
+    start, least, differs = parent, of_parent.loss, []
     changes: tuple[tuple[str, Callable[[Model], Model | None]], ...] = (
         ("image inverted", inverted),
         ("statistics of the image", lambda model: restated(model, material, device, seed)),
     )
     for words, change in changes:
         other = change(start)
-        found = loss(other) if other is not None else math.inf
+        found = mark(other).loss if other is not None else math.inf
         if other is not None and found < _CLEARLY * least:
             start, least = other, found
             differs.append(words)
-    return start, tuple(differs)
+    return Start(start, tuple(differs), of_parent.wrong_share)
 
 
 @torch.no_grad()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_feedback_seg.finetuning.exam import Marks
 
-_SYSTEMATIC = 0.75
-_ENOUGH = 0.4
-"""So much progress is needed times the share that was wrong, and no more than the second."""
+_OF_WRONG = 0.75
+"""So much progress times the share that was wrong is needed where more was right than wrong."""
+
+_ENOUGH, _ENOUGH_AS_KNOWN = 0.4, 0.8
+"""So much progress is needed elsewhere: for an image unlike what the parent knows, and for one like it."""
 
 _MOST_LOST = 0.2
 """More than this share of what it was sure of may not change."""
@@ -40,13 +42,15 @@ class Verdict:
     after: Marks | None = None
 
 
-def judge(before: Marks, after: Marks, *, held_out: bool) -> Verdict:
+def judge(before: Marks, after: Marks, *, held_out: bool, unlike: bool) -> Verdict:
     """Return the verdict on a fine-tune.
 
     Corrections lie where the parent was wrong, and any change whatever puts some of them
-    right. So there has to be more than a little progress where it was wrong in most of them;
-    where it was right in most, as in dense labels, a little will do. Progress is the part by
-    which the loss falls, plus the part by which what is wrong becomes less.
+    right, while it costs as much elsewhere. So there has to be more than a little progress
+    where it was wrong in most of them, and far more on images of the kind that it knows:
+    there its mistakes are few, and to learn from them alone makes it worse. Where it was
+    right in most, as in dense labels, a little will do. Progress is the part by which the loss
+    falls, plus the part by which what is wrong becomes less.
 
     Parameters
     ----------
@@ -54,10 +58,14 @@ def judge(before: Marks, after: Marks, *, held_out: bool) -> Verdict:
         Of the parent, and of what was learnt.
     held_out : bool
         Whether the corrections that they are about were held out.
+    unlike : bool
+        Whether the images are unlike what the parent knows: it had to begin elsewhere, or
+        they have classes that it lacks.
     """
     wrong = 1 - before.fixed_share
     fallen = _part_gone(before.loss, after.loss), _part_gone(wrong, 1 - after.fixed_share)
-    learnt = min(fallen) >= 0 and sum(fallen) > min(_ENOUGH, _SYSTEMATIC * wrong)
+    enough = _OF_WRONG * wrong if before.wrong_share < 0.5 else _ENOUGH if unlike else _ENOUGH_AS_KNOWN
+    learnt = min(fallen) >= 0 and sum(fallen) > enough
     forgot = after.kept_share < 1 - _MOST_LOST
     which = "held-out corrections" if held_out else "corrections"
     right = f"{before.fixed_share:.0%} → {after.fixed_share:.0%} of the {which} are right"

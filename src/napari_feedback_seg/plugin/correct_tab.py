@@ -147,6 +147,7 @@ class CorrectTab(QWidget):
         self.keep_button.clicked.connect(self.learning.stop_and_keep)
         self.back_button.clicked.connect(self._state.jobs.cancel)
         self.learning.said.connect(self.status.setText)
+        self.learning.part.connect(self.curves.begin_part)
         self.learning.step.connect(self.curves.add_training)
         self.learning.check.connect(self.curves.add_held_out)
         self.learning.swapped.connect(self._refresh)

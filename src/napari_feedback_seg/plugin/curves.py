@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
@@ -23,6 +25,7 @@ class Curves(QWidget):
         self.training: list[tuple[int, float]] = []
         self.held_out: list[tuple[int, float]] = []
         self.total = 1
+        self._breaks: list[int] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(110)
 
@@ -32,12 +35,16 @@ class Curves(QWidget):
 
     def clear(self) -> None:
         """Begin anew."""
-        self.training, self.held_out, self.total = [], [], 1
+        self.training, self.held_out, self.total, self._breaks = [], [], 1, []
         self.update()
+
+    def begin_part(self) -> None:
+        """Begin a new part, of other corrections: its lines do not join those before."""
+        self._breaks.append(self.training[-1][0] if self.training else 0)
 
     def add_training(self, step: int, total: int, loss: float) -> None:
         """Add the loss of a step, smoothed."""
-        if self.training:
+        if self.training and self.training[-1][0] not in self._breaks:
             loss = self.training[-1][1] + _SMOOTH * (loss - self.training[-1][1])
         self.training.append((step, loss))
         self.total = max(total, step)
@@ -78,7 +85,10 @@ class Curves(QWidget):
             )
             for step, loss in points
         ]
-        painter.drawPolyline(QPolygonF(places))
+        steps = [step for step, _ in points]
+        edges = [0, *(bisect_right(steps, each) for each in self._breaks), len(places)]
+        for start, stop in pairwise(edges):
+            painter.drawPolyline(QPolygonF(places[start:stop]))
         painter.setBrush(Qt.BrushStyle.SolidPattern)
         for place in places if len(places) < 20 else places[-1:]:
             painter.drawEllipse(place, 2, 2)

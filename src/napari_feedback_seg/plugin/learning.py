@@ -40,6 +40,8 @@ class Learning(QObject):
     -------
     said : str
         What a person should read.
+    part
+        Another part begins: a trial with other corrections held out, or the last pass.
     step : int, int, float
         Step, steps in all, and training loss.
     check : int, int, float
@@ -49,6 +51,7 @@ class Learning(QObject):
     """
 
     said = Signal(str)
+    part = Signal()
     step = Signal(int, int, float)
     check = Signal(int, int, float)
     swapped = Signal()
@@ -151,7 +154,10 @@ class Learning(QObject):
             iou = ", ".join(f"{name} {value:.0%}" for name, value in event.iou.items())
             self.what = f"{self.what.partition(' (')[0]} (held-out IoU: {iou})"
         else:
-            self.what = event.what.capitalize()
+            what = event.what.capitalize()
+            if what != self.what.partition(" (")[0]:
+                self.part.emit()
+            self.what = what
             if event.loss is not None:
                 self.step.emit(event.done, event.total, event.loss)
 
