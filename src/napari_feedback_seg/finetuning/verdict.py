@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_feedback_seg.finetuning.exam import Marks
 
-_OF_WRONG = 0.75
-"""So much progress times the share that was wrong is needed where more was right than wrong."""
+_FEW, _OF_WRONG = 0.25, 0.75
+"""Where no more than the first share was wrong, so much progress times that share is needed."""
 
 _ENOUGH, _ENOUGH_AS_KNOWN = 0.4, 0.8
 """So much progress is needed elsewhere: for an image unlike what the parent knows, and for one like it."""
@@ -49,7 +49,7 @@ def judge(before: Marks, after: Marks, *, held_out: bool, unlike: bool) -> Verdi
     right, while it costs as much elsewhere. So there has to be more than a little progress
     where it was wrong in most of them, and far more on images of the kind that it knows:
     there its mistakes are few, and to learn from them alone makes it worse. Where it was
-    right in most, as in dense labels, a little will do. Progress is the part by which the loss
+    right in nearly all, as in dense labels, a little will do. Progress is the part by which the loss
     falls, plus the part by which what is wrong becomes less.
 
     Parameters
@@ -64,7 +64,10 @@ def judge(before: Marks, after: Marks, *, held_out: bool, unlike: bool) -> Verdi
     """
     wrong = 1 - before.fixed_share
     fallen = _part_gone(before.loss, after.loss), _part_gone(wrong, 1 - after.fixed_share)
-    enough = _OF_WRONG * wrong if before.wrong_share < 0.5 else _ENOUGH if unlike else _ENOUGH_AS_KNOWN
+    if before.wrong_share <= _FEW:
+        enough = _OF_WRONG * wrong
+    else:
+        enough = _ENOUGH if unlike else _ENOUGH_AS_KNOWN
     learnt = min(fallen) >= 0 and sum(fallen) > enough
     forgot = after.kept_share < 1 - _MOST_LOST
     which = "held-out corrections" if held_out else "corrections"
