@@ -188,7 +188,9 @@ class TestGuard:
     @pytest.mark.parametrize(
         ("fixed", "loss", "kept", "unlike", "accepted"),
         [
-            ((0.2, 0.6), (3.0, 1.5), (0.99, 0.97), False, True),
+            ((0.2, 0.6), (3.0, 1.5), (0.99, 0.97), True, True),
+            ((0.2, 0.6), (3.0, 1.5), (0.99, 0.97), False, False),
+            ((0.1, 0.9), (3.0, 0.6), (0.99, 0.97), False, True),  # a kind of mistake, and its cure
             ((0.34, 0.43), (3.47, 2.76), (0.99, 0.99), True, False),  # single mistakes
             ((0.49, 0.54), (1.30, 1.03), (0.99, 0.99), False, False),
             ((0.37, 0.59), (3.42, 2.49), (0.99, 0.99), True, True),  # a habit

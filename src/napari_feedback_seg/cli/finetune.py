@@ -108,9 +108,8 @@ def _watch(tuning: Any) -> Any:
                 return stop.value
             if isinstance(event, FinetuneCheck):
                 classes = ", ".join(f"{name} {value:.0%}" for name, value in event.iou.items())
-                text = (
-                    f"step {event.done}: held-out loss {event.loss:.3f}, IoU {classes}; kept {event.kept:.1%}"
-                )
+                which = "held-out loss" if event.held_out else "loss"
+                text = f"step {event.done}: {which} {event.loss:.3f}, IoU {classes}; kept {event.kept:.1%}"
                 progress.console.print(escape(text), soft_wrap=True)
             else:
                 progress.update(bar, total=event.total, completed=event.done, description=event.what)
@@ -118,11 +117,12 @@ def _watch(tuning: Any) -> Any:
 
 def _report(result: Any) -> None:
     """Print the verdict, and what changed for each class."""
-    table = Table("IoU on held-out corrections", "before", "after", title_justify="left", box=None)
+    which = "held-out corrections" if result.held_out else "the corrections"
+    table = Table(f"IoU on {which}", "before", "after", title_justify="left", box=None)
     for name in dict.fromkeys((*result.before, *result.after)):
         table.add_row(escape(name), f"{result.before[name]:.0%}", f"{result.after[name]:.0%}")
     out.print(table)
     to = out if result.accepted else err
-    for sentence in (result.verdict, result.certainty):
+    for sentence in (*result.problems, result.verdict, result.certainty):
         to.print(escape(sentence), soft_wrap=True)
     out.print(f"{result.seconds:.0f} s")

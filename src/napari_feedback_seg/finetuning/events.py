@@ -31,7 +31,7 @@ class FinetuneStep:
 
 @dataclass(frozen=True)
 class FinetuneCheck:
-    """The held-out corrections were looked at.
+    """The corrections to judge by were looked at.
 
     Attributes
     ----------
@@ -45,6 +45,8 @@ class FinetuneCheck:
         Share of what was right, as far as is known, that is still so.
     best : bool
         Whether no look before was better.
+    held_out : bool
+        Whether they were held out; else they are those that it learns from.
     """
 
     done: int
@@ -53,6 +55,7 @@ class FinetuneCheck:
     iou: dict[str, float]
     kept: float
     best: bool
+    held_out: bool
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ class Finetuned:
         Class name to IoU on the held-out corrections, of the parent and of the new model.
     seconds : float
         Duration.
+    held_out : bool
+        Whether those were held out; else they are those that it learnt from.
+    problems : tuple of str
+        What went wrong on the way, and what that means.
     """
 
     model: Model
@@ -82,6 +89,8 @@ class Finetuned:
     before: dict[str, float]
     after: dict[str, float]
     seconds: float
+    held_out: bool = True
+    problems: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.finetuning.card import finetuned_model
 from napari_feedback_seg.finetuning.classes import grow
 from napari_feedback_seg.finetuning.config import FinetuneConfig
@@ -102,6 +103,7 @@ class FineTuning:
         self._trials: list[_Trial] = []
         self._held_out = False
         self._differs: tuple[str, ...] = ()
+        self._problems: list[str] = []
         self._rehearsal = self.config.rehearsal
 
     def run(self) -> Generator[FinetuneStep | FinetuneCheck, None, Finetuned]:
@@ -113,8 +115,6 @@ class FineTuning:
         ------
         InputError
             If a corrected section cannot be used.
-        OutputError
-            If the checkpoint cannot be written.
         """
         self._started = time.perf_counter()
         weights: Mapping[str, Tensor] = {}
@@ -184,11 +184,11 @@ class FineTuning:
             best = trial.marks is None or marks.loss < trial.marks.loss
             if best:
                 trial.weights, trial.step, trial.marks = course.weights(), course.done, marks
-            if self._store:
-                state = {"weights": trial.weights, "step": trial.step, "course": course.state_dict()}
-                self._store.save(f"trial {index}", state)
+            self._save(index, trial, course)
             iou = marks.iou(self._names)
-            yield FinetuneCheck(self._done, self._total, marks.loss, iou, marks.kept_share, best)
+            yield FinetuneCheck(
+                self._done, self._total, marks.loss, iou, marks.kept_share, best, self._held_out
+            )
 
     def _go_on(self, index: int, trial: _Trial, course: Course, exam: Exam) -> None:
         saved = self._store.load(f"trial {index}") if self._store else None
@@ -196,6 +196,15 @@ class FineTuning:
             course.load_state_dict(saved["course"])
             trial.weights, trial.step = saved["weights"], saved["step"]
             trial.marks = self._mark(exam, self._towards(trial.weights))
+
+    def _save(self, index: int, trial: _Trial, course: Course) -> None:
+        if self._store:
+            state = {"weights": trial.weights, "step": trial.step, "course": course.state_dict()}
+            try:
+                self._store.save(f"trial {index}", state)
+            except OutputError as error:  # no reason to lose what is learnt
+                self._store = None
+                self._problems.append(f"{error} Had it been cut off, it would have begun anew.")
 
     def _judge(self) -> Verdict:
         parent = self._grown.network.state_dict()
@@ -246,7 +255,17 @@ class FineTuning:
                 device=self._device,
             )
         before, after = (marks.iou(self._names) if marks else {} for marks in (verdict.before, verdict.after))
-        return Finetuned(model, verdict.accepted, verdict.sentence, verdict.certainty, before, after, seconds)
+        return Finetuned(
+            model,
+            verdict.accepted,
+            verdict.sentence,
+            verdict.certainty,
+            before,
+            after,
+            seconds,
+            self._held_out,
+            tuple(self._problems),
+        )
 
     # --- parts
 

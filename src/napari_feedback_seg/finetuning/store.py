@@ -61,7 +61,9 @@ class Store:
             with replacing(self._path, overwrite=True) as temporary:
                 torch.save({"digest": self._digest, "phases": self._phases}, temporary)
         except RuntimeError as error:  # torch's word for a full disk
-            raise OutputError(f"The checkpoint '{self._path}' cannot be written: {error}") from error
+            raise OutputError(
+                f"The checkpoint '{self._path}' cannot be written: is the disk full?"
+            ) from error
 
     def remove(self) -> None:
         """Remove the file: the fine-tune is at its end."""

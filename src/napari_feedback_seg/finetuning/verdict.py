@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 _FEW, _OF_WRONG = 0.25, 0.75
 """Where no more than the first share was wrong, so much progress times that share is needed."""
 
-_ENOUGH, _ENOUGH_AS_KNOWN = 0.4, 0.8
-"""So much progress is needed elsewhere: for an image unlike what the parent knows, and for one like it."""
+_ENOUGH, _ENOUGH_AS_KNOWN = 0.4, 1.2
+"""So much progress, of 2, is needed elsewhere: for an image unlike those the parent knows, or like them."""
 
 _MOST_LOST = 0.2
 """More than this share of what it was sure of may not change."""
