@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import warnings
 
 import dask.array as da
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.plugin.autosave import autosave_of, unsaved_folder
 from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
+from napari_feedback_seg.plugin.reader import read_result
 from napari_feedback_seg.samples.builtin import builtin_section
 
 LONG = 120_000
@@ -37,7 +39,7 @@ def paint(correct, qtbot):
         rows, columns = np.mgrid[corner[-2] : corner[-2] + side, corner[-1] : corner[-1] + side]
         places = np.stack([*(np.full(rows.size, z) for z in corner[:-2]), rows.ravel(), columns.ravel()])
         layer.data_setitem(tuple(places), value)
-        qtbot.waitUntil(lambda: not correct.store._timer.isActive())
+        qtbot.waitUntil(lambda: not correct.store._touched.waiting)
         return layer
 
     return paint
@@ -427,13 +429,16 @@ class TestAutosave:
         assert CORRECTIONS_KEY in tab.store.layer.metadata
         assert not tab.recovery.offer
 
-    def test_or_discarded(self, viewer, dock, correct, paint, another_dock, qtbot, section, press):
+    def test_or_discarded(
+        self, viewer, dock, correct, paint, another_dock, qtbot, section, press, monkeypatch
+    ):
         image = viewer.add_image(section, name="cells")
         paint(2, 20, 20)
         correct.store.look()
         qtbot.waitUntil(lambda: autosave_of(image).saved == [0], timeout=LONG)
         new = another_dock()
         image = viewer.add_image(section, name="cells")
+        monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
         press(new.correct_tab.discard_button)
         assert autosave_of(image).saved == []
         assert not new.correct_tab.recovery.offer
@@ -492,3 +497,143 @@ class TestAutosave:
         correct.store.look()
         correct.recovery.save()
         assert autosave_of(image).saved == []
+
+
+class TestBackAndForth:
+    def test_over_sections_that_the_earlier_model_had_not_segmented(
+        self, viewer, dock, correct, press, finish, qtbot
+    ):
+        stack = np.stack([INVERTED, INVERTED[::-1]])
+        viewer.add_image(stack, name="cells", scale=(30, 4.6, 4.6))
+        viewer.dims.set_point(0, 0)
+        dock.state.model_name = "unet-w16"
+        correct.steps_box.setValue(3)
+        dock.segment_tab.segment()
+        finish(dock)
+        result = dock.state.result
+        correct.paint_with(1)
+        layer = correct.store.layer
+        for row in range(10, 150, 40):
+            for column in range(10, 150, 40):
+                part = (0, slice(row, row + 7), slice(column, column + 7))
+                layer.data[part] = SAMPLE.labels[part[1:]]
+        layer.refresh()
+        correct.store.look()
+        press(correct.tune_button)
+        assert not correct.undo_button.isEnabled()
+        qtbot.waitUntil(lambda: not correct.learning.running, timeout=LONG)
+        finish(dock)
+        first = result.data[0].copy()
+        press(correct.before_button)
+        press(correct.rest_button)
+        assert not correct.before_button.isChecked()
+        finish(dock)
+        said = result.data.copy()
+        assert said[1].all()
+        press(correct.before_button)
+        assert not result.data[1].any()
+        press(correct.before_button)
+        np.testing.assert_array_equal(result.data, said)
+        press(correct.undo_button)
+        assert not result.data[1].any()
+        assert (result.data[0] != first).mean() > 0.2
+        assert {run["model"] for run in result.metadata["feedback-seg"]["runs"]} == {"unet-w16"}
+        press(correct.redo_button)
+        np.testing.assert_array_equal(result.data, said)
+        assert result.metadata["feedback-seg"]["runs"][-1]["model"] == "unet-w16 fine-tuned"
+
+    def test_another_image_chosen_while_it_learns_stays(
+        self, viewer, dock, correct, inverted, press, finish, said, section
+    ):
+        other = viewer.add_image(section, name="other")
+        dock.state.image = inverted
+        press(correct.tune_button)
+        dock.state.image = other
+        dock.state.model_name = "small"
+        finish(dock)
+        assert dock.state.image == other
+        assert "go to 'cells' and segment" in said()
+        assert (correct.models.earlier, correct.models.current) == ("unet-w16", "unet-w16 fine-tuned")
+
+    def test_a_dock_opened_again_has_the_models(self, viewer, dock, correct, inverted, press, finish):
+        from napari_feedback_seg.plugin.dock import FeedbackDock
+
+        press(correct.tune_button)
+        finish(dock)
+        assert dock.state.model_name == "unet-w16 fine-tuned"
+        dock.cleanup()
+        new = FeedbackDock(viewer)
+        viewer.window.add_dock_widget(new, name="another")
+        assert new.state.model_name == "unet-w16 fine-tuned"
+        assert new.correct_tab.models.earlier == "unet-w16"
+        assert new.correct_tab.save_button.isEnabled()
+        new.state.model_name = "small"
+        assert new.correct_tab.models.earlier is None
+        new.state.model_name = "unet-w16 fine-tuned"
+        assert new.correct_tab.models.earlier == "unet-w16"
+
+    def test_a_name_is_asked_for(self, dock, correct, inverted, press, finish, said):
+        press(correct.tune_button)
+        finish(dock)
+        correct.save_as("")
+        assert "Give the model a name" in said()
+        assert correct.models.unsaved
+
+
+class TestNewClass:
+    def test_there_is_one_result_whatever_classes_the_models_have(
+        self, viewer, dock, correct, inverted, press, finish
+    ):
+        result = dock.state.result
+        correct.add_class("nucleus", "#56b4e9")
+        layer = correct.store.layer
+        for row in range(20, 150, 40):
+            layer.data[row : row + 10, 60:70] = 5
+        layer.refresh()
+        correct.store.look()
+        assert (result.data == 5).any()
+        np.testing.assert_allclose(result.get_color(5)[:3], np.array([0x56, 0xB4, 0xE9]) / 255, atol=1e-6)
+        assert "nucleus" in [each["name"] for each in result.metadata["feedback-seg"]["classes"]]
+        assert dock.segment_tab.legend.boxes[5].text() == "nucleus"
+        press(correct.tune_button)
+        finish(dock)
+        assert dock.state.model_name == "unet-w16 fine-tuned"
+        assert dock.state.result == result
+        dock.state.model_name = "unet-w16"
+        dock.segment_tab.segment()
+        finish(dock)
+        assert dock.state.result == result
+        results = [each for each in viewer.layers if "feedback-seg" in each.metadata]
+        assert results == [result]
+        painted = layer.data > 0
+        np.testing.assert_array_equal(result.data[painted], layer.data[painted])
+
+    def test_what_is_painted_lies_above_a_new_result(self, viewer, dock, correct, section, paint, finish):
+        viewer.add_image(section, name="cells")
+        paint(2, 20, 20)
+        dock.segment_tab.segment()
+        finish(dock)
+        names = [each.name for each in viewer.layers]
+        assert names.index("cells corrections") > names.index("cells labels")
+
+
+class TestExport:
+    def test_corrections_are_told_of_written_and_opened_again(
+        self, viewer, dock, correct, inverted, finish, tmp_path
+    ):
+        from napari_feedback_seg.plugin.export import export_result
+
+        assert export_result(dock.state, tmp_path)
+        finish(dock)
+        record = tmp_path / "cells-segmented" / "cells-run.json"
+        run = json.loads(record.read_text(encoding="utf-8"))
+        assert run["sections_edited_by_hand"] == [0]
+        assert any("corrected by hand" in note for note in run["notes"])
+        corrections = correct.store.layer.data.copy()
+        viewer.layers.clear()
+        viewer.add_image(INVERTED, name="cells")
+        for data, state, kind in read_result(str(record)):
+            getattr(viewer, f"add_{kind}")(data, **state)
+        np.testing.assert_array_equal(correct.store.layer.data, corrections)
+        assert {each.value for each in correct.store.classes} == {1, 2, 3, 4}
+        assert correct.store.counts

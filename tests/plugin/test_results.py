@@ -63,11 +63,6 @@ def test_probabilities_of_an_earlier_run_do_not_stay(viewer, tab, segment, secti
     tab.probabilities_box.setChecked(False)
     assert segment() == result
     assert not any(layer.data.any() for layer in layers)
-    result.paint((10, 10), 3 if result.data[10, 10] != 3 else 2)
-    tab.probabilities_box.setChecked(True)
-    other = segment()
-    assert other != result
-    assert not set(probability_layers(viewer, "cells", other)) & set(layers)
 
 
 def test_the_result_follows_an_image_that_was_moved(viewer, segment, section):

@@ -6,22 +6,28 @@ import hashlib
 import json
 import time
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io import replacing
 from napari_feedback_seg.models.library import models_folder
 from napari_feedback_seg.plugin.layers import em_sections
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Collection
 
     from napari.layers import Image
 
 ABOUT = "about.json"
+
+_DENSE = 5  # from every so many-th pixel on, all are written, else only those that are corrected
+_LARGEST = 255  # label of a class
 
 
 @dataclass(frozen=True)
@@ -48,19 +54,29 @@ class Autosave:
         return self.folder / "finetune.pt"
 
     def save_section(self, z: int, labels: np.ndarray) -> None:
-        """Write the corrections of a section (Y, X); without any, remove them.
+        """Write the corrections of a section, (Y, X) uint8; without any, remove them.
 
         Raises
         ------
         OutputError
             If they cannot be written, a full disk included.
         """
-        path = self.folder / f"section-{z:05d}.npz"
-        if not labels.any():
+        path = self._path(z)
+        flat = np.ascontiguousarray(labels, np.uint8).ravel()
+        places = np.flatnonzero(flat != UNLABELLED)
+        if not places.size:
             path.unlink(missing_ok=True)
             return
+        # Not compressed: it is written while a person paints.
+        content: dict[str, Any] = {
+            "shape": labels.shape,
+            "places": places.astype(np.uint32),
+            "values": flat[places],
+        }
+        if places.size > flat.size // _DENSE:
+            content = {"labels": flat.reshape(labels.shape)}
         with replacing(path, overwrite=True) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, labels=labels)
+            np.savez(file, **content)
         self.note({})
 
     def note(self, what: dict[str, Any]) -> None:
@@ -79,6 +95,12 @@ class Autosave:
         return found if isinstance(found, dict) else {}
 
     @property
+    def time(self) -> float:
+        """When it was written last, in seconds."""
+        found = self.about.get("time")
+        return float(found) if isinstance(found, int | float) else 0.0
+
+    @property
     def saved(self) -> list[int]:
         """The sections of which there are corrections."""
         return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob("section-*.npz"))
@@ -91,16 +113,36 @@ class Autosave:
         InputError
             If they cannot be read, or do not fit the image.
         """
-        path = self.folder / f"section-{z:05d}.npz"
+        path = self._path(z)
         try:
             with np.load(path, allow_pickle=False) as content:
-                labels: np.ndarray = content["labels"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                if "labels" in content:
+                    labels: np.ndarray = content["labels"]
+                else:
+                    flat = np.zeros(int(np.prod(content["shape"])), np.uint8)
+                    flat[content["places"]] = content["values"]
+                    labels = flat.reshape(content["shape"])
+        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"The saved corrections of section {z} cannot be read ({path}).") from error
-        count = self.shape[0] if len(self.shape) == 3 else 1
-        if labels.shape != self.shape[-2:] or labels.dtype != np.uint8 or not 0 <= z < count:
+        sections = self.shape[0] if len(self.shape) == 3 else 1
+        whole = np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool
+        if labels.shape != self.shape[-2:] or not whole or not 0 <= z < sections:
             raise InputError(f"The saved corrections of section {z} do not fit the image '{self.image}'.")
-        return labels
+        if labels.min(initial=0) < 0 or labels.max(initial=0) > _LARGEST:
+            raise InputError(f"The saved corrections of section {z} hold labels that no class can have.")
+        return labels.astype(np.uint8)
+
+    @property
+    def taken(self) -> bool:
+        """Whether there is something of it."""
+        return bool(self.saved) or (self.folder / ABOUT).exists() or self.checkpoint.exists()
+
+    def beside(self, number: int) -> Autosave:
+        """Return another folder for the same image; number 1 is this one."""
+        return self if number == 1 else replace(self, folder=Path(f"{self.folder}-{number}"))
+
+    def _path(self, z: int) -> Path:
+        return self.folder / f"section-{z:05d}.npz"
 
     def remove(self) -> None:
         """Remove all of it."""
@@ -129,6 +171,22 @@ def autosave_of(image: Image) -> Autosave:
     source = getattr(image.source, "path", None) or ""
     key = hashlib.sha256(f"{source}\n{image.name}\n{shape}".encode()).hexdigest()[:16]
     return Autosave(unsaved_folder() / key, image.name, shape)
+
+
+def kept(first: Autosave) -> list[Autosave]:
+    """Return all that is kept of an image and holds corrections, the newest first."""
+    numbers = [1]
+    for folder in unsaved_folder().glob(f"{first.folder.name}-*"):
+        number = folder.name.rpartition("-")[2]
+        numbers += [int(number)] if number.isdecimal() and int(number) > 1 else []
+    found = [each for each in map(first.beside, numbers) if each.saved]
+    return sorted(found, key=lambda each: -each.time)
+
+
+def free(first: Autosave, others: Collection[Autosave]) -> Autosave:
+    """Return where to keep something else of the same image: nothing is there, nor among ``others``."""
+    folders = (first.beside(number) for number in count(1))
+    return next(each for each in folders if not each.taken and each not in others)
 
 
 def make_unsaved_folder() -> Path:

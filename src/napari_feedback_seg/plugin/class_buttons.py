@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
+    QAction,
     QButtonGroup,
     QColorDialog,
     QGridLayout,
@@ -23,10 +24,10 @@ from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.plugin.legend import color_icon
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.plugin.corrections_layer import Count
+    from napari_feedback_seg.plugin.corrections_count import Count
 
 ERASER = "eraser"
 _MOST_CHORDS = 9
@@ -41,16 +42,19 @@ class ClassButtons(QWidget):
         The value to paint; 0 takes corrections back.
     wanted : str, str
         Name and colour of a new class.
+    unwanted : int
+        The value of a class that is to be taken away again.
     """
 
     chosen = Signal(int)
     wanted = Signal(str, str)
+    unwanted = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.buttons: dict[int, QPushButton] = {}
         self.counts: dict[int, QLabel] = {}
-        self._classes: Sequence[LabelClass] | None = None
+        self._classes: tuple[tuple[LabelClass, ...], tuple[LabelClass, ...]] | None = None
         self._shortcuts: list[QShortcut] = []
         self._group = QButtonGroup(self)
         self._group.setExclusive(True)
@@ -65,11 +69,11 @@ class ClassButtons(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(self._grid)
 
-    def show_classes(self, classes: Sequence[LabelClass]) -> None:
-        """Make the buttons anew if the classes are others."""
-        if classes == self._classes:
+    def show_classes(self, classes: Sequence[LabelClass], added: Collection[LabelClass] = ()) -> None:
+        """Make the buttons anew if the classes are others; those that were added can be removed."""
+        if (tuple(classes), tuple(added)) == self._classes:
             return
-        self._classes = tuple(classes)
+        self._classes = tuple(classes), tuple(added)
         for widget in (*self.buttons.values(), *self.counts.values()):
             self._grid.removeWidget(widget)
             widget.deleteLater()
@@ -90,6 +94,8 @@ class ClassButtons(QWidget):
                 self._shortcuts.append(shortcut)
             what = f"Paint {name} (label {value})" if value != UNLABELLED else "Take corrections back"
             button.setToolTip(f"{what}, Alt+{chord}" if chord <= _MOST_CHORDS else what)
+            if value in {each.value for each in added}:
+                self._let_remove(button, value, name)
             count = QLabel()
             count.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self._grid.addWidget(button, row, 0)
@@ -108,6 +114,13 @@ class ClassButtons(QWidget):
         """Show which value is painted."""
         if value in self.buttons:
             self.buttons[value].setChecked(True)
+
+    def _let_remove(self, button: QPushButton, value: int, name: str) -> None:
+        remove = QAction(f"Remove {name}", button)
+        remove.triggered.connect(lambda: self.unwanted.emit(value))
+        button.addAction(remove)
+        button.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        button.setToolTip(f"{button.toolTip()}; right click to remove the class")
 
     def _ask(self) -> None:
         name, there = QInputDialog.getText(self, "Add a class", "Name of the class:")

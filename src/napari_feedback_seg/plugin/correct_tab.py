@@ -42,7 +42,7 @@ class CorrectTab(QWidget):
 
     def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._state = state
+        self._state, self._stopping = state, False
         self.store = CorrectionStore(state, self)
         self.models = FinetunedModels(state, self)
         self.recovery = Recovery(state, self.store, self.models, self)
@@ -131,10 +131,12 @@ class CorrectTab(QWidget):
         state = self._state
         self.classes.chosen.connect(self.paint_with)
         self.classes.wanted.connect(self.add_class)
+        self.classes.unwanted.connect(self.remove_class)
         self.store.changed.connect(self._refresh)
         self.models.changed.connect(self._refresh)
         state.model_changed.connect(self._refresh)
         state.result_changed.connect(self._refresh)
+        state.image_changed.connect(self._forget_status)
         state.jobs.started.connect(self._show_running)
         state.jobs.progressed.connect(self._show_progress)
         state.jobs.ended.connect(self._show_idle)
@@ -146,6 +148,8 @@ class CorrectTab(QWidget):
         self.tune_button.clicked.connect(self.fine_tune)
         self.keep_button.clicked.connect(self.learning.stop_and_keep)
         self.back_button.clicked.connect(self._state.jobs.cancel)
+        for button in (self.keep_button, self.back_button):
+            button.clicked.connect(self._show_stopping)
         self.learning.said.connect(self.status.setText)
         self.learning.part.connect(self.curves.begin_part)
         self.learning.step.connect(self.curves.add_training)
@@ -191,7 +195,15 @@ class CorrectTab(QWidget):
             show_warning("There are 255 classes already: no more fit into a label image.")
             return
         self.store.add_class(LabelClass(value, name, color, 0.8))
+        self._state.result_changed.emit()  # the result knows it now
         self.paint_with(value)
+
+    def remove_class(self, value: int) -> None:
+        """Take an added class away again, if nothing is painted with it."""
+        try:
+            self.store.remove_class(value)
+        except FeedbackSegError as error:
+            self._fail(error)
 
     def fine_tune(self) -> None:
         """Let the model learn from the corrections."""
@@ -232,20 +244,17 @@ class CorrectTab(QWidget):
 
     def _refresh(self, *_: Any) -> None:
         store, image = self.store, self._state.image
-        self.classes.show_classes(store.classes)
+        self.classes.show_classes(store.classes, store.new_classes)
         self.classes.show_counts(summed(store.counts))
         stack = image is not None and image.ndim > 2
-        text = missing(store.counts, store.classes, store.odd_values)
+        text = store.problem or missing(store.counts, store.classes, store.odd_values)
+        text = f"{text} {store.hint}".strip()
         self.note.setText(where(store.counts, stack) + text if image is not None else "Open an image first.")
         unsaved = " (not saved yet)" if self.models.unsaved else ""
         self.model_label.setText(f"Model in use: {self.models.current}{unsaved}")
-        self.undo_button.setEnabled(self.models.earlier is not None)
-        self.redo_button.setEnabled(self.models.later is not None)
-        self.save_button.setEnabled(self.models.unsaved)
         self.before_button.setEnabled(self.learning.can_show_before)
         if not self.learning.shows_before and self.before_button.isChecked():
             self.before_button.setChecked(False)
-        self.rest_button.setEnabled(store.predicted != {} and not self._state.jobs.busy)
         self._show_offer()
         self._show_idle()
 
@@ -261,11 +270,29 @@ class CorrectTab(QWidget):
         self.progress.setRange(0, total)
         self.progress.setValue(done)
         left = f", about {max(1, round(seconds_left))} s left" if seconds_left >= 0 else ""
-        if self.learning.running:
+        if self.learning.running and total and not self._stopping:
             self.status.setText(f"{self.learning.what}: step {done} of {total}{left}")
 
+    def _forget_status(self) -> None:
+        if not self.learning.running:
+            self.status.clear()
+
+    def _show_stopping(self) -> None:
+        self._stopping = True
+        self.status.setText("Stopping after this step...")
+        self.keep_button.setEnabled(False)
+        self.back_button.setEnabled(False)
+
     def _show_idle(self) -> None:
-        busy = self._state.jobs.busy
+        busy, models = self._state.jobs.busy, self.models
+        if not busy:
+            self._stopping = False
+            self.keep_button.setEnabled(True)
+            self.back_button.setEnabled(True)
+        self.undo_button.setEnabled(models.earlier is not None and not busy)
+        self.redo_button.setEnabled(models.later is not None and not busy)
+        self.save_button.setEnabled(models.unsaved and not busy)
+        self.rest_button.setEnabled(self.store.predicted != {} and not busy)
         self.running.setVisible(busy)
         self.keep_button.setVisible(self.learning.running)
         self.back_button.setText("Stop, go back" if self.learning.running else "Cancel")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.plugin.corrections_layer import Count
+    from napari_feedback_seg.plugin.corrections_count import Count
 
 ENOUGH_STROKES = 4
 GOOD_STROKES = 12
@@ -18,7 +18,7 @@ GOOD_STROKES = 12
 
 def summed(counts: dict[int, dict[int, Count]]) -> dict[int, Count]:
     """Return class value to count, over all sections."""
-    from napari_feedback_seg.plugin.corrections_layer import Count
+    from napari_feedback_seg.plugin.corrections_count import Count
 
     total: dict[int, Count] = {}
     for of_section in counts.values():

@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
-from napari_feedback_seg.classes import UNLABELLED
+from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.corrections_layer import (
-    Count,
+    adopt,
     corrections_colormap,
-    count,
     find_layer,
     fits,
+    hint,
     new_layer,
+    problem,
 )
+from napari_feedback_seg.plugin.corrections_section import SeenSection
+from napari_feedback_seg.plugin.corrections_touched import Touched, section_count
 from napari_feedback_seg.plugin.layers import RESULT_KEY, class_features, displayed_section
-from napari_feedback_seg.plugin.results import note_written
+from napari_feedback_seg.plugin.results import add_classes, note_written
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari.layers import Image, Labels
 
     from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.plugin.corrections_count import Box, Count
     from napari_feedback_seg.plugin.state import DockState
-
-_PAUSE = 250  # ms without a change, and what was painted is looked at
-
-
-@dataclass
-class _Section:
-    """What was seen of a section at the last look."""
-
-    shown: np.ndarray | None = None
-    predicted: np.ndarray | None = None
-    digest: int | None = None
-    written: int | None = None
-    counts: dict[int, Count] = field(default_factory=dict)
 
 
 class CorrectionStore(QObject):
     """The corrections of the dock's image, in a Labels layer "<image> corrections".
 
     What is painted on the result is copied there; what is corrected is shown in the result,
-    whatever the model says. Both are looked at when something was painted, undone or segmented:
-    undoing announces itself no other way.
+    whatever the model says. A moment after something was painted, undone or segmented, both are
+    looked at. Painting tells which sections it has touched; undoing only that something has to
+    be drawn anew, so that all sections are looked at that were ever painted on. Whoever needs the
+    corrections or the result calls :meth:`look` before.
 
     Signals
     -------
@@ -55,29 +48,33 @@ class CorrectionStore(QObject):
         The corrections of these sections are others than before.
     leaving
         Another image or layer is about to be followed.
+    followed
+        Another image or layer is followed.
     """
 
     changed = Signal(list)
     leaving = Signal()
+    followed = Signal()
 
     def __init__(self, state: DockState, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self._sections: dict[int, _Section] = {}
+        self._sections: dict[int, SeenSection] = {}
         self._image: Image | None = None
         self._layer: Labels | None = None
         self._result: Labels | None = None
-        self._looking = False
         self._warned = False
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_PAUSE)
-        self._timer.timeout.connect(self.look)
+        self._problem = ""
+        self._known = _table(())
+        self._touched = Touched(state.viewer, self)
+        self._touched.due.connect(self._look_at_touched)
         self.new_classes: list[LabelClass] = []
         state.image_changed.connect(self._bind)
         state.layers_changed.connect(self._bind)
         state.result_changed.connect(self._bind)
-        state.model_changed.connect(self._recolour)
+        state.model_changed.connect(self._take_classes)
+        state.segmenting.connect(self.look)
+        state.reading.connect(self.look)
         self._bind()
 
     # --- what there is
@@ -105,8 +102,25 @@ class CorrectionStore(QObject):
         known = {each.value for each in self.classes}
         return sorted({value for counts in self.counts.values() for value in counts} - known)
 
+    @property
+    def problem(self) -> str:
+        """Why the layer that is there cannot hold the corrections; empty if all is well."""
+        return self._problem
+
+    @property
+    def hint(self) -> str:
+        """How another layer can be used as the corrections, as long as there are none."""
+        return "" if self.counts else hint(self._state.viewer, self._image, self._layer)
+
     def plane(self, z: int) -> np.ndarray:
-        """Return the corrections of a section (Y, X)."""
+        """Return the corrections of a section (Y, X), class values only; not to be written to."""
+        labels = self.painted(z)
+        seen = self._sections.get(z)
+        odd = seen is not None and any(not self._known[value] for value in seen.counts)
+        return self._known[labels] if odd else labels
+
+    def painted(self, z: int) -> np.ndarray:
+        """Return what was painted on a section (Y, X), uint8, also where it is no class."""
         assert self._layer is not None
         return _plane(self._layer.data, z)
 
@@ -126,7 +140,10 @@ class CorrectionStore(QObject):
         """
         if self._layer is not None:
             return self._layer
-        layer = new_layer(self._state.viewer, self._state.image, self.classes)
+        viewer, image = self._state.viewer, self._state.image
+        layer = find_layer(viewer, image)  # its data may have been put right
+        if layer is None:
+            layer = new_layer(viewer, image, self.classes)
         self._bind()
         return layer
 
@@ -135,26 +152,44 @@ class CorrectionStore(QObject):
         layer = self.make_layer()
         _plane(layer.data, z)[:] = labels
         layer.refresh()
-        self._sections.setdefault(z, _Section())
-        self.look()
+        self._touched.sections.add(z)
+        self._look_at_touched()
 
     # --- looking
 
     def look(self) -> None:
-        """Take over what was painted, and show it in the result."""
-        self._timer.stop()
-        if self._looking or self._image is None:
+        """Take over all that was painted, on whatever section, and show it in the result."""
+        layer = self._layer if self._layer is not None else self._result
+        if layer is not None:
+            self._touched.sections.update(range(section_count(layer)))
+        self._look_at_touched()
+
+    def look_at(self, z: int) -> None:
+        """Take over what was painted on a section, and what has announced itself on others."""
+        self._touched.sections.add(z)
+        self._look_at_touched()
+
+    def _look_at_touched(self) -> None:
+        if self._touched.quiet or self._image is None:
+            return
+        self._touched.stop()
+        if not self._still_fits():
+            self._bind()  # and looks
             return
         if self._layer is None and self._was_painted():
-            self.make_layer()  # and looks
+            try:
+                self.make_layer()  # and looks
+            except InputError as error:
+                self._tell(str(error))
             return
-        self._looking = True
+        self._touched.quiet = True
         try:
-            touched = [z for z in self._to_look_at() if self._look_at(z)]
+            changed = [z for z in self._to_look_at() if self._look_at(z)]
         finally:
-            self._looking = False
-        if touched:
-            self.changed.emit(touched)
+            self._touched.quiet = False
+        self._touched.sections.clear()
+        if changed:
+            self.changed.emit(changed)
 
     def show_instead(self, z: int, predicted: np.ndarray) -> None:
         """Show a prediction of a section, with the corrections on it, as the current one.
@@ -166,151 +201,161 @@ class CorrectionStore(QObject):
         predicted : ndarray
             (Y, X) labels of a model.
         """
-        seen = self._sections.setdefault(z, _Section())
-        if self._result is not None:
-            self._looking = True
-            try:
-                self._compose(z, seen, self._result)  # what was painted in the meantime is not lost
-                seen.predicted = predicted
-                self._compose(z, seen, self._result)
-            finally:
-                self._looking = False
+        self.look_at(z)  # what was painted in the meantime is not lost
+        seen, result = self._sections.get(z), self._result
+        if seen is None or seen.predicted is None or result is None:
+            return
+        self._touched.quiet = True
+        try:
+            labels = None if self._layer is None else self.painted(z)
+            seen.say(predicted, labels, _plane(result.data, z), self._known)
+            self._note(z, seen, result)
+        finally:
+            self._touched.quiet = False
 
     def add_class(self, new: LabelClass) -> None:
         """Add a class that the model does not know yet."""
-        self.new_classes.append(new)
-        self._recolour()
+        if all(new.value != each.value and new.name != each.name for each in self.new_classes):
+            self.new_classes.append(new)
+        self._take_classes()
+        self.changed.emit([])
+
+    def remove_class(self, value: int) -> None:
+        """Take an added class away again.
+
+        Raises
+        ------
+        InputError
+            If the model knows it, or something is painted with it.
+        """
+        found = next((each for each in self.classes if each.value == value), None)
+        if found is None:
+            return
+        if found not in self.new_classes:
+            raise InputError(f"The model knows '{found.name}': only a class that was added can be removed.")
+        self.look()
+        if any(value in counts for counts in self.counts.values()):
+            raise InputError(f"Something is painted as '{found.name}': erase that, and try again.")
+        self.new_classes.remove(found)
+        self._take_classes()
         self.changed.emit([])
 
     def cleanup(self) -> None:
         """Let go of the layers; may be called again."""
-        self._timer.stop()
-        self._unwatch()
+        self._touched.watch(())
+        self._follow_place(None)
         self._image = self._layer = self._result = None
         self._sections.clear()
 
     def _to_look_at(self) -> list[int]:
-        """Return the section that is shown, those with corrections, and those that were segmented anew."""
-        layers = [each for each in (self._layer, self._result) if each is not None]
-        if not layers:
+        """Return the section that is shown, those that were touched, and those that were segmented anew."""
+        layer = self._layer if self._layer is not None else self._result
+        if layer is None:
             return []
-        count = layers[0].data.shape[0] if layers[0].ndim == 3 else 1
-        if any(each.n_edit_dimensions > 2 for each in layers):
-            return list(range(count))
-        corrected = [z for z, seen in self._sections.items() if seen.counts or seen.digest is None]
         new = [
             z
             for z, digest in self._digests.items()
             if z not in self._sections or self._sections[z].written != digest
         ]
-        shown = displayed_section(self._state.viewer, layers[0])
-        return sorted({shown, *corrected, *new} & set(range(count)))
+        shown = displayed_section(self._state.viewer, layer)
+        return sorted({shown, *self._touched.sections, *new} & set(range(section_count(layer))))
 
     def _was_painted(self) -> bool:
         """Whether there is a stroke on the result, while there is no layer of corrections."""
         if self._result is None:
             return False
-        seen = {z: each for z, each in self._sections.items() if each.written == self._digests.get(z)}
-        z = displayed_section(self._state.viewer, self._result)
-        before = seen[z].shown if z in seen else None
-        return before is not None and not np.array_equal(_plane(self._result.data, z), before)
+        for z in self._to_look_at():
+            seen = self._sections.get(z)
+            if seen is not None and seen.shown is not None and seen.written == self._digests.get(z):
+                if not np.array_equal(_plane(self._result.data, z), seen.shown):
+                    return True
+        return False
 
     def _look_at(self, z: int) -> bool:
         """Look at a section; return whether its corrections have changed."""
-        seen = self._sections.setdefault(z, _Section())
-        if self._result is not None:
-            self._compose(z, seen, self._result)
-        if self._layer is None:
-            return False
-        plane = self.plane(z)
-        digest = zlib.crc32(np.ascontiguousarray(plane).data)
-        if digest == seen.digest:
-            return False
-        counts = count(plane)
-        changed = counts != seen.counts or seen.digest is not None
-        seen.digest, seen.counts = digest, counts
-        return changed
+        seen = self._sections.setdefault(z, SeenSection())
+        noted = self._digests.get(z)
+        result = self._result if noted is not None else None  # else nothing was segmented here
+        shown = None if result is None else _plane(result.data, z)
+        labels = None if self._layer is None else self.painted(z)
+        segmented = _last_region(result) if result is not None and noted != seen.written else None
+        looked = seen.look(labels, shown, self._known, segmented)
+        if looked.refused and not self._warned:
+            self._warned = True
+            show_warning("What was painted on the result with a label that is no class was taken back.")
+        if looked.taken_over and self._layer is not None:
+            self._layer.refresh()
+        if result is not None and (looked.shown or looked.taken_over or noted != seen.written):
+            self._note(z, seen, result)
+        return looked.corrected
 
     @property
     def _digests(self) -> dict[int, int]:
         """What the result notes of each section that was segmented."""
         return self._result.metadata[RESULT_KEY].get("digests", {}) if self._result is not None else {}
 
-    def _compose(self, z: int, seen: _Section, result: Labels) -> None:
-        """Let the result of a section be what the model says, and where it was corrected, that."""
-        shown = _plane(result.data, z)
-        noted = self._digests.get(z)
-        if noted is None:
-            return  # nothing was segmented here
-        if seen.predicted is None or seen.shown is None:
-            seen.predicted = shown.copy()
-        elif noted != seen.written:  # it was segmented again
-            part = _last_region(result)
-            seen.predicted = seen.predicted.copy()  # others may hold what was said before
-            seen.predicted[part] = shown[part]
-        elif self._layer is not None and not np.array_equal(shown, seen.shown):
-            self._take_over(shown, shown != seen.shown, seen.predicted, z)
-        wanted = seen.predicted.copy()
-        if self._layer is not None:
-            corrected = self.plane(z)
-            np.copyto(wanted, corrected, where=corrected != UNLABELLED)
-        if not np.array_equal(wanted, shown):
-            shown[:] = wanted
-            result.refresh()
+    def _note(self, z: int, seen: SeenSection, result: Labels) -> None:
         note_written(result, z)
-        seen.shown, seen.written = wanted, self._digests[z]
-
-    def _take_over(self, shown: np.ndarray, painted: np.ndarray, predicted: np.ndarray, z: int) -> None:
-        """Copy what was painted on the result into the corrections; what was undone, leaves them."""
-        assert self._layer is not None
-        values = shown[painted]
-        known = np.isin(values, [each.value for each in self.classes])
-        if (values[~known] != UNLABELLED).any() and not self._warned:
-            self._warned = True
-            show_warning("What was painted on the result with a label that is no class was taken back.")
-        self.plane(z)[painted] = np.where(known & (values != predicted[painted]), values, UNLABELLED)
-        self._layer.refresh()
+        seen.written = self._digests[z]
+        result.refresh()
 
     # --- the layers
 
     def _bind(self) -> None:
         """Follow the image, its result and its corrections."""
-        if self._looking:
+        if self._touched.quiet:
             return
-        image = self._state.image
-        layer, result = find_layer(self._state.viewer, image), self._state.result_of(image)
+        image, viewer = self._state.image, self._state.viewer
+        layer, result = find_layer(viewer, image, self._layer), self._state.result_of(image)
         result = result if fits(result, image) else None
+        if layer is not None and image is not None:
+            adopt(layer, image)
         if (image, layer, result) != (self._image, self._layer, self._result):
+            if self._touched.waiting and self._still_fits():
+                self._look_at_touched()
             self.leaving.emit()
-            self._unwatch()
+            self._follow_place(image)
+            if image != self._image:
+                self._touched.forget()
             if image != self._image or (self._layer is not None and layer != self._layer):
                 self._sections.clear()
             elif result != self._result:
                 for seen in self._sections.values():
-                    seen.shown = seen.predicted = seen.written = None
-            new = layer is not None and layer != self._layer
+                    seen.forget_result()
             self._image, self._layer, self._result = image, layer, result
-            for z in self._labelled() if new else ():
-                self._sections.setdefault(z, _Section()).digest = None
-            for each in (layer, result):
-                if each is not None:
-                    each.events.paint.connect(self._soon)
-                    each.events.set_data.connect(self._soon)
-            self._recolour()
-            self.look()
+            self._touched.watch([each for each in (layer, result) if each is not None], self._labelled())
+            self._take_classes()
+            self._look_at_touched()
+            self.followed.emit()
             self.changed.emit(list(self.counts))
-        elif result is not None:
-            self.look()
+        elif result is not None or self._touched.sections:
+            self._look_at_touched()
+        self._tell(problem(viewer, image))
 
-    def _soon(self, event: Any = None) -> None:
-        if not self._looking:
-            self._timer.start()
+    def _tell(self, sentence: str) -> None:
+        """Say once that the layer cannot hold the corrections."""
+        if sentence != self._problem:
+            self._problem = sentence
+            if sentence:
+                show_warning(sentence)
+            self.changed.emit([])
 
-    def _unwatch(self) -> None:
-        for layer in (self._layer, self._result):
-            if layer is not None:
-                layer.events.paint.disconnect(self._soon)
-                layer.events.set_data.disconnect(self._soon)
+    def _still_fits(self) -> bool:
+        """Whether the layers can still be written to: their data may have been replaced."""
+        layer, result = self._layer, self._result
+        fine = layer is None or (layer.data.dtype == np.uint8 and fits(layer, self._image))
+        return fine and (result is None or fits(result, self._image))
+
+    def _place(self, _: Any = None) -> None:
+        """Let the corrections follow the image when it is moved or scaled."""
+        if self._layer is not None and self._image is not None and self._still_fits():
+            adopt(self._layer, self._image)
+
+    def _follow_place(self, image: Image | None) -> None:
+        for each, verb in ((self._image, "disconnect"), (image, "connect")):
+            events = each.events if each is not None else None
+            for name in ("scale", "translate", "rotate", "shear", "affine", "units") if events else ():
+                getattr(getattr(events, name), verb)(self._place)
 
     def _labelled(self) -> list[int]:
         if self._layer is None:
@@ -318,7 +363,24 @@ class CorrectionStore(QObject):
         data = self._layer.data
         return [z for z in range(len(data)) if data[z].any()] if data.ndim == 3 else [0]
 
+    def _take_classes(self) -> None:
+        """Show the classes in their colours, and no value that is none."""
+        values = [each.value for each in self.classes]
+        if self._result is not None:
+            values += [each["value"] for each in self._result.metadata[RESULT_KEY].get("classes", [])]
+        known = _table(values)
+        changed = np.flatnonzero(known != self._known).tolist()
+        self._known = known
+        for z, seen in self._sections.items():
+            if any(value in seen.counts for value in changed):
+                seen.forget_labels()
+                self._touched.sections.add(z)
+                self._touched.soon()
+        self._recolour()
+
     def _recolour(self) -> None:
+        if self._result is not None:
+            add_classes(self._result, self.new_classes)
         if self._layer is None:
             return
         wanted = corrections_colormap(self.classes)
@@ -331,6 +393,14 @@ def _plane(data: np.ndarray, z: int) -> np.ndarray:
     return data[z] if data.ndim == 3 else data
 
 
-def _last_region(result: Labels) -> tuple[slice, slice]:
+def _table(values: Iterable[int]) -> np.ndarray:
+    """Return what to show for each of the 256 values: itself, or 0 if it is no class."""
+    table = np.zeros(256, np.uint8)
+    for value in values:
+        table[value] = value
+    return table
+
+
+def _last_region(result: Labels) -> Box:
     (top, bottom), (left, right) = result.metadata[RESULT_KEY]["runs"][-1]["region"]
     return slice(top, bottom), slice(left, right)

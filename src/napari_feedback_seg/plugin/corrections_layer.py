@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
 
-from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.plugin.layers import class_colormap, class_features, em_sections, like
+from napari_feedback_seg.plugin.layers import (
+    DERIVED_PREFIX,
+    class_colormap,
+    class_features,
+    em_sections,
+    like,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,24 +29,75 @@ if TYPE_CHECKING:
 CORRECTIONS_KEY = "feedback-seg-corrections"
 """Where a layer's metadata say of which image it holds the corrections."""
 
-
-@dataclass(frozen=True)
-class Count:
-    """Corrected pixels, and the places in which they lie together."""
-
-    pixels: int = 0
-    strokes: int = 0
+_LARGEST = 255  # label of a class
 
 
-def find_layer(viewer: Viewer, image: Image | None) -> Labels | None:
-    """Return the layer of corrections of an image; None if there is none that fits it."""
+def find_layer(viewer: Viewer, image: Image | None, current: Labels | None = None) -> Labels | None:
+    """Return the layer of corrections of an image; None if there is none that fits it.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Where the layers are.
+    image : Image or None
+        The image.
+    current : Labels, optional
+        The layer that is preferred if it is one of several, such as a layer and its duplicate.
+    """
+    found = [layer for layer in _candidates(viewer, image) if not _misfit(layer, image)]
+    return next((layer for layer in found if layer == current), found[0] if found else None)
+
+
+def problem(viewer: Viewer, image: Image | None) -> str:
+    """Return why the layer that is there cannot hold the corrections of an image; empty if one can."""
+    found = _candidates(viewer, image)
+    reasons = [_misfit(layer, image) for layer in found]
+    if image is None or not found or "" in reasons:
+        return ""
+    remedy = "Delete it" if _is_bound(found[0], image) else "Rename or delete it"
+    return (
+        f"The layer '{found[0].name}' cannot hold the corrections of '{image.name}': "
+        f"{reasons[0]}. {remedy}, and try again."
+    )
+
+
+def hint(viewer: Viewer, image: Image | None, empty: Labels | None = None) -> str:
+    """Return how a layer that might hold corrections of an image can be used as such; empty without one.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Where the layers are.
+    image : Image or None
+        The image.
+    empty : Labels, optional
+        The layer of corrections that there is, with nothing in it.
+    """
     if image is None:
-        return None
+        return ""
+    shape = _shape(image)
     for layer in reversed(viewer.layers):
-        ours = layer.metadata.get(CORRECTIONS_KEY, {}).get("image") == image.name
-        if isinstance(layer, Labels) and (ours or layer.name == _name(image)) and not _misfit(layer, image):
-            return layer
-    return None
+        if (
+            isinstance(layer, Labels)
+            and not any(str(key).startswith(DERIVED_PREFIX) for key in layer.metadata)
+            and layer.name != name_for(image)
+            and layer.data.shape == shape
+        ):
+            first = f"delete '{empty.name}' and " if empty is not None else ""
+            return f"To go on with what is in '{layer.name}', {first}rename it to '{name_for(image)}'."
+    return ""
+
+
+def adopt(layer: Labels, image: Image) -> None:
+    """Let a layer be the corrections of an image from now on: by identity, in its place, as uint8."""
+    bound = {"image": image.name, "image_id": str(image.unique_id)}
+    if layer.metadata.get(CORRECTIONS_KEY) != bound:
+        layer.metadata = {**layer.metadata, CORRECTIONS_KEY: bound}
+    if layer.data.dtype != np.uint8:
+        layer.data = layer.data.astype(np.uint8)
+    if _lies_elsewhere(layer, image) or layer.units != image.units:
+        for name, value in like(image).items():
+            setattr(layer, name, value)
 
 
 def new_layer(viewer: Viewer, image: Image | None, classes: Sequence[LabelClass]) -> Labels:
@@ -50,22 +106,19 @@ def new_layer(viewer: Viewer, image: Image | None, classes: Sequence[LabelClass]
     Raises
     ------
     InputError
-        If there is no image, or its name is taken by a layer that does not fit.
+        If there is no image, or a layer of this name that does not fit.
     """
     sections = em_sections(image)
     assert image is not None
-    taken = next((each for each in viewer.layers if each.name == _name(image)), None)
-    if taken is not None:
-        raise InputError(
-            f"The layer '{taken.name}' cannot hold the corrections of '{image.name}': "
-            f"{_misfit(taken, image)}. Rename or delete it, and try again."
-        )
+    sentence = problem(viewer, image)
+    if sentence:
+        raise InputError(sentence)
     layer = Labels(
         np.zeros(tuple(int(length) for length in sections.data.shape), np.uint8),
-        name=_name(image),
+        name=name_for(image),
         colormap=corrections_colormap(classes),
         features=class_features(classes),
-        metadata={CORRECTIONS_KEY: {"image": image.name}},
+        metadata={CORRECTIONS_KEY: {"image": image.name, "image_id": str(image.unique_id)}},
         opacity=0.7,
         **like(image),
     )
@@ -88,24 +141,30 @@ def fits(result: Labels | None, image: Image | None) -> bool:
     return isinstance(data, np.ndarray) and data.flags.writeable and data.shape == _shape(image)
 
 
-def count(plane: np.ndarray) -> dict[int, Count]:
-    """Return class value to count, for the corrections (Y, X) of a section."""
-    from scipy import ndimage
-
-    rows, columns = np.nonzero(plane)
-    if not rows.size:
-        return {}
-    box = plane[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    values = [int(value) for value in np.unique(box) if value != UNLABELLED]
-    touching = np.ones((3, 3), bool)
-    return {
-        value: Count(int((box == value).sum()), int(ndimage.label(box == value, touching)[1]))
-        for value in values
-    }
-
-
-def _name(image: Image) -> str:
+def name_for(image: Image) -> str:
+    """Return the name of the layer of corrections of an image."""
     return f"{image.name} corrections"
+
+
+def _candidates(viewer: Viewer, image: Image | None) -> list[Any]:
+    """Return the layers that belong to an image: bound to it, or else, as of a file, by their name."""
+    if image is None:
+        return []
+    newest = list(reversed(viewer.layers))
+    present = {str(layer.unique_id) for layer in newest}
+    bound = [layer for layer in newest if _is_bound(layer, image)]
+    named = []
+    for layer in newest:
+        about = layer.metadata.get(CORRECTIONS_KEY, {})
+        if about.get("image_id") not in present and image.name == about.get("image"):
+            named.append(layer)
+        elif not about and layer.name == name_for(image):
+            named.append(layer)
+    return bound or named
+
+
+def _is_bound(layer: Any, image: Image) -> bool:
+    return bool(layer.metadata.get(CORRECTIONS_KEY, {}).get("image_id") == str(image.unique_id))
 
 
 def _shape(image: Image) -> tuple[int, ...] | None:
@@ -115,18 +174,30 @@ def _shape(image: Image) -> tuple[int, ...] | None:
         return None
 
 
-def _misfit(layer: Any, image: Image) -> str:
+def _misfit(layer: Any, image: Image | None) -> str:
     """Return why a layer cannot hold the corrections of an image; empty if it can."""
-    if not isinstance(layer, Labels):
+    if image is None or not isinstance(layer, Labels):
         return f"it is a {type(layer).__name__} layer and no Labels layer"
-    shape = _shape(image)
-    if not isinstance(layer.data, np.ndarray) or not layer.data.flags.writeable:
+    data, shape = layer.data, _shape(image)
+    if not isinstance(data, np.ndarray) or not data.flags.writeable:
         return "its data cannot be painted on"
-    if shape is None or layer.data.shape != shape:
-        return f"its shape is {layer.data.shape} and that of the image {shape}"
-    ends = np.array(shape, float) - 1
-    corners = [np.zeros(len(shape)), ends]
-    corners += [np.where(np.arange(len(shape)) == axis, ends, 0) for axis in range(len(shape))]
-    if not all(np.allclose(layer.data_to_world(c), image.data_to_world(c), atol=1e-3) for c in corners):
+    if shape is None or data.shape != shape:
+        return f"its shape is {data.shape} and that of the image {shape}"
+    if data.dtype != np.uint8 and data.size and not 0 <= int(data.min()) <= int(data.max()) <= _LARGEST:
+        return f"its labels go from {data.min()} to {data.max()}, and those of classes from 1 to {_LARGEST}"
+    placed = not np.allclose([layer.data_to_world(c) for c in _corners(shape)], _corners(shape))
+    if placed and not _is_bound(layer, image) and _lies_elsewhere(layer, image):
         return "it lies elsewhere than the image (its scale, position or rotation is another)"
     return ""
+
+
+def _lies_elsewhere(layer: Labels, image: Image) -> bool:
+    corners = _corners(layer.data.shape)
+    ours, theirs = ([each.data_to_world(corner) for corner in corners] for each in (layer, image))
+    return not np.allclose(ours, theirs, atol=1e-3)
+
+
+def _corners(shape: tuple[int, ...]) -> list[np.ndarray]:
+    ends = np.array(shape, float) - 1
+    along = [np.where(np.arange(len(shape)) == axis, ends, 0) for axis in range(len(shape))]
+    return [np.zeros(len(shape)), ends, *along]

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 if TYPE_CHECKING:
     from qtpy.QtGui import QPaintEvent
 
-_TRAINING, _HELD_OUT = QColor("#56b4e9"), QColor("#e69f00")
+_TRAINING, _HELD_OUT = QColor("#2f93d2"), QColor("#dd7a00")
 _SMOOTH = 0.2
 
 
@@ -26,6 +26,7 @@ class Curves(QWidget):
         self.held_out: list[tuple[int, float]] = []
         self.total = 1
         self._breaks: list[int] = []
+        self._second = "held-out loss"
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(110)
 
@@ -50,9 +51,10 @@ class Curves(QWidget):
         self.total = max(total, step)
         self.update()
 
-    def add_held_out(self, step: int, total: int, loss: float) -> None:
-        """Add the loss on the held-out corrections."""
+    def add_held_out(self, step: int, total: int, loss: float, really: bool = True) -> None:
+        """Add the loss on the held-out corrections, or if none are, on those that it learns from."""
         self.held_out.append((step, loss))
+        self._second = "held-out loss" if really else "loss on all corrections"
         self.total = max(total, step)
         self.update()
 
@@ -67,12 +69,14 @@ class Curves(QWidget):
         left = 4.0
         for name, color, points in (
             ("training loss", _TRAINING, self.training),
-            ("held-out loss", _HELD_OUT, self.held_out),
+            (self._second, _HELD_OUT, self.held_out),
         ):
-            painter.setPen(QPen(color, 2))
             label = f"{name} {points[-1][1]:.2f}" if points else name
-            painter.drawText(QPointF(left, 13), label)
-            left += painter.fontMetrics().horizontalAdvance(label) + 12
+            painter.fillRect(QRectF(left, 7, 10, 4), color)
+            painter.setPen(text)
+            painter.drawText(QPointF(left + 14, 13), label)
+            left += painter.fontMetrics().horizontalAdvance(label) + 26
+            painter.setPen(QPen(color, 2))
             self._draw(painter, frame, points)
         painter.end()
 

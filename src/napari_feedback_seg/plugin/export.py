@@ -12,6 +12,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
+from napari_feedback_seg.plugin.corrections_layer import find_layer
 from napari_feedback_seg.plugin.layers import RESULT_KEY, like
 from napari_feedback_seg.plugin.measure import current_result, measured_size
 from napari_feedback_seg.plugin.results import PROBABILITY_KEY, probability_layers, was_painted
@@ -100,14 +101,19 @@ def export_result(
     bool
         Whether the export has begun: False without a result, or while another job runs.
     """
+    state.reading.emit()
     layer = current_result(state)
     if layer is None:
         return False
     result = _result(state, layer)
+    painted = result.corrections
+
+    def corrected(z: int) -> bool:
+        return painted is not None and bool((painted[z] if layer.ndim == 3 else painted).any())
 
     def work() -> Generator[SectionExported, None, Path]:
         sections = range(layer.data.shape[0] if layer.ndim == 3 else 1)
-        edited = [z for z in sections if was_painted(layer, [z])]
+        edited = [z for z in sections if was_painted(layer, [z]) or corrected(z)]
         target = _free(Path(folder) / f"{result.name}-segmented")
         return (yield from export(result, target, edited, least))
 
@@ -116,6 +122,7 @@ def export_result(
 
 def _result(state: DockState, layer: Labels) -> Result:
     image = str(layer.metadata[RESULT_KEY]["image"])
+    corrections = _corrections(state, layer)
     probabilities = {
         each.metadata[PROBABILITY_KEY]["class"]: each
         for each in probability_layers(state.viewer, image, layer)
@@ -127,11 +134,20 @@ def _result(state: DockState, layer: Labels) -> Result:
         layers={
             "labels": _labels_state(layer),
             "probabilities": [_image_state(each) for each in probabilities.values()],
+            **({"corrections": _labels_state(corrections)} if corrections is not None else {}),
         },
         probabilities={name: each.data for name, each in probabilities.items()},
+        corrections=None if corrections is None else corrections.data,
         pixel_size_nm=measured_size(layer),
         image_path=_image_path(state, image),
     )
+
+
+def _corrections(state: DockState, layer: Labels) -> Labels | None:
+    """Return the layer of the corrections that are in a result, if anything is in it."""
+    image = next((each for each in state.images if state.result_of(each) == layer), None)
+    found = find_layer(state.viewer, image)
+    return found if found is not None and found.data.shape == layer.data.shape and found.data.any() else None
 
 
 def _image_path(state: DockState, name: str) -> str | None:

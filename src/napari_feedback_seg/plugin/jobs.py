@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from threading import Semaphore
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,7 @@ class _Work(QObject):
         super().__init__()
         self._make: Callable[[], Generator[Any, None, Any]] | None = make
         self.bar = bar
-        self.cancelled = False
+        self.cancelled = self.quiet = False
         self.worker: Any = None
         self.error: Exception | None = None
         self.room = Semaphore(MOST_WAITING)
@@ -84,7 +84,8 @@ class _Work(QObject):
         except Exception as error:  # noqa: BLE001  # whatever it is, the user hears of it
             outcome = _Failed(error)
         del make
-        self.ended.emit(outcome)
+        with suppress(RuntimeError):  # the window is gone, and what would hear of it
+            self.ended.emit(outcome)
 
     @property
     def stopping(self) -> bool:
@@ -96,7 +97,8 @@ class _Work(QObject):
         while not self.room.acquire(timeout=0.1):
             if self.stopping:
                 return
-        self.event.emit(event)
+        with suppress(RuntimeError):
+            self.event.emit(event)
 
 
 class Jobs(QObject):
@@ -176,10 +178,10 @@ class Jobs(QObject):
         self._work.worker.start()
         return True
 
-    def cancel(self) -> None:
-        """Stop the job after its next event."""
+    def cancel(self, *, quietly: bool = False) -> None:
+        """Stop the job after its next event; with ``quietly`` no notification says so."""
         if self._work is not None:
-            self._work.cancelled = True
+            self._work.cancelled, self._work.quiet = True, quietly
 
     def cleanup(self) -> None:
         """Stop the job and forget it, because the dock goes; may be called again."""
@@ -244,22 +246,22 @@ class Jobs(QObject):
         if work.error is not None:
             outcome = _Failed(work.error)
         try:
-            self._tell(outcome, work.cancelled)
+            self._tell(outcome, work)
         finally:
             if not self.busy:
                 self._callbacks = {}
             self.ended.emit()
 
-    def _tell(self, outcome: Any, cancelled: bool) -> None:
+    def _tell(self, outcome: Any, work: _Work) -> None:
         callbacks = self._callbacks
         if isinstance(outcome, _Failed):
             if callbacks:
                 self._say(outcome.error)
             self._call("failed", outcome.error)
-        elif isinstance(outcome, _Returned) and not cancelled:
+        elif isinstance(outcome, _Returned) and not work.cancelled:
             self._call("done", outcome.value)
         else:
-            if callbacks:
+            if callbacks and not work.quiet:
                 show_info(f"{self.title}: cancelled.")
             self._call("stopped")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QObject, Signal
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
     from napari.layers import Image
 
     from napari_feedback_seg.models.model import Model
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.plugin.recovery import Recovery
     from napari_feedback_seg.plugin.state import DockState
 
-_OF_MODEL = ("model", "model_file", "model_sha256")
+_OF_MODEL = ("model", "model_file", "model_sha256", "runs")
 
 
 class Learning(QObject):
@@ -44,8 +45,8 @@ class Learning(QObject):
         Another part begins: a trial with other corrections held out, or the last pass.
     step : int, int, float
         Step, steps in all, and training loss.
-    check : int, int, float
-        Step, steps in all, and loss on the held-out corrections.
+    check : int, int, float, bool
+        Step, steps in all, loss on the corrections to judge by, and whether they were held out.
     swapped
         Another model's answer is shown, or can be.
     """
@@ -53,7 +54,7 @@ class Learning(QObject):
     said = Signal(str)
     part = Signal()
     step = Signal(int, int, float)
-    check = Signal(int, int, float)
+    check = Signal(int, int, float, bool)
     swapped = Signal()
 
     def __init__(
@@ -68,12 +69,14 @@ class Learning(QObject):
         self._state, self._store, self._models, self._recovery = state, store, models, recovery
         self._work: FinetuneWork | None = None
         self._image: Image | None = None
+        self._parent = ""
         self._result: Result | None = None
         self._keep = False
         self._said: dict[str, tuple[dict[str, Any], dict[int, np.ndarray]]] = {}
         self.what = ""
         self.shows_before = False
         state.image_changed.connect(self._forget)
+        state.segmenting.connect(lambda: self.show_before(False))
 
     @property
     def running(self) -> bool:
@@ -137,22 +140,23 @@ class Learning(QObject):
         ):
             self._work = None
             return False
-        self._image, self._keep = image, False
+        self._image, self._parent, self._keep, self.what = image, self._models.current, False, ""
         self.said.emit("Getting ready: loading the model, and asking it what it is sure of.")
         return True
 
     def stop_and_keep(self) -> None:
         """Stop the fine-tune, and take the best that it has found."""
         self._keep = True
-        self._state.jobs.cancel()
+        self._state.jobs.cancel(quietly=True)
 
     def _take(self, event: Any) -> None:
         from napari_feedback_seg.finetuning.events import FinetuneCheck
 
         if isinstance(event, FinetuneCheck):
-            self.check.emit(event.done, event.total, event.loss)
+            self.check.emit(event.done, event.total, event.loss, event.held_out)
             iou = ", ".join(f"{name} {value:.0%}" for name, value in event.iou.items())
-            self.what = f"{self.what.partition(' (')[0]} (held-out IoU: {iou})"
+            which = "held-out IoU" if event.held_out else "IoU"
+            self.what = f"{self.what.partition(' (')[0]} ({which}: {iou})"
         else:
             what = event.what.capitalize()
             if what != self.what.partition(" (")[0]:
@@ -180,22 +184,27 @@ class Learning(QObject):
             self.said.emit("Stopped before anything was learnt: the model stays as it was.")
             return
         result, path = found
-        lines = [result.verdict, result.certainty]
+        lines = [*result.problems, result.verdict, result.certainty]
         if result.accepted:
-            lines += ["IoU on held-out corrections:", *result.changes]
+            which = "held-out corrections" if result.held_out else "the corrections that it learnt from"
+            lines += [f"IoU on {which}:", *result.changes]
         lines.append(f"{result.seconds:.0f} s")
         self.said.emit("\n".join(lines))
         (show_info if result.accepted else show_warning)(result.verdict)
         if path is None:
             return
-        self._remember()
-        self._models.add(path)
+        if self._models.current == self._parent:
+            self._remember()
+        self._models.add(path, self._parent)
         self._recovery.note_model(path)
         if self._image is None or self._image not in self._state.viewer.layers:
             show_warning("The image is no longer there: the new model is chosen, and nothing was segmented.")
-            return
-        self._state.image = self._image
-        self.segment_visible()
+        elif self._image != self._state.image:
+            show_info(
+                f"The new model is chosen. To see what it says, go to '{self._image.name}' and segment."
+            )
+        else:
+            self.segment_visible()
 
     # --- what it says then
 
@@ -222,6 +231,7 @@ class Learning(QObject):
     def _segment(self, chosen: Sequence[int], region: tuple[slice, slice] | None) -> None:
         image, entry = self._state.image, self._state.entry
         sections = em_sections(image)
+        self.show_before(False)
         self._image, self._result = image, None
         self._state.jobs.run(
             Run(sections, chosen, self._options(region), lambda: self._state.load_model(entry)),
@@ -242,7 +252,7 @@ class Learning(QObject):
             record = self._record(event, self._options(region))
             self._result = Result(self._state.viewer, image, shape, event.card.classes, record, chosen)
         elif isinstance(event, SectionDone) and self._result is not None:
-            self._store.look()  # what was painted while it was segmented
+            self._store.look_at(event.section)  # what was painted while it was segmented
             try:
                 self._result.write(event.section, event.prediction)
             except LookupError:
@@ -288,16 +298,17 @@ class Learning(QObject):
         result = self._state.result
         if result is not None and not self.shows_before:
             noted = result.metadata[RESULT_KEY]
-            record = {name: noted.get(name) for name in _OF_MODEL}
+            record = {name: copy.deepcopy(noted.get(name)) for name in _OF_MODEL}
             self._said[self._models.current] = (record, dict(self._store.predicted))
 
     def _show(self, name: str | None) -> None:
         result = self._state.result
         if name in self._said and result is not None:
             record, predicted = self._said[name]
-            result.metadata[RESULT_KEY] |= record
-            for z, labels in predicted.items():
-                self._store.show_instead(z, labels)
+            for z, now in self._store.predicted.items():
+                # A section that this model had not segmented was empty then.
+                self._store.show_instead(z, predicted[z] if z in predicted else np.zeros_like(now))
+            result.metadata[RESULT_KEY] |= copy.deepcopy(record)
         self.swapped.emit()
 
     def _forget(self) -> None:

@@ -8,6 +8,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
+from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.plugin.layers import RESULT_KEY, class_colormap
 
 if TYPE_CHECKING:
@@ -15,12 +16,11 @@ if TYPE_CHECKING:
 
     from napari.layers import Labels
 
-    from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.state import DockState
 
 
 class Legend(QWidget):
-    """A check box for each class of the model, which shows and hides it in the result."""
+    """A check box for each class of the result, or else of the model, which shows and hides it there."""
 
     def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -31,7 +31,7 @@ class Legend(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(2)
         state.model_changed.connect(self._refresh)
-        state.result_changed.connect(self.apply)
+        state.result_changed.connect(self._refresh)
         self._refresh()
 
     @property
@@ -44,9 +44,6 @@ class Legend(QWidget):
         layer: Labels | None = self._state.result
         if layer is None:
             return
-        classes = layer.metadata[RESULT_KEY].get("classes")
-        if classes is not None and classes != [each.to_json() for each in self._classes]:
-            return  # of a model with other classes
         if not isinstance(layer.colormap, DirectLabelColormap):
             return  # a person has chosen another colour mode
         wanted = class_colormap(self._classes, self.hidden)
@@ -56,9 +53,11 @@ class Legend(QWidget):
             layer.colormap = wanted
 
     def _refresh(self) -> None:
-        card = self._state.card
-        classes = card.classes if card else ()
+        result, card = self._state.result, self._state.card
+        noted = result.metadata[RESULT_KEY].get("classes") if result is not None else None
+        classes = tuple(LabelClass(**each) for each in noted) if noted else card.classes if card else ()
         if classes == self._classes:
+            self.apply()
             return
         self._classes = classes
         for box in self.boxes.values():
@@ -73,6 +72,7 @@ class Legend(QWidget):
             box.toggled.connect(self.apply)
             self._layout.addWidget(box)
             self.boxes[each.value] = box
+        self.apply()
 
 
 def color_icon(color: str) -> QIcon:

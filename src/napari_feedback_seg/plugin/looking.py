@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 APART = 32
 """A place with a correction within so many pixels has been seen to."""
 
-_ZOOM = 2.0  # canvas pixels for a pixel of the image, at the least
+_ZOOM = 4.0  # canvas pixels for a pixel of the image, at the least
 
 
 class Looking(QObject):
@@ -65,7 +65,8 @@ class Looking(QObject):
             return
         assert image is not None
         shown = displayed_section(self._state.viewer, image)
-        chosen = [shown, *(z for z in range(sections.count) if z != shown)]
+        segmented = self._store.predicted
+        chosen = sorted(range(sections.count), key=lambda z: (z not in segmented, z != shown))
         entry = self._state.entry
         work = LookWork(sections, chosen, self._options(), lambda: self._state.load_model(entry))
         started = self._state.jobs.run(
@@ -86,7 +87,7 @@ class Looking(QObject):
 
     def _take(self, event: Any) -> None:
         if isinstance(event, SectionLooked):
-            self._places = sorted([*self._places, *event.places], key=lambda place: -place.doubt)
+            self._places += event.places
             if self._waiting:
                 self._waiting = False
                 self._go()
@@ -102,12 +103,18 @@ class Looking(QObject):
 
     def _go(self) -> None:
         image = self._state.image
+        segmented = self._store.predicted
+        self._places.sort(key=lambda place: (place.section not in segmented, -place.doubt))
         while self._places:
             place = self._places.pop(0)
             if image is not None and not self._corrected(place):
                 self._show(image, place)
                 on = f" on section {place.section}" if image.ndim > 2 else ""
-                self.said.emit(f"Row {place.row}, column {place.column}{on}: is it right?")
+                where = f"Row {place.row}, column {place.column}{on}, in the middle of the view"
+                unsegmented = (
+                    "" if place.section in segmented else " Press Segment to see what it says there."
+                )
+                self.said.emit(f"{where}: is it right?{unsegmented}")
                 return
         self.said.emit("There is no doubtful place left. After the next fine-tune there will be others.")
 
@@ -116,7 +123,7 @@ class Looking(QObject):
             return False
         rows = slice(max(0, place.row - APART), place.row + APART)
         columns = slice(max(0, place.column - APART), place.column + APART)
-        return bool(self._store.plane(place.section)[rows, columns].any())
+        return bool(self._store.painted(place.section)[rows, columns].any())
 
     def _show(self, image: Image, place: Place) -> None:
         viewer = self._state.viewer

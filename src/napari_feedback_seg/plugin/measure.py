@@ -113,6 +113,7 @@ class MeasurePanel(QWidget):
 
     def measure(self) -> None:
         """Measure the result, off the GUI thread."""
+        self._state.reading.emit()
         layer = current_result(self._state)
         if layer is None:
             return

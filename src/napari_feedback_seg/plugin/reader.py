@@ -9,6 +9,7 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
 from napari_feedback_seg.plugin.layers import RESULT_KEY, class_colormap
 from napari_feedback_seg.segmentation.export import RUN_SUFFIX, is_export, read_export
 
@@ -26,7 +27,7 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 
 
 def read_result(path: str | list[str]) -> list[LayerDataTuple]:
-    """Return the layers of exported results: labels, and the probabilities, hidden.
+    """Return the layers of exported results: labels, the probabilities, hidden, and the corrections.
 
     Raises
     ------
@@ -41,11 +42,17 @@ def _layers(path: str) -> list[LayerDataTuple]:
     try:
         labels = _labels_attributes(exported.layers["labels"], exported.record)
         images = [_image_attributes(state) for state in exported.layers["probabilities"]]
+        corrections: list[LayerDataTuple] = []
+        if exported.corrections is not None:
+            state = _labels_attributes(exported.layers["corrections"], exported.record)
+            what = {CORRECTIONS_KEY: {"image": exported.record["image"]}}
+            corrections = [(exported.corrections, {**state, "metadata": what}, "labels")]
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"'{path}' cannot be read as the record of a result ({error}).") from error
     return [
         (exported.labels, labels, "labels"),
         *((data, state, "image") for data, state in zip(exported.probabilities, images, strict=True)),
+        *corrections,
     ]
 
 

@@ -5,30 +5,40 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_feedback_seg.classes import UNLABELLED, LabelClass
 from napari_feedback_seg.errors import FeedbackSegError, OutputError
-from napari_feedback_seg.plugin.autosave import Autosave, autosave_of
+from napari_feedback_seg.plugin.autosave import Autosave, autosave_of, free, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
 
     from napari_feedback_seg.plugin.corrections import CorrectionStore
     from napari_feedback_seg.plugin.finetuned import FinetunedModels
     from napari_feedback_seg.plugin.state import DockState
 
 _PAUSE = 1000  # ms without a change, and it is saved
+_LATEST = 5000  # ms, and it is saved all the same
+
+_FOLDERS: WeakKeyDictionary[Viewer, dict[Any, Autosave]] = WeakKeyDictionary()  # by identity of the layer
 
 
 class Recovery(QObject):
     """Keeps what is not saved, and knows whether there is something of an earlier time.
 
-    Nothing is written for an image while the offer of an earlier time stands.
+    Each layer of corrections has a folder of its own, in which there was nothing before. What is kept
+    in another one, of an earlier session or of a layer that was deleted, is offered until it was
+    restored in full or discarded, and nobody writes there.
 
     Signals
     -------
@@ -47,61 +57,67 @@ class Recovery(QObject):
     ) -> None:
         super().__init__(parent)
         self._state, self._store, self._models = state, store, models
-        self._autosave: Autosave | None = None
-        self._offered = False
-        self._answered: set[Path] = set()
+        self._first: Autosave | None = None
+        self._image: Image | None = None
+        self._of_layer = _FOLDERS.setdefault(state.viewer, {})
+        self._offers: list[Autosave] = []
         self._dirty: set[int] = set()
         self._failed = False
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_PAUSE)
-        self._timer.timeout.connect(self.save)
+        self._timer, self._latest = QTimer(self), QTimer(self)
+        for timer, wait in ((self._timer, _PAUSE), (self._latest, _LATEST)):
+            timer.setSingleShot(True)
+            timer.setInterval(wait)
+            timer.timeout.connect(self.save)
         store.changed.connect(self._take)
         store.leaving.connect(self._leave)
-        state.image_changed.connect(self._follow)
+        store.followed.connect(self._follow)
         self._follow()
 
     @property
     def offer(self) -> str:
         """What is offered, in words; empty if that is nothing."""
-        if not self._offered or self._autosave is None:
+        if not self._offers:
             return ""
-        about = self._autosave.about
-        when = time.strftime("%d %B, %H:%M", time.localtime(about.get("time", 0)))
-        model = " and the model that learnt from them" if self._model_path() else ""
-        count = len(self._autosave.saved)
+        newest, others = self._offers[0], len(self._offers) - 1
+        model = " and the model that learnt from them" if _model_path(newest) else ""
+        count = len(newest.saved)
+        more = f" After that, {others} older one{'s' * (others > 1)} will be offered." if others else ""
         return (
-            f"There are corrections of '{self._autosave.image}' from {when}, on {count} "
-            f"section{'s' * (count != 1)}{model}."
+            f"There are corrections of '{newest.image}' from {_when(newest)}, on {count} "
+            f"section{'s' * (count != 1)}{model}.{more}"
         )
 
     @property
     def autosave(self) -> Autosave | None:
-        """Where the corrections of the image are kept."""
-        return self._autosave
+        """Where the corrections of the image are kept; None if there are none, or no place for them."""
+        layer = self._store.layer
+        if layer is None or self._first is None:
+            return None
+        if layer.unique_id not in self._of_layer:
+            self._of_layer[layer.unique_id] = free(self._first, list(self._of_layer.values()))
+        return self._of_layer[layer.unique_id]
 
     def restore(self) -> None:
-        """Put back what is offered."""
-        autosave = self._autosave
-        if autosave is None or not self._offered:
+        """Put back what is offered; what cannot be put back stays where it is."""
+        if not self._offers:
             return
-        if self._state.image is None or self._state.image.name != autosave.image:
-            show_warning(f"The image '{autosave.image}' is no longer there: open it, and try again.")
+        offered = self._offers[0]
+        if self._state.image is None or self._state.image != self._image:
+            show_warning(f"The image '{offered.image}' is no longer there: open it, and try again.")
             return
-        self._answer()
-        for value in autosave.about.get("classes", []):
+        for value in offered.about.get("classes", []):
             self._restore_class(value)
         problems = []
-        for z in autosave.saved:
+        for z in offered.saved:
             try:
-                labels = autosave.load_section(z)
+                labels = offered.load_section(z)
                 if self._store.layer is not None:
-                    now = self._store.plane(z)
+                    now = self._store.painted(z)
                     labels = np.where(now != UNLABELLED, now, labels)  # what is newer stays
                 self._store.write(z, labels)
             except FeedbackSegError as error:
                 problems.append(str(error))
-        path = self._model_path()
+        path = _model_path(offered)
         if path is not None:
             try:
                 self._models.add(path)
@@ -110,15 +126,23 @@ class Recovery(QObject):
         for problem in problems:
             show_warning(problem)
         if not problems:
+            self._settle(offered)
             show_info("The corrections are back.")
+        self._look_for_offers()
 
     def discard(self) -> None:
-        """Remove what is offered."""
-        if self._autosave is not None and self._offered:
-            self._autosave.remove()
-            self._answer()
-            self._dirty.update(self._store.counts)
-            self._timer.start()
+        """Remove what is offered, if a person really wants that."""
+        if not self._offers:
+            return
+        parent = self.parent()
+        answer = QMessageBox.question(
+            parent if isinstance(parent, QWidget) else None,
+            "Discard the corrections?",
+            f"The corrections of '{self._offers[0].image}' from {_when(self._offers[0])} will be deleted.",
+        )
+        if answer == QMessageBox.StandardButton.Yes:
+            self._offers[0].remove()
+            self._look_for_offers()
 
     def note_model(self, path: Path | None) -> None:
         """Remember which file holds the model that learnt from the corrections; None: it is saved."""
@@ -127,27 +151,48 @@ class Recovery(QObject):
     def save(self) -> None:
         """Write the corrections that have changed."""
         self._timer.stop()
-        if self._offered or self._store.layer is None:
+        self._latest.stop()
+        if self._store.layer is None:
             return
         dirty, self._dirty = sorted(self._dirty), set()
         classes = [each.to_json() for each in self._store.new_classes]
         for z in dirty:
-            if not self._try(partial(Autosave.save_section, z=z, labels=self._store.plane(z))):
+            if not self._try(partial(Autosave.save_section, z=z, labels=self._store.painted(z))):
                 self._dirty.add(z)  # with the next change it is tried again
         if dirty and classes:
             self._try(lambda autosave: autosave.note({"classes": classes}))
 
     def cleanup(self) -> None:
         """Save what is not saved yet, and stop; may be called again."""
-        if self._timer.isActive():
+        if self._first is not None:
+            self._store.look()
             self.save()
-        self._autosave = None
+        self._first = self._image = None
+        self._timer.stop()
+        self._latest.stop()
+
+    def _settle(self, restored: Autosave) -> None:
+        """Go on in the folder of what was restored; if there is another one already, it takes that in."""
+        layer, own = self._store.layer, self.autosave
+        if layer is None or own is None:
+            return
+        if not own.taken:
+            self._of_layer[layer.unique_id] = restored
+            return
+        self.save()
+        about: dict[str, Any] = {
+            name: restored.about[name] for name in ("model", "classes") if name in restored.about
+        }
+        self._try(lambda autosave: autosave.note(about))
+        if not self._failed and set(restored.saved) <= set(own.saved):
+            restored.remove()
 
     def _try(self, write: Callable[[Autosave], None]) -> bool:
-        if self._autosave is None:
+        autosave = self.autosave
+        if autosave is None:
             return False
         try:
-            write(self._autosave)
+            write(autosave)
         except (OutputError, OSError) as error:
             if not self._failed:
                 show_warning(f"The corrections could not be saved by themselves: {error}")
@@ -157,44 +202,67 @@ class Recovery(QObject):
         return True
 
     def _leave(self) -> None:
-        """Save what was painted on the image that is left now."""
-        if self._timer.isActive():
-            self.save()
+        """Save what was painted on the layer that is left now."""
+        self.save()
         self._dirty.clear()
 
     def _take(self, sections: list[int]) -> None:
         self._dirty.update(sections)
         if self._dirty:
             self._timer.start()
+            if not self._latest.isActive():
+                self._latest.start()
 
     def _follow(self) -> None:
-        """Turn to another image."""
+        """Turn to another image or layer."""
         image = self._state.image
-        if image is not None or not self._offered:
+        if image is not None or not self._offers:
             try:
-                self._autosave = autosave_of(image) if image is not None else None
+                self._image, self._first = image, autosave_of(image) if image is not None else None
             except FeedbackSegError:
-                self._autosave = None
-            fresh = self._autosave is not None and self._autosave.folder not in self._answered
-            self._offered = bool(fresh and self._autosave and self._autosave.saved and not self._store.counts)
-            if self._autosave is not None and not self._offered:
-                self._answered.add(self._autosave.folder)
+                self._first = None
+            self._look_for_offers()
         self._take(list(self._store.counts))
+
+    def _look_for_offers(self) -> None:
+        """Offer what is kept of the image and belongs to no layer that is there."""
+        layer, first = self._store.layer, self._first
+        found = kept(first) if first is not None else []
+        present = {each.unique_id for each in self._state.viewer.layers}
+        used = [each for identity, each in self._of_layer.items() if identity in present]
+        if layer is not None and layer.unique_id not in self._of_layer:
+            same = next((each for each in found if each not in used and self._is_here(each)), None)
+            if same is not None:  # it was saved as a file, too, and opened from there
+                self._of_layer[layer.unique_id] = same
+                used.append(same)
+        self._offers = [each for each in found if each not in used]
         self.changed.emit()
 
-    def _answer(self) -> None:
-        assert self._autosave is not None
-        self._answered.add(self._autosave.folder)
-        self._offered = False
-        self.changed.emit()
-
-    def _model_path(self) -> Path | None:
-        found = self._autosave.about.get("model") if self._autosave else None
-        path = Path(found) if isinstance(found, str) else None
-        return path if path is not None and path.is_file() else None
+    def _is_here(self, autosave: Autosave) -> bool:
+        """Whether the layer has all that is kept, and there is no model."""
+        if _model_path(autosave) is not None:
+            return False
+        for z in autosave.saved:
+            try:
+                labels = autosave.load_section(z)
+            except FeedbackSegError:
+                return False
+            if (labels != self._store.painted(z))[labels != UNLABELLED].any():
+                return False
+        return True
 
     def _restore_class(self, value: object) -> None:
         try:
             self._store.add_class(LabelClass(**value))  # type: ignore[arg-type]
         except (TypeError, ValueError):
             show_warning("A class of the saved corrections cannot be read.")
+
+
+def _when(autosave: Autosave) -> str:
+    return time.strftime("%d %B, %H:%M", time.localtime(autosave.time))
+
+
+def _model_path(autosave: Autosave) -> Path | None:
+    found = autosave.about.get("model")
+    path = Path(found) if isinstance(found, str) else None
+    return path if path is not None and path.is_file() else None

@@ -12,6 +12,8 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import Colormap
 
 from napari_feedback_seg import __version__
+from napari_feedback_seg.classes import LabelClass
+from napari_feedback_seg.plugin.corrections_layer import find_layer
 from napari_feedback_seg.plugin.layers import RESULT_KEY, class_colormap, class_features, like
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
-    from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.segmentation.prediction import Prediction
 
 PROBABILITY_KEY = "feedback-seg-probability"
@@ -96,26 +97,26 @@ class Result:
             return self._new_layer()
         for name, value in self._attributes.items():  # the image may have been moved since
             setattr(found, name, value)
+        add_classes(found, self.classes)
         # A duplicate of the layer shares what is noted: it is not to hear of this run.
         record = {**copy.deepcopy(found.metadata[RESULT_KEY]), "image": self._name}
         found.metadata = {**found.metadata, RESULT_KEY: record}
         return found
 
     def _earlier(self) -> Labels | None:
-        """Return the newest layer of this image that can hold the result."""
-        for layer in reversed(self.viewer.layers):
-            if not isinstance(layer, Labels):
-                continue
-            record = layer.metadata.get(RESULT_KEY, {})
-            if (
-                self._mine(record)
-                and record.get("classes") == [each.to_json() for each in self.classes]
-                and self._fits(layer)
-            ):
-                return layer
-        return None
+        """Return the layer that is the result of this image, if it can hold this one, too."""
+        found = next((layer for layer in reversed(self.viewer.layers) if self._mine(layer)), None)
+        if found is None or not self._fits(found):
+            return None
+        if not agree(_classes_of(found), self.classes):
+            found.visible = False  # it would shine through
+            return None
+        return found
 
-    def _mine(self, record: dict[str, Any]) -> bool:
+    def _mine(self, layer: Any) -> bool:
+        record = layer.metadata.get(RESULT_KEY)
+        if not isinstance(layer, Labels) or record is None:
+            return False
         if "image_id" in record:
             return bool(record["image_id"] == str(self.image.unique_id))
         return bool(record.get("image") == self._name)
@@ -136,7 +137,12 @@ class Result:
             **self._attributes,
         )
         active = self.viewer.layers.selection.active
-        self.viewer.add_layer(layer)
+        # What is painted lies above what is segmented.
+        corrections = find_layer(self.viewer, self.image)
+        end = len(self.viewer.layers)
+        self.viewer.layers.insert(
+            end if corrections is None else self.viewer.layers.index(corrections), layer
+        )
         self.viewer.layers.selection.active = active
         return layer
 
@@ -149,7 +155,8 @@ class Result:
             "region": [[rows.start, rows.stop], [columns.start, columns.stop]],
         }
         noted = self.layer.metadata[RESULT_KEY]
-        noted |= {**self.record, "classes": [each.to_json() for each in self.classes], "version": __version__}
+        noted |= {**self.record, "version": __version__}
+        add_classes(self.layer, self.classes)
         runs = noted["runs"]
         if runs and {**runs[-1], "sections": None} == {**run, "sections": None}:
             if section not in runs[-1]["sections"]:
@@ -203,6 +210,32 @@ def probability_layers(viewer: Viewer, image: str, labels: Labels | None = None)
         if what.get("image") == image and (labels is None or what.get("labels_id") not in others):
             found.append(layer)
     return found
+
+
+def agree(classes: Sequence[LabelClass], others: Sequence[LabelClass]) -> bool:
+    """Return whether no value and no name means one class here and another there."""
+    merged = {(each.value, each.name) for each in _union(classes, others)}
+    return all((each.value, each.name) in merged for each in others)
+
+
+def add_classes(layer: Labels, classes: Sequence[LabelClass]) -> None:
+    """Let a result layer know and show these classes beside its own."""
+    before = _classes_of(layer)
+    after = _union(before, classes)
+    if after != before:
+        layer.metadata[RESULT_KEY]["classes"] = [each.to_json() for each in after]
+        layer.colormap = class_colormap(after)
+        layer.features = class_features(after)
+
+
+def _union(classes: Sequence[LabelClass], others: Sequence[LabelClass]) -> list[LabelClass]:
+    taken = {each.value for each in classes} | {each.name for each in classes}
+    new = [each for each in others if not {each.value, each.name} & taken]
+    return sorted([*classes, *new], key=lambda each: each.value)
+
+
+def _classes_of(layer: Labels) -> list[LabelClass]:
+    return [LabelClass(**each) for each in layer.metadata[RESULT_KEY].get("classes", [])]
 
 
 def was_painted(layer: Labels, sections: Sequence[int]) -> bool:

@@ -291,6 +291,7 @@ class SegmentTab(QWidget):
             return
         image = self._state.image
         assert image is not None
+        self._state.segmenting.emit()
         self._image, self._result = image, None
         self._messages = {-1: sections.messages}
         self._chosen, self._options_used = chosen, options

@@ -30,6 +30,10 @@ class DockState(QObject):
         Another image or model is chosen; the result of the image is there, gone or new.
     layers_changed
         The list of layers, or a name in it, has changed.
+    segmenting
+        The image is about to be segmented.
+    reading
+        The result is about to be measured or exported.
     settings_changed
         A person has changed something in Preferences.
     """
@@ -38,6 +42,8 @@ class DockState(QObject):
     model_changed = Signal()
     result_changed = Signal()
     layers_changed = Signal()
+    segmenting = Signal()
+    reading = Signal()
     settings_changed = Signal()
 
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:

@@ -52,10 +52,12 @@ class Result:
         What made it, as plain JSON: ``image`` (its name), ``classes``, ``model``,
         ``model_file``, ``model_sha256``, ``settings``, ``pixel_size_nm``, ``runs``.
     layers : mapping
-        What the layers look like and where they lie, as plain JSON: ``labels``, and a list
-        ``probabilities`` in the order of the probabilities below.
+        What the layers look like and where they lie, as plain JSON: ``labels``, a list
+        ``probabilities`` in the order of the probabilities below, and ``corrections`` if there are any.
     probabilities : mapping
         Arrays of the labels' shape under the names of their classes.
+    corrections : array-like, optional
+        Of the labels' shape: the class that a person gave to a pixel, 0 for none.
     pixel_size_nm : (float, float), optional
         Height and width of a pixel.
     image_path : str, optional
@@ -66,6 +68,7 @@ class Result:
     record: Mapping[str, Any]
     layers: Mapping[str, Any]
     probabilities: Mapping[str, Any] = field(default_factory=dict)
+    corrections: Any = None
     pixel_size_nm: tuple[float, float] | None = None
     image_path: str | None = None
 
@@ -104,12 +107,15 @@ class Exported:
         (Y, X) or (Z, Y, X) uint8.
     probabilities : tuple of ndarray
         Of the shape of the labels, in the order of ``layers["probabilities"]``.
+    corrections : ndarray or None
+        As in :class:`Result`.
     record, layers
         As in :class:`Result`.
     """
 
     labels: np.ndarray
     probabilities: tuple[np.ndarray, ...]
+    corrections: np.ndarray | None
     record: dict[str, Any]
     layers: dict[str, Any]
 
@@ -119,9 +125,9 @@ def export(
 ) -> Generator[SectionExported, None, Path]:
     """Write a result to a new folder; yield an event for each section.
 
-    The folder gets ``NAME-labels.tif``, ``NAME-probabilities.tif`` if there are any,
-    ``NAME-measures.csv`` and the record ``NAME-run.json``. It appears when all of that is
-    written.
+    The folder gets ``NAME-labels.tif``, ``NAME-probabilities.tif`` and
+    ``NAME-corrections.tif`` if there are any, ``NAME-measures.csv`` and the record
+    ``NAME-run.json``. It appears when all of that is written.
 
     Parameters
     ----------
@@ -151,6 +157,8 @@ def export(
     files = {"labels": f"{name}-labels.tif", "measures": f"{name}-measures.csv"}
     if result.probabilities:
         files["probabilities"] = f"{name}-probabilities.tif"
+    if result.corrections is not None:
+        files["corrections"] = f"{name}-corrections.tif"
     meter = Meter(result.classes, result.pixel_size_nm, least)
     stack = len(shape) == 3
     count = shape[0] if stack else 1
@@ -173,6 +181,15 @@ def export(
                         pixel_size_nm=result.pixel_size_nm,
                     )
                 )
+            if result.corrections is not None:
+                write_corrections = writers.enter_context(
+                    label_writer(
+                        unfinished / files["corrections"],
+                        shape,
+                        classes=result.classes,
+                        pixel_size_nm=result.pixel_size_nm,
+                    )
+                )
             for z in range(count):
                 # A copy: the table and the file agree, whatever is painted in the meantime.
                 section = np.array(result.labels[z] if stack else result.labels)
@@ -181,6 +198,10 @@ def export(
                 if result.probabilities:
                     planes = [each[z] if stack else each for each in result.probabilities.values()]
                     write_probabilities(np.stack([np.asarray(plane) for plane in planes]))
+                if result.corrections is not None:
+                    corrected = np.array(result.corrections[z] if stack else result.corrections)
+                    corrected[~np.isin(corrected, [each.value for each in result.classes])] = 0
+                    write_corrections(corrected.astype(np.uint8))
                 yield SectionExported(z + 1, count)
         meter.result(stack).write_csv(unfinished / files["measures"])
         run = {
@@ -286,6 +307,7 @@ def read_export(path: str | os.PathLike[str]) -> Exported:
         shape, files, layers, record = run["shape"], run["files"], run["layers"], run["result"]
         kinds = [np.dtype(each) for each in run["probabilities"].values()]
         names = [Path(files[each]).name for each in ("labels", *(("probabilities",) if kinds else ()))]
+        corrected = Path(files["corrections"]).name if "corrections" in files else None
         record["digests"] = {int(z): digest for z, digest in record.get("digests", {}).items()}
         if len(shape) not in (2, 3) or not all(isinstance(each, int) and each > 0 for each in shape):
             raise ValueError(f"its shape is {shape}")
@@ -297,7 +319,10 @@ def read_export(path: str | os.PathLike[str]) -> Exported:
         ) from error
     labels, *_ = _read_planes(path.with_name(names[0]), shape, [np.dtype(np.uint8)])
     probabilities = _read_planes(path.with_name(names[1]), shape, kinds) if kinds else ()
-    return Exported(labels, probabilities, record, layers)
+    corrections = None
+    if corrected is not None:
+        (corrections,) = _read_planes(path.with_name(corrected), shape, [np.dtype(np.uint8)])
+    return Exported(labels, probabilities, corrections, record, layers)
 
 
 def _read_planes(path: Path, shape: list[int], dtypes: list[np.dtype[Any]]) -> tuple[np.ndarray, ...]:

@@ -1,0 +1,446 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtWidgets import QMessageBox
+
+from napari_feedback_seg.classes import LabelClass
+from napari_feedback_seg.plugin.autosave import Autosave, autosave_of, kept
+from napari_feedback_seg.plugin.corrections_count import Counter, difference
+from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
+from napari_feedback_seg.plugin.corrections_section import SeenSection
+from napari_feedback_seg.plugin.dock import FeedbackDock
+
+LONG = 60_000
+
+
+@pytest.fixture
+def correct(dock):
+    dock.show()
+    dock.show_tab("correct")
+    return dock.correct_tab
+
+
+@pytest.fixture
+def stack(viewer, section):
+    image = viewer.add_image(np.stack([section, section[::-1], section[:, ::-1]]), name="cells")
+    viewer.dims.set_point(0, 0)
+    return image
+
+
+@pytest.fixture
+def segmented(dock, stack, finish, correct):
+    """The result of a stack of three sections."""
+    dock.correct_tab.learning.segment_rest()
+    finish(dock)
+    return dock.state.result
+
+
+def stroke(correct, value, *corner, side=6):
+    """Paint as the brush does, on whatever section is shown."""
+    correct.paint_with(value)
+    layer = correct.store.layer
+    rows, columns = np.mgrid[corner[-2] : corner[-2] + side, corner[-1] : corner[-1] + side]
+    places = np.stack([*(np.full(rows.size, z) for z in corner[:-2]), rows.ravel(), columns.ravel()])
+    layer.data_setitem(tuple(places), value)
+    return layer
+
+
+def other(labels, *place):
+    """Return a class that is not predicted at a place."""
+    return 1 if labels[place] != 1 else 2
+
+
+def same_where_corrected(correct, result):
+    data = correct.store.layer.data
+    return np.array_equal(result.data[data > 0], data[data > 0])
+
+
+class TestWhatIsSeen:
+    def test_a_stroke_is_seen_though_one_moves_on_at_once(
+        self, viewer, correct, stack, segmented, qtbot, dock
+    ):
+        value = other(segmented.data, 0, 20, 20)
+        stroke(correct, value, 0, 20, 20)
+        viewer.dims.set_point(0, 2)
+        qtbot.waitUntil(lambda: 0 in correct.store.counts)
+        assert correct.store.counts[0][value].pixels == 36
+        assert same_where_corrected(correct, segmented)
+        qtbot.waitUntil(lambda: autosave_of(stack).saved == [0], timeout=LONG)
+
+    def test_so_is_one_on_the_result(self, viewer, correct, segmented, qtbot):
+        value = other(segmented.data, 0, 20, 20)
+        segmented.data_setitem((np.array([0]), np.array([20]), np.array([20])), value)
+        viewer.dims.set_point(0, 2)
+        qtbot.waitUntil(lambda: correct.store.layer is not None)
+        assert correct.store.layer.data[0, 20, 20] == value
+
+    def test_undo_and_redo_are_seen_from_another_section(self, viewer, correct, segmented, qtbot):
+        said = segmented.data.copy()
+        value = other(said, 0, 20, 20)
+        layer = stroke(correct, value, 0, 20, 20)
+        qtbot.waitUntil(lambda: 0 in correct.store.counts)
+        viewer.dims.set_point(0, 2)
+        layer.undo()
+        qtbot.waitUntil(lambda: correct.store.counts == {})
+        np.testing.assert_array_equal(segmented.data, said)
+        layer.redo()
+        qtbot.waitUntil(lambda: 0 in correct.store.counts)
+        assert same_where_corrected(correct, segmented)
+
+    def test_strokes_across_the_sections_are_seen(self, viewer, correct, segmented, qtbot):
+        correct.paint_with(2)
+        layer = correct.store.layer
+        viewer.dims.order = (1, 0, 2)
+        layer.brush_size = 5
+        layer.n_edit_dimensions = 3
+        layer.paint((1, 40, 40), 2)
+        assert (layer.data.any(axis=(1, 2))).all()
+        layer.n_edit_dimensions = 2
+        painted = int((layer.data > 0).sum())
+        qtbot.waitUntil(lambda: sorted(correct.store.counts) == [0, 1, 2])
+        assert sum(counts[2].pixels for counts in correct.store.counts.values()) == painted
+        assert same_where_corrected(correct, segmented)
+
+    def test_export_and_measure_look_before(self, dock, correct, segmented, finish, tmp_path):
+        value = other(segmented.data, 1, 20, 20)
+        stroke(correct, value, 1, 20, 20)
+        dock.segment_tab.export_button.export_to(tmp_path)
+        assert (segmented.data[1, 20:26, 20:26] == value).all()
+        finish(dock)
+
+    def test_what_is_written_by_a_script_is_seen_before_an_export(self, dock, correct, segmented):
+        stroke(correct, 2, 0, 60, 60)
+        correct.store.look()
+        value = other(segmented.data, 2, 20, 20)
+        correct.store.layer.data[2, 20:26, 20:26] = value
+        dock.state.reading.emit()
+        assert (segmented.data[2, 20:26, 20:26] == value).all()
+
+    def test_one_stroke_after_another_does_not_put_it_off(self, correct, stack, qtbot, monkeypatch):
+        correct.store._touched._pause.setInterval(LONG)
+        correct.store._touched._latest.setInterval(20)
+        stroke(correct, 2, 0, 20, 20)
+        qtbot.waitUntil(lambda: 0 in correct.store.counts)
+
+
+class TestLayer:
+    @pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.uint16, np.int64])
+    def test_labels_of_any_integer_type_become_corrections(self, viewer, correct, segmented, stack, dtype):
+        labels = np.zeros(stack.data.shape, dtype)
+        labels[0, 5:9, 5:9] = other(segmented.data, 0, 5, 5)
+        opened = viewer.add_labels(labels, name="mycorr")
+        assert "rename it to 'cells corrections'" in correct.note.text()
+        assert correct.store.layer is None
+        opened.name = "cells corrections"
+        assert correct.store.layer == opened
+        assert "rename" not in correct.note.text()
+        assert same_where_corrected(correct, segmented)
+        correct.recovery.save()
+        np.testing.assert_array_equal(autosave_of(stack).load_section(0), labels[0])
+
+    def test_it_is_put_where_the_image_is(self, viewer, correct, section):
+        image = viewer.add_image(section, name="cells", scale=(4, 4), units="nm")
+        opened = viewer.add_labels(np.ones(section.shape, np.int32), name="cells corrections")
+        assert correct.store.layer == opened
+        assert opened.units == image.units
+        np.testing.assert_allclose(opened.data_to_world((9, 9)), image.data_to_world((9, 9)))
+
+    @pytest.mark.parametrize("value", [-1, 300])
+    def test_labels_that_no_class_can_have_are_a_sentence(self, viewer, correct, section, value, press):
+        viewer.add_image(section, name="cells")
+        opened = viewer.add_labels(np.full(section.shape, value, np.int32), name="cells corrections")
+        assert correct.store.layer is None
+        assert f"{value}" in correct.note.text()
+        assert "cannot hold the corrections" in correct.note.text()
+        assert (opened.data == value).all()
+
+    def test_data_of_another_type_later(self, correct, segmented, stack, qtbot):
+        layer = stroke(correct, 2, 0, 20, 20)
+        labels = np.zeros(stack.data.shape, np.int32)
+        labels[0, 40:50, 40:50] = 3
+        layer.data = labels
+        qtbot.waitUntil(lambda: list(correct.store.counts.get(0, {})) == [3])
+        assert same_where_corrected(correct, segmented)
+
+    def test_data_of_another_shape_later_is_a_sentence_and_nothing_is_written(
+        self, correct, segmented, stack, qtbot, press
+    ):
+        layer = stroke(correct, 2, 0, 20, 20)
+        correct.store.look()
+        correct.recovery.save()
+        before = segmented.data.copy()
+        layer.data = np.ones((3, 10, 10), np.uint8)
+        qtbot.waitUntil(lambda: "its shape is (3, 10, 10)" in correct.note.text())
+        press(correct.classes.buttons[1])
+        assert "its shape is (3, 10, 10)" in correct.status.text()
+        correct.recovery.save()
+        assert autosave_of(stack).load_section(0).sum() == 2 * 36
+        np.testing.assert_array_equal(segmented.data, before)
+        layer.data = np.zeros(stack.data.shape, np.uint8)
+        press(correct.classes.buttons[1])
+        assert correct.store.layer == layer
+
+    def test_a_renamed_image_keeps_its_corrections(self, viewer, correct, stack, press):
+        layer = stroke(correct, 2, 0, 20, 20)
+        correct.store.look()
+        stack.name = "other"
+        assert correct.store.counts[0][2].pixels == 36
+        press(correct.classes.buttons[1])
+        assert correct.store.layer == layer
+        assert len([each for each in viewer.layers if isinstance(each, Labels)]) == 1
+
+    def test_an_image_of_the_old_name_has_its_own(self, viewer, dock, correct, section):
+        first = viewer.add_image(section, name="cells")
+        layer = stroke(correct, 2, 20, 20)
+        first.name = "first"
+        dock.state.image = viewer.add_image(section, name="cells")
+        assert correct.store.layer is None
+        new = stroke(correct, 3, 40, 40)
+        assert new != layer
+        dock.state.image = first
+        assert correct.store.layer == layer
+
+    def test_a_duplicate_does_not_take_its_place(self, viewer, correct, stack):
+        layer = stroke(correct, 2, 0, 20, 20)
+        copy = Labels(layer.data.copy(), name="copy", metadata=dict(layer.metadata))
+        viewer.add_layer(copy)
+        assert correct.store.layer == layer
+
+    def test_it_follows_the_image(self, viewer, correct, stack, press):
+        layer = stroke(correct, 2, 0, 20, 20)
+        correct.store.look()
+        stack.translate = (0, 30, 40)
+        stack.scale = (20, 5, 5)
+        stack.rotate = np.array([[1, 0, 0], [0, 0.6, -0.8], [0, 0.8, 0.6]])
+        assert correct.store.layer == layer
+        assert correct.store.counts[0][2].pixels == 36
+        np.testing.assert_allclose(layer.data_to_world((1, 9, 5)), stack.data_to_world((1, 9, 5)))
+
+
+class TestAutosave:
+    @pytest.fixture
+    def killed(self, viewer, dock, qtbot):
+        """Begin again as after a crash: another dock, without layers."""
+
+        def killed():
+            dock.correct_tab.recovery._timer.stop()
+            viewer.window.remove_dock_widget(dock.parent())
+            dock.deleteLater()
+            qtbot.wait(10)
+            viewer.layers.clear()
+            new = FeedbackDock(viewer)
+            viewer.window.add_dock_widget(new, name="another")
+            return new.correct_tab
+
+        return killed
+
+    @pytest.fixture
+    def answer(self, monkeypatch):
+        asked = []
+
+        def answer(yes):
+            button = QMessageBox.StandardButton.Yes if yes else QMessageBox.StandardButton.No
+            monkeypatch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or button)
+            return asked
+
+        return answer
+
+    def test_strokes_beside_an_offer_are_kept_and_both_come_back(
+        self, viewer, correct, section, killed, press
+    ):
+        viewer.add_image(section, name="cells")
+        stroke(correct, 2, 20, 20)
+        correct.store.look()
+        correct.recovery.save()
+        tab = killed()
+        image = viewer.add_image(section, name="cells")
+        assert tab.recovery.offer
+        stroke(tab, 3, 50, 50)
+        tab.store.look()
+        tab.recovery.save()
+        first, second = autosave_of(image), autosave_of(image).beside(2)
+        assert first.load_section(0)[20, 20] == 2
+        assert second.load_section(0)[50, 50] == 3
+        viewer.layers.clear()
+        viewer.add_image(section, name="cells")
+        assert "1 older one" in tab.recovery.offer
+        press(tab.restore_button)
+        assert tab.recovery.offer
+        press(tab.restore_button)
+        assert not tab.recovery.offer
+        assert [tab.store.layer.data[place] for place in ((20, 20), (50, 50))] == [2, 3]
+        tab.recovery.save()
+        assert [each.load_section(0)[20, 20] for each in kept(first)] == [2]
+
+    def test_what_cannot_be_restored_stays_and_is_offered_again(
+        self, viewer, correct, section, killed, press, said
+    ):
+        image = viewer.add_image(section, name="cells")
+        stroke(correct, 2, 20, 20)
+        correct.store.look()
+        correct.recovery.save()
+        path = autosave_of(image).folder / "section-00000.npz"
+        path.write_bytes(b"damaged")
+        tab = killed()
+        viewer.add_image(section, name="cells")
+        press(tab.restore_button)
+        assert "cannot be read" in said()
+        assert tab.recovery.offer
+        stroke(tab, 3, 50, 50)
+        tab.store.look()
+        tab.recovery.save()
+        assert path.read_bytes() == b"damaged"
+
+    def test_a_deleted_layer_is_offered_and_not_written_over(
+        self, viewer, correct, section, press, answer, qtbot
+    ):
+        image = viewer.add_image(section, name="cells")
+        viewer.layers.remove(stroke(correct, 2, 20, 20))  # before anybody has looked
+        assert "corrections of 'cells'" in correct.recovery.offer
+        stroke(correct, 3, 50, 50)
+        correct.store.look()
+        correct.recovery.save()
+        assert autosave_of(image).load_section(0)[20, 20] == 2
+        asked = answer(False)
+        press(correct.discard_button)
+        assert "will be deleted" in asked[0]
+        assert autosave_of(image).saved == [0]
+        answer(True)
+        press(correct.discard_button)
+        assert not correct.recovery.offer
+        assert autosave_of(image).saved == []
+        assert autosave_of(image).beside(2).saved == [0]
+
+    def test_corrections_opened_from_a_file_are_not_offered_once_more(self, viewer, correct, section, killed):
+        image = viewer.add_image(section, name="cells")
+        labels = stroke(correct, 2, 20, 20).data.astype(np.int32)
+        correct.store.look()
+        correct.recovery.save()
+        tab = killed()
+        viewer.add_image(section, name="cells")
+        assert tab.recovery.offer
+        viewer.add_labels(labels, name="cells corrections")
+        assert not tab.recovery.offer
+        assert tab.recovery.autosave == autosave_of(image)
+
+    def test_a_dock_that_is_opened_again_goes_on(self, viewer, dock, correct, section, qtbot):
+        image = viewer.add_image(section, name="cells")
+        layer = stroke(correct, 2, 20, 20)
+        viewer.window.remove_dock_widget(dock.parent())
+        dock.deleteLater()
+        qtbot.wait(10)
+        assert autosave_of(image).saved == [0]  # though nobody had looked
+        layer.data[60:70, 60:70] = 3
+        layer.data[20:26, 20:26] = 0
+        new = FeedbackDock(viewer)
+        viewer.window.add_dock_widget(new, name="another")
+        assert not new.correct_tab.recovery.offer
+        new.correct_tab.recovery.save()
+        np.testing.assert_array_equal(autosave_of(image).load_section(0), layer.data)
+        assert len(kept(autosave_of(image))) == 1
+
+    def test_it_does_not_wait_for_a_pause_for_ever(self, viewer, correct, section, qtbot):
+        image = viewer.add_image(section, name="cells")
+        correct.recovery._timer.setInterval(LONG)
+        correct.recovery._latest.setInterval(50)
+        stroke(correct, 2, 20, 20)
+        correct.store.look()
+        qtbot.waitUntil(lambda: autosave_of(image).saved == [0])
+
+    @pytest.mark.parametrize("dense", [False, True])
+    def test_what_is_written_is_read(self, tmp_path, dense):
+        rng = np.random.default_rng(0)
+        labels = rng.integers(0, 5, (70, 50), np.uint8) * (rng.random((70, 50)) < (0.9 if dense else 0.05))
+        autosave = Autosave(tmp_path / "kept", "cells", (3, 70, 50))
+        autosave.save_section(1, labels)
+        np.testing.assert_array_equal(autosave.load_section(1), labels)
+        assert autosave.load_section(1).dtype == np.uint8
+
+    def test_an_older_one_of_another_type_is_read(self, tmp_path):
+        labels = np.zeros((70, 50), np.uint32)
+        labels[3, 4] = 2
+        autosave = Autosave(tmp_path, "cells", (70, 50))
+        np.savez_compressed(tmp_path / "section-00000.npz", labels=labels)
+        np.testing.assert_array_equal(autosave.load_section(0), labels)
+
+
+class TestClasses:
+    def test_what_is_no_class_is_not_shown_in_the_result(self, correct, segmented, qtbot):
+        said = segmented.data.copy()
+        layer = stroke(correct, 2, 0, 20, 20)
+        layer.data_setitem((np.array([0]), np.array([60]), np.array([60])), 77)
+        correct.store.look()
+        assert "no class (77)" in correct.note.text()
+        assert segmented.data[0, 60, 60] == said[0, 60, 60]
+        assert not correct.store.plane(0)[60, 60]
+        correct.store.add_class(LabelClass(77, "nucleus", "#56b4e9", 0.8))
+        correct.store.look()
+        assert segmented.data[0, 60, 60] == 77
+
+    def test_an_added_class_can_be_removed_unless_it_is_painted(self, correct, stack):
+        correct.classes.wanted.emit("nucleus", "#56b4e9")
+        stroke(correct, 5, 0, 20, 20)
+        (remove,) = correct.classes.buttons[5].actions()
+        remove.trigger()
+        assert "Something is painted as 'nucleus'" in correct.status.text()
+        correct.store.layer.undo()
+        remove.trigger()
+        assert 5 not in correct.classes.buttons
+        assert correct.store.new_classes == []
+        assert not correct.classes.buttons[1].actions()
+
+
+class TestLooking:
+    def test_segmented_sections_come_first(self, viewer, dock, correct, stack, tab, press, finish):
+        viewer.dims.set_point(0, 1)
+        press(tab.segment_button)
+        finish(dock)
+        viewer.dims.set_point(0, 0)
+        press(correct.look_button)
+        finish(dock)
+        assert "on section 1, in the middle of the view: is it right?" in correct.status.text()
+        for _ in range(4):
+            press(correct.look_button)
+        assert "Press Segment" in correct.status.text()
+
+
+class TestSection:
+    @pytest.mark.parametrize("shape", [(70, 50), (2100, 1030)])
+    def test_counts_are_those_of_the_whole_after_many_strokes(self, shape):
+        rng = np.random.default_rng(1)
+        known = np.zeros(256, np.uint8)
+        known[1:5] = range(1, 5)
+        labels, shown = np.zeros(shape, np.uint8), rng.integers(1, 5, shape, np.uint8)
+        said, seen = shown.copy(), SeenSection()
+        for turn in range(30):
+            row, column = rng.integers(0, shape[0] - 9), rng.integers(0, shape[1] - 9)
+            box = slice(row, row + 9), slice(column, column + 9)
+            (shown if turn % 7 == 6 else labels)[box] = turn % 5
+            seen.look(labels, shown, known)
+            np.testing.assert_array_equal(shown, np.where(labels > 0, labels, said))
+        whole = Counter(shape)
+        whole.update(labels, np.zeros_like(labels), (slice(0, shape[0]), slice(0, shape[1])))
+        assert seen.counts == whole.counts
+        for value, count in seen.counts.items():
+            assert count.pixels == (labels == value).sum()
+
+    def test_small_sections_tell_strokes_apart_by_the_pixel(self):
+        labels = np.zeros((60, 60), np.uint8)
+        labels[10:12, 10:12] = labels[10:12, 13:15] = labels[12, 15] = 3
+        seen = SeenSection()
+        seen.look(labels, None, np.arange(256, dtype=np.uint8))
+        assert (seen.counts[3].pixels, seen.counts[3].strokes) == (9, 2)
+
+    def test_a_difference_is_boxed(self):
+        one = np.zeros((300, 200), np.uint8)
+        two = one.copy()
+        two[150, 20] = two[70, 90] = 1
+        assert difference(one, two) == (slice(70, 151), slice(20, 91))
+        assert difference(one, None) is None
+
+
+def test_the_layer_says_of_which_image_it_is(correct, stack):
+    layer = stroke(correct, 2, 0, 20, 20)
+    assert layer.metadata[CORRECTIONS_KEY] == {"image": "cells", "image_id": str(stack.unique_id)}
