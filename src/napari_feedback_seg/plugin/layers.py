@@ -138,6 +138,18 @@ def class_features(classes: Sequence[LabelClass]) -> dict[str, list[Any]]:
     }
 
 
+def result_of(viewer: Viewer, image: Any) -> Labels | None:
+    """Return the newest result of an image: made from it, or opened from a file and made from its name."""
+    for layer in reversed(viewer.layers) if image is not None else ():
+        record = layer.metadata.get(RESULT_KEY)
+        if isinstance(layer, Labels) and record is not None:
+            made_from = {"image": image.name, "image_id": str(image.unique_id)}
+            key = "image_id" if "image_id" in record else "image"
+            if record.get(key) == made_from[key]:
+                return layer
+    return None
+
+
 def displayed_section(viewer: Viewer, layer: Layer) -> int:
     """Return the index of the section of ``layer`` that the viewer's sliders point at."""
     if layer.ndim < 3:

@@ -39,6 +39,7 @@ def read_result(path: str | list[str]) -> list[LayerDataTuple]:
 
 def _layers(path: str) -> list[LayerDataTuple]:
     exported = read_export(path)
+    exported.record.pop("image_id", None)  # that image is not of this viewer
     try:
         labels = _labels_attributes(exported.layers["labels"], exported.record)
         images = [_image_attributes(state) for state in exported.layers["probabilities"]]

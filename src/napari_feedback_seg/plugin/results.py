@@ -14,7 +14,7 @@ from napari.utils.colormaps import Colormap
 from napari_feedback_seg import __version__
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.plugin.corrections_layer import find_layer
-from napari_feedback_seg.plugin.layers import RESULT_KEY, class_colormap, class_features, like
+from napari_feedback_seg.plugin.layers import RESULT_KEY, class_colormap, class_features, like, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,27 +99,20 @@ class Result:
             setattr(found, name, value)
         add_classes(found, self.classes)
         # A duplicate of the layer shares what is noted: it is not to hear of this run.
-        record = {**copy.deepcopy(found.metadata[RESULT_KEY]), "image": self._name}
+        made_from = {"image": self._name, "image_id": str(self.image.unique_id)}
+        record = {**copy.deepcopy(found.metadata[RESULT_KEY]), **made_from}
         found.metadata = {**found.metadata, RESULT_KEY: record}
         return found
 
     def _earlier(self) -> Labels | None:
         """Return the layer that is the result of this image, if it can hold this one, too."""
-        found = next((layer for layer in reversed(self.viewer.layers) if self._mine(layer)), None)
+        found = result_of(self.viewer, self.image)
         if found is None or not self._fits(found):
             return None
         if not agree(_classes_of(found), self.classes):
             found.visible = False  # it would shine through
             return None
         return found
-
-    def _mine(self, layer: Any) -> bool:
-        record = layer.metadata.get(RESULT_KEY)
-        if not isinstance(layer, Labels) or record is None:
-            return False
-        if "image_id" in record:
-            return bool(record["image_id"] == str(self.image.unique_id))
-        return bool(record.get("image") == self._name)
 
     def _fits(self, layer: Labels) -> bool:
         data = layer.data

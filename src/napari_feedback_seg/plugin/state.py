@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Labels
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, Signal
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import DEFAULT_MODEL, ModelEntry, list_models
 from napari_feedback_seg.plugin.jobs import Jobs
-from napari_feedback_seg.plugin.layers import RESULT_KEY, is_em_image
+from napari_feedback_seg.plugin.layers import is_em_image, result_of
 from napari_feedback_seg.plugin.settings import Settings, apply_settings, unwatch_settings, watch_settings
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
     from napari_feedback_seg.models.model import Model, ModelCard
@@ -103,18 +102,7 @@ class DockState(QObject):
 
     def result_of(self, image: Any) -> Labels | None:
         """Return the newest Labels layer that was made from an image."""
-        if image is None:
-            return None
-        for layer in reversed(self.viewer.layers):
-            if isinstance(layer, Labels) and RESULT_KEY in layer.metadata:
-                record = layer.metadata[RESULT_KEY]
-                made_from = record.get("image_id")
-                if made_from == str(image.unique_id) or (
-                    record.get("image") == image.name
-                    and made_from not in [str(each.unique_id) for each in self.viewer.layers]
-                ):
-                    return layer
-        return None
+        return result_of(self.viewer, image)
 
     @property
     def result(self) -> Labels | None:
