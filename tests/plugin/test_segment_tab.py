@@ -3,11 +3,16 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
+import torch
 from napari.layers import Image, Labels
 
 from napari_feedback_seg import __version__
+from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.models.library import FOLDER_VARIABLE, load_model
+from napari_feedback_seg.models.model import Model, ModelCard
 from napari_feedback_seg.models.model_file import save_model
+from napari_feedback_seg.networks import NetworkSpec, build_network
+from napari_feedback_seg.networks.spec import NETWORKS
 from napari_feedback_seg.plugin.results import probability_layers
 from napari_feedback_seg.segmentation.predict import segment as segment_array
 
@@ -326,6 +331,22 @@ class TestBadInput:
 
 
 class TestModels:
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_every_network_of_the_paper_runs(
+        self, viewer, dock, tab, finish, segment, section, tmp_path, name
+    ):
+        spec = NetworkSpec.named(name, width=4, depth=2)
+        network = build_network(spec)
+        with torch.no_grad():
+            network.train()(torch.from_numpy(section / 50).float()[None, None, :64, :64])
+        card = ModelCard(name, spec, EM_CLASSES, 4.6, 64)
+        tab.models.import_file(save_model(Model(card, network), tmp_path / "theirs.safetensors"))
+        finish(dock)
+        viewer.add_image(section)
+        result = segment()
+        np.testing.assert_array_equal(result.data, segment_array(section, "theirs", device="cpu").labels)
+        assert result.metadata["feedback-seg"]["model"] == name
+
     def test_the_card_says_what_a_user_needs(self, dock, tab):
         dock.state.model_name = "self-w16"
         text = tab.models.card_text.toPlainText()
