@@ -49,8 +49,7 @@ def judge(before: Marks, after: Marks, *, held_out: bool, unlike: bool) -> Verdi
     right, while it costs as much elsewhere. So there has to be more than a little progress
     where it was wrong in most of them, and far more on images of the kind that it knows:
     there its mistakes are few, and to learn from them alone makes it worse. Where it was
-    right in nearly all, as in dense labels, a little will do. Progress is the part by which the loss
-    falls, plus the part by which what is wrong becomes less.
+    right in nearly all, as in dense labels, a little will do.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ def judge(before: Marks, after: Marks, *, held_out: bool, unlike: bool) -> Verdi
         they have classes that it lacks.
     """
     wrong = 1 - before.fixed_share
-    fallen = _part_gone(before.loss, after.loss), _part_gone(wrong, 1 - after.fixed_share)
+    fallen = fallen_parts(before, after)
     if before.wrong_share <= _FEW:
         enough = _OF_WRONG * wrong
     else:
@@ -96,6 +95,11 @@ def not_finite() -> Verdict:
         "The model stays as it was: the loss was no number any more. Try a lower learning rate.",
         "There was nothing to judge.",
     )
+
+
+def fallen_parts(before: Marks, after: Marks) -> tuple[float, float]:
+    """Return the part by which the loss falls, and the part by which what is wrong becomes less: progress."""
+    return _part_gone(before.loss, after.loss), _part_gone(1 - before.fixed_share, 1 - after.fixed_share)
 
 
 def _part_gone(before: float, after: float) -> float:
