@@ -26,8 +26,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "self-w16.claim"
 
 
-def written(path: Path, host: str, pid: int, age_s: float = 0) -> None:
-    path.write_text(json.dumps({"host": host, "pid": pid, "since": "2026-01-02 03:04:05", "token": "x"}))
+def written(path: Path, host: str, pid: int, age_s: float = 0, **place: str) -> None:
+    who = {"host": host, "pid": pid, "since": "2026-01-02 03:04:05", "token": "x"}
+    path.write_text(json.dumps({**who, **module._place(), **place}))
     os.utime(path, (time.time() - age_s,) * 2)
 
 
@@ -71,6 +72,28 @@ def test_that_of_a_process_that_ended_here_is_taken_over(path: Path) -> None:
     written(path, platform.node(), ended_process())
     with claim(path):
         assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("place", "gone"), [({"machine": "another"}, False), ({"processes": "x"}, False), ({"boot": "x"}, True)]
+)
+def test_a_name_alone_is_no_machine(place: dict[str, str], gone: bool, path: Path) -> None:
+    written(path, platform.node(), ended_process(), **place)
+    if gone:
+        with claim(path):
+            assert json.loads(path.read_text())["pid"] == os.getpid()
+    else:
+        with pytest.raises(ClaimedError), claim(path):
+            pass
+
+
+def test_a_clock_that_is_fast_takes_nothing_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(path, "elsewhere", 1)
+    now = time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + 2 * STALE_S)
+    with pytest.raises(ClaimedError), claim(path):
+        pass
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_one_that_is_just_being_written_holds(path: Path) -> None:

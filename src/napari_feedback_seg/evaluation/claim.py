@@ -7,14 +7,15 @@ import os
 import platform
 import secrets
 import time
+import uuid
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_feedback_seg.errors import FeedbackSegError, OutputError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 BEAT_S = 30
 """How often a claim is renewed, in seconds."""
@@ -52,7 +53,7 @@ def claim(path: Path) -> Iterator[Callable[[], None]]:
         If the file cannot be written.
     """
     who = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-    mine = json.dumps({**who, "token": secrets.token_hex(8)})
+    mine = json.dumps({**who, **_place(), "token": secrets.token_hex(8)})
     _take(path, mine)
     renewed = time.monotonic()
 
@@ -109,18 +110,41 @@ def _read(path: Path) -> str:
 
 
 def _check_stale(path: Path) -> None:
-    holder = _holder(path)
-    # On Windows os.kill would end the process that it asks for.
-    here = os.name == "posix" and holder.get("host") == platform.node()
-    if _silent_s(path) < STALE_S and not (here and not _is_running(holder.get("pid"))):
+    if _silent_s(path) < STALE_S and not _has_ended(_holder(path)):
         raise _claimed(path)
 
 
 def _silent_s(path: Path) -> float:
+    """Return for how long a claim was not renewed, by the clock of whoever keeps the folder."""
+    probe = path.with_name(f".{path.name}.{secrets.token_hex(4)}.now")
     try:
-        return max(0.0, time.time() - path.stat().st_mtime)
+        probe.touch()
+        return max(0.0, probe.stat().st_mtime - path.stat().st_mtime)
     except FileNotFoundError:
         return 0.0
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _place() -> dict[str, str]:
+    """Return what tells machines of one name apart, restarts of one, and containers on it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return {"machine": f"{uuid.getnode():x}", "boot": boot, "processes": os.readlink("/proc/self/ns/pid")}
+    except OSError:
+        return {"machine": f"{uuid.getnode():x}", "boot": "", "processes": ""}
+
+
+def _has_ended(holder: dict[str, object]) -> bool:
+    """Return whether the holder of a claim is known to have ended, as it was on this machine."""
+    here = {"host": platform.node(), **_place()}
+    if any(holder.get(name) != here[name] for name in ("host", "machine")):
+        return False
+    if holder.get("boot") != here["boot"]:
+        return True
+    # On Windows os.kill would end the process that it asks for.
+    asking = os.name == "posix" and holder.get("processes") == here["processes"]
+    return asking and not _is_running(holder.get("pid"))
 
 
 def _is_running(pid: object) -> bool:
