@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -76,7 +76,7 @@ def watch_training(events: Generator[Any, None, Any]) -> Any:
                 progress.update(bar, total=event.steps, completed=event.step, description=text)
             elif isinstance(event, EpochDone):
                 classes = ", ".join(f"{name} {value:.1%}" for name, value in event.scores["iou"].items())
-                left = time.strftime("%H:%M:%S", time.gmtime(event.seconds_left))
+                left = timedelta(seconds=round(event.seconds_left))
                 progress.console.print(
                     f"epoch {event.epoch}/{event.epochs}: loss {event.loss:.3f}, validation IoU {classes}, "
                     f"mean {event.scores['mean_iou'] or 0:.2%}{' (best)' if event.best else ''}; {left} left",
