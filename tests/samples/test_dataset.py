@@ -86,3 +86,11 @@ def test_few_sections() -> None:
     assert sections(2).fold(1) == ((1,), (0,))
     with pytest.raises(InputError, match="at least 2"):
         sections(1).fold(0)
+
+
+def test_there_are_no_more_folds_than_sections(tmp_path: Path) -> None:
+    make(tmp_path, count=3)
+    dataset = load_folder(tmp_path)
+    assert {dataset.fold(index)[1] for index in range(3)} == {(0,), (1,), (2,)}
+    with pytest.raises(InputError, match="folds 0 to 2; 3 is none"):
+        dataset.fold(3)

@@ -70,15 +70,15 @@ class Dataset:
         InputError
             If there is no such fold, or too few sections to hold some back.
         """
-        if not 0 <= index < FOLDS:
-            raise InputError(f"There are folds 0 to {FOLDS - 1}; {index} is none.")
         sections = [number for number in range(len(self.images)) if number not in self.test]
         if len(sections) < 2:
             raise InputError(
                 f"{self.name} has {len(sections)} section for training and validation; at least 2 are needed."
             )
         parts = np.array_split(np.array(sections), min(FOLDS, len(sections)))
-        validation = parts[-1 - index % len(parts)].tolist()
+        if not 0 <= index < len(parts):
+            raise InputError(f"{self.name} has folds 0 to {len(parts) - 1}; {index} is none.")
+        validation = parts[-1 - index].tolist()
         return tuple(number for number in sections if number not in validation), tuple(validation)
 
 
