@@ -80,7 +80,7 @@ def image(section: np.ndarray, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(small_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    card = replace(small_model.card, sections={"test": [1]})
+    card = replace(small_model.card, data="data", sections={"test": [1]})
     return save_model(replace(small_model, card=card), tmp_path_factory.mktemp("m") / "small.safetensors")
 
 
@@ -258,6 +258,9 @@ class TestEvaluate:
         copy.write_bytes(model.read_bytes())
         run("evaluate", copy, data_set, "--to-card")  # the card's test sections
         assert read_card(copy).scores["test"]["sections"] == [1]
+        (data_set.parent / "other").symlink_to(data_set)
+        told = run("evaluate", copy, data_set.parent / "other", "--sections", "test", "--to-card", code=2)
+        assert "names no test sections of other" in told
 
     def test_sections_that_are_none(self, model: Path, data_set: Path) -> None:
         run("evaluate", model, data_set, "--sections", "x", code=2)

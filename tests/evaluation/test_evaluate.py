@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,7 +81,14 @@ def test_other_classes_are_not_compared(dataset: Dataset, model: Model) -> None:
     [("0-2", [0, 1, 2]), ("2, 0-1", [2, 0, 1]), ("validation", [1]), ("test", [2]), ("1,1", [1])],
 )
 def test_choosing_sections(text: str, expected: list[int], dataset: Dataset, model: Model) -> None:
-    assert choose_sections(text, model.card, dataset) == expected
+    assert choose_sections(text, replace(model.card, data=dataset.name), dataset) == expected
+
+
+def test_sections_of_the_card_are_those_of_its_own_data(dataset: Dataset, model: Model) -> None:
+    card = replace(model.card, data="another")
+    with pytest.raises(ValueError, match=f"names no validation sections of {dataset.name}"):
+        choose_sections("validation", card, dataset)
+    assert choose_sections("test", card, replace(dataset, test=(0,))) == [0]
 
 
 @pytest.mark.parametrize("text", ["", "2-1", "0,2-1", "a", "1-b", "-2", "0-9999999999"])

@@ -50,6 +50,8 @@ def evaluate(
             numbers = choose_sections(sections, loaded.card, data)
             if to_card and sections not in PARTS:
                 raise ValueError(f"--to-card goes with --sections {', '.join(PARTS)}.")
+            if to_card and loaded.card.data != data.name:
+                raise ValueError(f"The card is about {loaded.card.data}, not {data.name}: no --to-card.")
             options = SegmentOptions(
                 device=device,
                 overlap=overlap,

@@ -98,9 +98,12 @@ def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:
         If the text names no sections.
     """
     if text in PARTS:
-        numbers = card.sections.get(text) or (list(dataset.test) if text == "test" else [])
+        numbers = card.sections.get(text, []) if card.data == dataset.name else []
+        numbers = numbers or (list(dataset.test) if text == "test" else [])
         if not numbers:
-            raise ValueError(f"The model's card names no {text} sections; give numbers such as 0-4.")
+            raise ValueError(
+                f"The model's card names no {text} sections of {dataset.name}; give numbers such as 0-4."
+            )
         return list(numbers)
     return choose_numbers(text, "sections", len(dataset.images))
 
