@@ -12,6 +12,7 @@ from napari_feedback_seg.events import EpochDone, StepDone
 from napari_feedback_seg.networks import NetworkSpec, build_network
 from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.samples.dataset import Dataset
+from napari_feedback_seg.training import loop
 from napari_feedback_seg.training.config import TrainConfig
 from napari_feedback_seg.training.loop import Trained, channels_last, train, validate
 from napari_feedback_seg.training.patches import GridCrops
@@ -155,10 +156,35 @@ def test_an_infinite_loss_stops_and_keeps_the_last_epoch(dataset: Dataset, tmp_p
     kept = (tmp_path / "last.pt").read_bytes()
     events = train(dataset, [0, 1], [2], CONFIG, tmp_path, resume=True)
     next(events)
-    events.gi_frame.f_locals["network"].unet.classifier.bias.data.fill_(float("nan"))
+    events.gi_yieldfrom.gi_frame.f_locals["network"].unet.classifier.bias.data.fill_(float("nan"))
     with pytest.raises(TrainingError, match="not finite"):
         list(events)
     assert (tmp_path / "last.pt").read_bytes() == kept
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+def test_too_little_memory_is_said_and_keeps_the_last_epoch(
+    error: Exception, dataset: Dataset, tmp_path: Path
+) -> None:
+    run(dataset, tmp_path, stop_after=1)
+    kept = (tmp_path / "last.pt").read_bytes()
+    events = train(dataset, [0, 1], [2], CONFIG, tmp_path, resume=True)
+    next(events)
+    with pytest.raises(TrainingError, match=r"memory of CPU .* does not suffice.*smaller network"):
+        events.throw(error)
+    assert (tmp_path / "last.pt").read_bytes() == kept
+
+
+def test_all_machines_that_took_part_are_named(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "machine", lambda device: "one")
+    run(dataset, tmp_path, stop_after=1)
+    monkeypatch.setattr(loop, "machine", lambda device: "another")
+    _, trained = run(dataset, tmp_path, resume=True)
+    assert trained.machines == ("one", "another")
+    monkeypatch.setattr(loop, "machine", lambda device: "only looked at it")
+    assert run(dataset, tmp_path, resume=True)[1].machines == ("one", "another")
 
 
 def test_what_is_returned_is_the_average_of_the_best_epoch(dataset: Dataset, tmp_path: Path) -> None:

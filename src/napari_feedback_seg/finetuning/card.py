@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_feedback_seg import __version__
 from napari_feedback_seg.finetuning.corrections import count_pixels
 from napari_feedback_seg.models.model import Model
-from napari_feedback_seg.training.export import machine
+from napari_feedback_seg.segmentation.device import machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

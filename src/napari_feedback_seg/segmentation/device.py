@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
+
 import torch
 
 from napari_feedback_seg.errors import DeviceError
+
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -54,6 +59,21 @@ def describe_device(device: torch.device) -> str:
         return "Apple GPU"
     threads = torch.get_num_threads()
     return f"CPU ({threads} thread{'s' if threads > 1 else ''})"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether it says that the memory of a device, or of the computer, did not suffice."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(each in str(error).lower() for each in _OUT_OF_MEMORY)
+
+
+def machine(device: torch.device) -> str:
+    """Return what computes, as it is to stand in a card."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} {device.type.upper()}, {threads} of {os.cpu_count()} threads"
 
 
 def release_memory(device: torch.device) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_feedback_seg.errors import DeviceError, ModelError
-from napari_feedback_seg.segmentation.device import describe_device, release_memory
+from napari_feedback_seg.segmentation.device import describe_device, is_out_of_memory, release_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BATCH_PIXELS = {"cpu": 256 * 256, "mps": 8 * 256 * 256, "cuda": 32 * 256 * 256}
-_OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 
 
 class Inference:
@@ -80,7 +79,7 @@ class Inference:
                 result = self._run(batch)
             except RuntimeError as error:
                 problem = str(error)
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise DeviceError(f"{describe_device(self.device)} failed: {problem}") from error
                 result = None
             if result is None:  # outside of the handler, which holds on to the tensors of the attempt
@@ -151,8 +150,3 @@ class Inference:
                 "training went wrong. Take another model."
             )
         return probabilities
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or any(each in text for each in _OUT_OF_MEMORY)

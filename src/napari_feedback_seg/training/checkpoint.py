@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -42,7 +43,7 @@ def save_checkpoint(
         "random": torch.get_rng_state(),
         **{name: part.state_dict() for name, part in parts.items()},
     }
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         torch.save(content, temporary)
         os.replace(temporary, path)

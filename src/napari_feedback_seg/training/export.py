@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import torch
 
 from napari_feedback_seg import __version__
 from napari_feedback_seg.errors import TrainingError
 from napari_feedback_seg.models.model import Model, ModelCard
+from napari_feedback_seg.segmentation.device import machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import torch
 
     from napari_feedback_seg.samples.dataset import Dataset
     from napari_feedback_seg.training.config import TrainConfig
@@ -62,12 +61,6 @@ def model_card(
 def trained_model(card: ModelCard, trained: Trained) -> Model:
     """Return the model of a finished training."""
     recipe = {**card.recipe, "best_epoch": trained.epoch}
-    return Model(replace(card, recipe=recipe, duration_s=round(trained.seconds, 1)), trained.network)
-
-
-def machine(device: torch.device) -> str:
-    """Return what computed, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{platform.machine()} {device.type.upper()}, {threads} of {os.cpu_count()} threads"
+    machines = "; ".join(trained.machines) or card.machine
+    duration = round(trained.seconds, 1)
+    return Model(replace(card, recipe=recipe, duration_s=duration, machine=machines), trained.network)

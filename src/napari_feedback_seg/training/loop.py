@@ -23,6 +23,12 @@ from napari_feedback_seg.events import EpochDone, StepDone
 from napari_feedback_seg.io import replacing
 from napari_feedback_seg.metrics import confusion_matrix, iou_table
 from napari_feedback_seg.networks import build_network
+from napari_feedback_seg.segmentation.device import (
+    describe_device,
+    is_out_of_memory,
+    machine,
+    release_memory,
+)
 from napari_feedback_seg.segmentation.sections import normalise
 from napari_feedback_seg.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from napari_feedback_seg.training.losses import SegmentationLoss
@@ -55,12 +61,15 @@ class Trained:
         The best epoch, counted from 1.
     seconds : float
         Duration of all epochs, also of those before a resumption.
+    machines : tuple of str
+        What computed them, in the order in which it was taken up.
     """
 
     network: nn.Module
     scores: dict[str, Any]
     epoch: int
     seconds: float
+    machines: tuple[str, ...]
 
 
 def train(
@@ -96,9 +105,31 @@ def train(
     Raises
     ------
     TrainingError
-        If the checkpoint does not fit, or the loss is not finite.
+        If the checkpoint does not fit, the loss is not finite, or memory does not suffice.
     """
     device = torch.device(device)
+    try:
+        return (yield from _train(dataset, training, validation, config, folder, device, resume))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        problem = str(error).partition("\n")[0]
+    release_memory(device)
+    raise TrainingError(
+        f"The memory of {describe_device(device)} does not suffice ({problem}). Train on another device, "
+        "or a smaller network: a lower --width, or a higher --key-pooling."
+    )
+
+
+def _train(
+    dataset: Dataset,
+    training: Sequence[int],
+    validation: Sequence[int],
+    config: TrainConfig,
+    folder: Path,
+    device: torch.device,
+    resume: bool,
+) -> Generator[StepDone | EpochDone, None, Trained]:
     torch.manual_seed(config.seed)
     network = channels_last(build_network(config.spec).to(device))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
@@ -112,6 +143,7 @@ def train(
     progress: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "best_epoch": 0, "best_scores": {}, "log": []}
     if resume:
         progress = load_checkpoint(folder / "last.pt", config, parts)
+    machines = progress.setdefault("machines", [])
 
     drawn = (dataset, training, config.tile, config.patches, config.seed)
     patches = GridCrops(*drawn) if config.crops == "grid" else Patches(*drawn, config.rare)
@@ -122,6 +154,8 @@ def train(
 
     for epoch in range(progress["epoch"], config.epochs):
         started = time.perf_counter()
+        if machine(device) not in machines:
+            machines.append(machine(device))
         patches.epoch = epoch
         network.train()
         total = 0.0
@@ -164,7 +198,8 @@ def train(
 
     load_checkpoint(folder / "best.pt", config, {"average": average})
     network = average.module.cpu().eval()
-    return Trained(network, progress["best_scores"], progress["best_epoch"], progress["seconds"])
+    scores, seconds = progress["best_scores"], progress["seconds"]
+    return Trained(network, scores, progress["best_epoch"], seconds, tuple(machines))
 
 
 @torch.inference_mode()
