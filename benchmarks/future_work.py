@@ -46,7 +46,7 @@ def main() -> None:
     results = []
     for seed in options.seeds:
         for way in options.ways:
-            case = {"way": way, "seed": seed, "epochs": options.epochs}
+            case = {"way": way, "seed": seed, "epochs": options.epochs, "width": options.width}
             path = options.output / f"{name_of(case)}.json"
             if not path.exists() and not options.table:
                 subprocess.run([*sys.orig_argv, "--case", json.dumps(case)], check=True)
@@ -76,7 +76,7 @@ def parse() -> argparse.Namespace:
 def name_of(case: dict[str, Any]) -> str:
     """Return the name of a case's folder and file."""
     way = re.sub(r"\W+", "-", case["way"])
-    return f"{way}-e{case['epochs']}-s{case['seed']}"
+    return f"{way}-w{case['width']}-e{case['epochs']}-s{case['seed']}"
 
 
 def run_case(options: argparse.Namespace, case: dict[str, Any]) -> None:
@@ -91,7 +91,7 @@ def run_case(options: argparse.Namespace, case: dict[str, Any]) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     of_spec, of_recipe = WAYS[case["way"]]
-    spec = NetworkSpec.named("self", width=options.width, **{"query_channels": 8, **of_spec})
+    spec = NetworkSpec.named("self", width=case["width"], **{"query_channels": 8, **of_spec})
     config = TrainConfig(spec=spec, epochs=case["epochs"], tile=128, seed=case["seed"], **of_recipe)
     folder = options.output / name_of(case)
     resume = (folder / "last.pt").exists()
