@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,15 @@ def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def imsave_other(data_set: Path, folder: Path) -> Path:
+    """Copy a data set with its sections in another order; return the folder."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+        for number in range(2):
+            shutil.copy(data_set / name / f"{number}.png", folder / name / f"{1 - number}.png")
+    return folder
+
+
 def given(data_set: Path, results: Path) -> list[object]:
     return ["--dataset", data_set, "--pixel-size", 4.6, "--results", results, *SMALL]
 
@@ -58,7 +68,7 @@ def test_the_table_of_a_few_runs_and_no_run_twice(data_set: Path, tmp_path: Path
     few = ["--table", 1, "--networks", "self,unet", "--seeds", "0-1", *given(data_set, tmp_path)]
     text = run(*few, "--key-pooling", 8)
     assert "4 runs, of which 0 are in" in text
-    assert "Table 1, recipe ours, width 2, 1 epochs, validation sections" in text
+    assert "Table 1, recipe ours, width 2, 1 epochs, fp32, validation sections" in text
     assert "(2 pairs)" in text
     names = [f"{name}-ours-e1-f0-s{seed}" for name in ("self-w2-kp8", "unet-w2") for seed in (0, 1)]
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == names
@@ -70,7 +80,10 @@ def test_the_table_of_a_few_runs_and_no_run_twice(data_set: Path, tmp_path: Path
     assert again.split("###")[1] == text.split("###")[1]
     assert run("--table", 1, "--results", tmp_path, "--report").split("###")[1] == text.split("###")[1]
     assert "first output" in run("--table", 4, "--results", tmp_path, "--report")
-    assert "Self" not in run("--table", 2, "--results", tmp_path, "--report")
+    assert "Add" not in run("--table", 2, "--results", tmp_path, "--report")
+    other = imsave_other(data_set, tmp_path / "other data")
+    told = run(*few, "--key-pooling", 8, "--dataset", other, code=1)
+    assert "holds runs on other data than other data" in told
 
 
 @pytest.mark.parametrize("table", [1, 2, 3])
@@ -78,8 +91,8 @@ def test_every_system_of_the_paper(table: int, data_set: Path, tmp_path: Path) -
     text = run("--table", table, "--seeds", 0, "--key-pooling", 8, *given(data_set, tmp_path))
     systems = {
         1: ("RU-Net", "Feedback U-Net", "Feedback Attention (ST)", "Feedback Attention (Self)"),
-        2: ("Add", "1x1 conv", "SE-Net", "Light attention"),
-        3: ("ST, one conv", "Self, one conv"),
+        2: ("Add", "1x1 conv", "SE-Net", "Light attention", "Feedback Attention (Self)"),
+        3: ("ST, one conv", "Feedback Attention (ST)", "Self, one conv"),
     }
     for title in ("U-Net", *systems[table]):
         assert f"| {title}" in text

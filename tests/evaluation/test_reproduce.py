@@ -6,17 +6,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from napari_feedback_seg.errors import InputError, TrainingError
 from napari_feedback_seg.evaluation.claim import ClaimedError, claim
 from napari_feedback_seg.evaluation.evaluate import score
-from napari_feedback_seg.evaluation.reproduce import RECIPES, Run, perform, plan, read_results, result_path
+from napari_feedback_seg.evaluation.reproduce import (
+    RECIPES,
+    Run,
+    check_data,
+    perform,
+    plan,
+    read_results,
+    result_path,
+)
 from napari_feedback_seg.evaluation.train import TrainJob, run_training
 from napari_feedback_seg.events import EpochDone
 from napari_feedback_seg.models.model_file import load_model_file
 from napari_feedback_seg.networks import NetworkSpec
 from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.samples.dataset import Dataset
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
 from napari_feedback_seg.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -125,15 +136,17 @@ class TestPerform:
         assert {"spec", "machine", "version"} <= set(record)
         assert not list(done.glob("*.claim"))
 
-    def test_its_scores_are_those_of_the_model_as_a_user_would_segment(
+    def test_its_scores_are_those_of_crops_side_by_side_and_as_a_user_would_segment(
         self, data: Dataset, done: Path
     ) -> None:
         model = load_model_file(done / RUN.name / f"{RUN.name}.safetensors")
         record = read_results(done)[0].record
+        side_by_side = SegmentOptions(overlap=0, first_round=True)
         for part, sections in (("validation", [2]), ("test", [3])):
-            expected = returned(score(model, data, sections))
-            assert record[part] == json.loads(json.dumps(expected))
-            assert {"iou", "dice", "cells", "first_round"} <= set(record[part])
+            for name, options in ((part, side_by_side), (f"{part}_blended", None)):
+                expected = returned(score(model, data, sections, options))
+                assert record[name] == json.loads(json.dumps(expected))
+                assert {"iou", "dice", "cells", "first_round"} <= set(record[name])
 
     def test_what_is_there_is_not_repeated(self, data: Dataset, done: Path) -> None:
         before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()}
@@ -154,10 +167,12 @@ class TestPerform:
             assert found[part] == expected[part]
 
     def test_a_training_made_by_train_counts(self, data: Dataset, done: Path, tmp_path: Path) -> None:
-        job = TrainJob("other", RUN.fold, replace(RUN.config, precision="auto"))
+        job = TrainJob("other", RUN.fold, replace(RUN.config, precision="auto"), half=True)
         list(run_training(data, tmp_path / RUN.name, job, device="cpu"))
         assert not any(isinstance(each, EpochDone) for each in perform(RUN, data, tmp_path, "cpu"))
         assert read_results(tmp_path)[0].record["settings"]["epochs"] == 2
+        weights = load_file(tmp_path / RUN.name / "other.safetensors")
+        assert {each.dtype for each in weights.values() if each.is_floating_point()} == {torch.float32}
 
     @pytest.mark.parametrize(
         ("change", "told"), [({"learning_rate": 0.1}, "learning_rate"), ({"seed": 5}, "seed"), ({}, "fold")]
@@ -194,8 +209,26 @@ class TestPerform:
         assert result.record["validation"]["sections"] == [2]
         assert result.record["settings"]["crops"] == "grid"
 
+    def test_nor_with_other_sections_to_test_on(self, data: Dataset, done: Path) -> None:
+        with pytest.raises(InputError, match="other data than small"):
+            check_data(done, replace(data, test=(2,)))
+
 
 class TestResults:
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [({"settings": {"learning_rate": 0.5}}, "learning_rate"), ({"spec": {"depth": 3}}, "network")],
+    )
+    def test_one_that_was_trained_otherwise(
+        self, change: dict[str, dict[str, Any]], told: str, done: Path, tmp_path: Path
+    ) -> None:
+        record = json.loads(result_path(done, RUN).read_text())
+        for name, values in change.items():
+            record[name].update(values)
+        result_path(tmp_path, RUN).write_text(json.dumps(record))
+        with pytest.raises(InputError, match=f"trained with another {told}; move it away"):
+            read_results(tmp_path)
+
     def test_none(self, tmp_path: Path) -> None:
         assert read_results(tmp_path) == []
         assert read_results(tmp_path / "nowhere") == []

@@ -22,15 +22,27 @@ def scores(base: float) -> dict[str, Any]:
 
 
 def result(
-    network: str, base: float, first: float | None = None, test: bool = True, **changes: Any
+    network: str,
+    base: float,
+    first: float | None = None,
+    test: bool = True,
+    precision: str = "bf16",
+    **changes: Any,
 ) -> Result:
     pooling = 16 if network in ("self", "source_target") else None
     given = {"recipe": "ours", "width": 16, "key_pooling": pooling, "epochs": 80, "fold": 0, "seed": 0}
     run = Run(network, **{**given, **changes})
     table = scores(base) | ({} if first is None else {"first_round": scores(first)})
     other = scores(0.1) | ({} if first is None else {"first_round": scores(0.2)})
-    record = {"test": table if test else None, "validation": other if test else table, "seconds": 5400.0}
-    return Result(run, {**record, "machine": "a CPU", "settings": {"precision": "bf16"}})
+    blended = scores(base + 0.1) | ({} if first is None else {"first_round": scores(first + 0.08)})
+    parts = {
+        "test": table if test else None,
+        "test_blended": blended if test else None,
+        "validation": other if test else table,
+        "validation_blended": other if test else blended,
+    }
+    others = {"seconds": 5400.0, "machine": "a CPU", "data": "ssTEM", "settings": {"precision": precision}}
+    return Result(run, {**parts, **others})
 
 
 def cell(rows: tuple[tuple[str, ...], ...], row: str, column: str) -> str:
@@ -52,14 +64,20 @@ def block() -> Block:
 
 
 def test_mean_deviation_and_number_of_the_runs(block: Block) -> None:
-    assert block.title == "Table 1, recipe ours, width 16, 80 epochs, test sections"
+    assert block.title == "Table 1, recipe ours, width 16, 80 epochs, bf16, test sections"
     values = [71.5, 72.5, 76.5]
     assert cell(block.scores, "U-Net", "mean") == f"{mean(values):.2f} ± {stdev(values):.2f}"
     assert cell(block.scores, "U-Net", "runs") == "3"
     assert cell(block.scores, SELF, "synapse") == "74.00 ± 1.41"
     assert cell(block.scores, "U-Net, 160 epochs", "mean") == "73.50"  # one run has no deviation
-    assert cell(block.comparison, SELF, "VI merge") == "0.144 ± 0.003"
     assert cell(block.comparison, SELF, "hours a run") == "1.50"
+
+
+def test_blended_scores_stand_apart(block: Block) -> None:
+    assert cell(block.blended, SELF, "mean IoU, blended") == "83.50 ± 1.41"
+    assert cell(block.blended, SELF, "over U-Net") == "+1.50 ± 0.71 (2 pairs)"
+    assert cell(block.blended, SELF, "over its first output") == "+3.00 ± 0.00 (2 pairs)"
+    assert cell(block.blended, SELF, "VI merge") == "0.164 ± 0.003"
 
 
 def test_the_paper_stands_below_what_is_there(block: Block) -> None:
@@ -100,13 +118,15 @@ def test_each_setting_has_a_block_and_each_pooling_a_line() -> None:
         result("self", 0.7, 0.7, epochs=30),
         result("self", 0.7, 0.7, recipe="paper"),
         result("self", 0.7, 0.7, width=64),
+        result("self", 0.7, 0.7, precision="fp32"),
     ]
     found = blocks(runs, 1)
     assert [each.title.removesuffix(", test sections") for each in found] == [
-        "Table 1, recipe ours, width 16, 30 epochs",
-        "Table 1, recipe ours, width 16, 80 epochs",
-        "Table 1, recipe ours, width 64, 80 epochs",
-        "Table 1, recipe paper, width 16, 80 epochs",
+        "Table 1, recipe ours, width 16, 30 epochs, bf16",
+        "Table 1, recipe ours, width 16, 80 epochs, bf16",
+        "Table 1, recipe ours, width 16, 80 epochs, fp32",
+        "Table 1, recipe ours, width 64, 80 epochs, bf16",
+        "Table 1, recipe paper, width 16, 80 epochs, bf16",
     ]
     assert [row[0] for row in found[1].scores[1:3]] == [
         "Feedback Attention (Self)",
@@ -119,7 +139,7 @@ def test_a_run_is_only_in_the_tables_that_name_its_network() -> None:
     assert [row[0] for row in blocks([result("add", 0.7, 0.7)], 2)[0].scores[1:]] == ["Add", "*paper, Add*"]
     assert len(blocks([result("unet", 0.7)], 3)) == 1
     assert [each.title for each in blocks([result("unet", 0.7, epochs=9), result("self", 0.7, 0.7)], 1)] == [
-        "Table 1, recipe ours, width 16, 80 epochs, test sections"
+        "Table 1, recipe ours, width 16, 80 epochs, bf16, test sections"
     ]
 
 
@@ -131,21 +151,22 @@ def test_without_test_sections_the_validation_sections_count_and_it_is_said() ->
 
 def test_a_class_that_is_nowhere_has_no_score() -> None:
     bare = result("unet", 0.7)
-    del bare.record["test"]["iou"]["synapse"], bare.record["test"]["cells"]
+    del bare.record["test"]["iou"]["synapse"], bare.record["test_blended"]["cells"]
     (found,) = blocks([bare], 1)
     assert cell(found.scores, "U-Net", "synapse") == ""
-    assert "Rand error" not in found.comparison[0]
+    assert "Rand error" not in found.blended[0]
 
 
 def test_the_note_names_folds_seeds_and_machines(block: Block) -> None:
-    assert block.note == "Fold 0; seeds 0, 1, 2; a CPU, bf16."
+    assert block.note == "ssTEM. Fold 0; seeds 0, 1, 2. a CPU."
 
 
 def test_markdown(block: Block) -> None:
     lines = markdown([block]).splitlines()
     assert lines[0] == f"### {block.title}"
     table = [line for line in lines if line.startswith("|")]
-    assert len(table) == len(block.scores) + len(block.comparison) + 2
+    assert len(table) == len(block.scores) + len(block.comparison) + len(block.blended) + 3
+    assert "split of the sections is unpublished" in lines[-1]
     assert [each.strip() for each in table[0].split("|")[1:-1]] == list(block.scores[0])
     assert len({len(line) for line in table[: len(block.scores) + 1]}) == 1  # in columns
 

@@ -86,15 +86,14 @@ def reproduce(
 def _perform(runs: list[Run], dataset: str, pixel_size: float | None, results: Path, device: str) -> int:
     """Do the runs that are not there; return how many failed."""
     from napari_feedback_seg.evaluation.claim import ClaimedError
-    from napari_feedback_seg.evaluation.reproduce import perform, result_path
+    from napari_feedback_seg.evaluation.reproduce import check_data, perform, result_path
     from napari_feedback_seg.samples.sstem import load_dataset
 
-    missing = [run for run in runs if not result_path(results, run).exists()]
-    out.print(f"{len(runs)} runs, of which {len(runs) - len(missing)} are in {escape(str(results))}.")
-    if not missing:
-        return 0
     data, failed = load_dataset(dataset), 0
     data = replace(data, pixel_size_nm=data.pixel_size_nm or pixel_size)
+    check_data(results, data)
+    missing = [run for run in runs if not result_path(results, run).exists()]
+    out.print(f"{len(runs)} runs, of which {len(runs) - len(missing)} are in {escape(str(results))}.")
     for run in missing:
         out.print(f"[bold]{run.name}[/bold]")
         try:

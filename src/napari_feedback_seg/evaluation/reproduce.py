@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import InputError, OutputError, TrainingError
 from napari_feedback_seg.evaluation.claim import claim
 from napari_feedback_seg.evaluation.evaluate import score
-from napari_feedback_seg.evaluation.train import TrainJob, read_job, run_training
+from napari_feedback_seg.evaluation.train import TrainJob, read_job, run_training, write_job
 from napari_feedback_seg.io import replacing
 from napari_feedback_seg.models.model_file import load_model_file
 from napari_feedback_seg.networks.spec import NetworkSpec
@@ -46,6 +46,9 @@ RECIPES = {
     "ours": TrainConfig(),
 }
 """The paper's recipe, as it is read, and that of the bundled models; each with its network's fields."""
+
+BLENDED = "_blended"
+"""What the names of scores end in whose crops overlap."""
 
 ONE_CONV = "_one_conv"
 """What the names of the networks of Table 3 end in."""
@@ -117,7 +120,9 @@ class Result:
     record : dict
         What its JSON says besides: ``spec`` and ``settings`` of the training with ``best_epoch``; ``data``
         and ``digest``; the scores on the ``validation`` and the ``test`` sections, the latter None
-        where a data set has none; ``seconds``, ``machine``, ``version``.
+        where a data set has none, of crops side by side, as the paper's; ``validation_blended`` and
+        ``test_blended``, of crops that overlap and are blended, as a user would segment;
+        ``seconds``, ``machine``, ``version``.
     """
 
     run: Run
@@ -170,7 +175,7 @@ def plan(
 def perform(
     run: Run, data: Dataset, results: Path, device: str = "auto"
 ) -> Generator[StepDone | EpochDone | TileDone | SectionDone, None, None]:
-    """Train, or go on with a training, score it as a user would segment, and write its JSON.
+    """Train, or go on with a training, score it, and write its JSON.
 
     The test sections are scored once, at the end, and choose nothing. A run that is there is
     not repeated.
@@ -197,8 +202,7 @@ def perform(
         results.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {results} cannot be made ({error.strerror}).") from error
-    if any(each.record["digest"] != data.digest() for each in read_results(results)[:1]):
-        raise InputError(f"{results} holds runs on other data than {data.name}; take another folder.")
+    check_data(results, data)
     with claim(results / f"{run.name}.claim") as renew:
         if not result_path(results, run).exists():
             with closing(_perform(run, data, results, device)) as events:
@@ -213,21 +217,25 @@ def _perform(
     folder, job = results / run.name, TrainJob(run.name, run.fold, run.config)
     begun = (folder / "job.json").exists()
     if begun:
-        _check_same(read_job(folder / "job.json"), job, folder)
-    path, validation = yield from run_training(data, folder, job, device=device, resume=begun)
+        found = read_job(folder / "job.json")
+        _check_same(found, job, folder)
+        if found.half:  # all runs are scored with the weights that they were trained with
+            write_job(folder / "job.json", replace(found, half=False))
+    path, _ = yield from run_training(data, folder, job, device=device, resume=begun)
     model = load_model_file(path)
-    test = None
-    if data.test:
-        options = SegmentOptions(device=device, first_round=model.card.spec.rounds > 1)
-        test = yield from score(model, data, data.test, options)
     card = model.card
+    side_by_side = SegmentOptions(device=device, overlap=0, first_round=card.spec.rounds > 1)
+    blended = SegmentOptions(device=device, first_round=card.spec.rounds > 1)
+    scores: dict[str, Any] = {}
+    for part, sections in (("validation", card.sections["validation"]), ("test", data.test)):
+        for name, options in ((part, side_by_side), (f"{part}{BLENDED}", blended)):
+            scores[name] = (yield from score(model, data, sections, options)) if sections else None
     record = {
         "spec": card.spec.to_json(),
         "settings": card.recipe,
         "data": data.name,
         "digest": data.digest(),
-        "validation": validation,
-        "test": test,
+        **scores,
         "seconds": card.duration_s,
         "machine": card.machine,
         "version": card.version,
@@ -251,13 +259,22 @@ def result_path(results: Path, run: Run) -> Path:
     return results / f"{run.name}.json"
 
 
+def check_data(results: Path, data: Dataset) -> None:
+    """Raise InputError if a folder holds runs on other data, or with other test sections."""
+    for found in read_results(results)[:1]:
+        test = found.record["test"]["sections"] if found.record["test"] else []
+        if (found.record["digest"], test) != (data.digest(), list(data.test)):
+            raise InputError(f"{results} holds runs on other data than {data.name}; take another folder.")
+
+
 def read_results(folder: Path) -> list[Result]:
     """Return the finished runs of a folder, ordered by name.
 
     Raises
     ------
     InputError
-        If a file is no result of a run, or the runs are not on the same data.
+        If a file is no result of a run, or of one with other settings, or the runs are not on the
+        same data.
     """
     results = [_read_result(path) for path in sorted(folder.glob("*.json"))]
     if len({each.record["digest"] for each in results}) > 1:
@@ -271,9 +288,20 @@ def _read_result(path: Path) -> Result:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         run = Run(**{name: record.pop(name) for name in names})
-        record["digest"], record["validation"]["mean_iou"], record["test"], record["settings"]
+        record["digest"], record["validation_blended"]["mean_iou"], record["test"]
+        other = _other_settings(run.config, record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no result of a run ({type(error).__name__}); move it away.") from error
     if path.stem != run.name:
         raise InputError(f"{path} holds the run {run.name}; a result has the name of its run.")
+    if other:
+        raise InputError(f"The run of {path} was trained with another {', '.join(other)}; move it away.")
     return Result(run, record)
+
+
+def _other_settings(asked: TrainConfig, record: dict[str, Any]) -> list[str]:
+    """Return in what a result was not trained as is asked for; where it was computed says nothing."""
+    found, usual, wanted = record["settings"], TrainConfig().to_json(), asked.to_json()
+    keys = [key for key in wanted if key not in ("spec", "tile", "seed", "precision")]
+    other = [key for key in keys if found.get(key, usual[key]) != wanted[key]]
+    return other if NetworkSpec.from_json(record["spec"]) == asked.spec else ["network", *other]

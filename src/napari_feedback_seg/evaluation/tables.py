@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.evaluation.reproduce import ONE_CONV
+from napari_feedback_seg.evaluation.reproduce import BLENDED, ONE_CONV
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PAPER_RUNS = "15"
 CLASSES = tuple(each.name for each in EM_CLASSES)
+_PAPERS_SPLIT = "The paper's split of the sections is unpublished: ours is by section, theirs may not be."
 _MEASURES = {"VI split": "vi_split", "VI merge": "vi_merge", "Rand error": "are"}
 
 
@@ -63,11 +64,15 @@ TABLES: dict[int, tuple[System, ...]] = {
         System("1x1 conv", "conv1x1", (75.22, 78.39, 43.46, 92.49, 72.39)),
         System("SE-Net", "squeeze_excitation", (75.89, 77.31, 42.92, 92.49, 72.15)),
         System("Light attention", "light_attention", (76.20, 78.27, 43.18, 92.57, 72.56)),
+        _ST,
+        _SELF,
     ),
     3: (
         UNET,
         System("ST, one conv", f"source_target{ONE_CONV}", (76.54, 77.39, 43.06, 91.96, 72.24)),
+        _ST,
         System("Self, one conv", f"self{ONE_CONV}", (76.69, 78.73, 45.23, 92.66, 73.33)),
+        _SELF,
     ),
     4: (
         UNET,
@@ -82,21 +87,25 @@ TABLES: dict[int, tuple[System, ...]] = {
 
 @dataclass(frozen=True)
 class Block:
-    """A table of the runs of one recipe, width and number of epochs.
+    """A table of the runs of one recipe, width, number of epochs and precision.
 
     Attributes
     ----------
     title : str
         What it is about.
     scores, comparison : tuple of tuple of str
-        Two tables, each a head and rows, the first cell of which names a system.
+        Two tables, each a head and rows, the first cell of which names a system; of crops that lie
+        side by side, as in the paper.
+    blended : tuple of tuple of str
+        A third, of crops that overlap and are blended, as a user would segment.
     note : str
-        Folds, seeds and machines.
+        Data, folds, seeds and machines.
     """
 
     title: str
     scores: Rows
     comparison: Rows
+    blended: Rows
     note: str
 
 
@@ -106,20 +115,21 @@ def networks_of(table: int) -> tuple[str, ...]:
 
 
 def blocks(results: Sequence[Result], table: int) -> list[Block]:
-    """Return what there is of a table, a block for each recipe, width and number of epochs.
+    """Return what there is of a table, a block for each recipe, width, number of epochs and precision.
 
     The figures are those on the test sections, or on the validation sections where a data
     set has no others. Nothing is in a block but runs of that table; a block with no run of
     another network than U-Net is left out unless it is all there is.
     """
     wanted = [each for each in results if each.run.network in networks_of(table)]
-    groups: dict[tuple[str, int, int], list[Result]] = {}
-    for result in sorted(wanted, key=lambda each: (each.run.recipe, each.run.width, each.run.epochs)):
-        run = result.run
-        groups.setdefault((run.recipe, run.width, run.epochs), []).append(result)
+    groups: dict[tuple[str, int, str, int], list[Result]] = {}
+    for result in wanted:
+        run, precision = result.run, result.record["settings"]["precision"]
+        groups.setdefault((run.recipe, run.width, precision, run.epochs), []).append(result)
     telling = [key for key, group in groups.items() if {each.run.network for each in group} != {UNET.network}]
     return [
-        _block(table, groups[key], groups.get((*key[:2], 2 * key[2]), [])) for key in telling or list(groups)
+        _block(table, groups[key], groups.get((*key[:3], 2 * key[3]), []))
+        for key in sorted(telling or groups)
     ]
 
 
@@ -142,13 +152,24 @@ def _block(table: int, group: list[Result], longer: list[Result]) -> Block:
     run = group[0].run
     part = "test" if all(each.record["test"] for each in [*group, *longer]) else "validation"
     twice = f"{UNET.title}, {2 * run.epochs} epochs"
-    lines = []
-    for system in TABLES[table]:
-        lines += _lines(system, group, part)
-        if system is UNET:
-            lines += [replace(line, title=twice) for line in _lines(UNET, longer, part)]
-    title = f"Table {table}, recipe {run.recipe}, width {run.width}, {run.epochs} epochs, {part} sections"
-    return Block(title, _score_rows(lines), _comparison_rows(lines, twice), _note(lines))
+
+    def lines_on(part: str) -> list[_Line]:
+        lines = []
+        for system in TABLES[table]:
+            lines += _lines(system, group, part)
+            if system is UNET:
+                lines += [replace(line, title=twice) for line in _lines(UNET, longer, part)]
+        return lines
+
+    lines, precision = lines_on(part), group[0].record["settings"]["precision"]
+    what = f"recipe {run.recipe}, width {run.width}, {run.epochs} epochs, {precision}, {part} sections"
+    return Block(
+        f"Table {table}, {what}",
+        _score_rows(lines),
+        _comparison_rows(lines, twice),
+        _blended_rows(lines_on(f"{part}{BLENDED}"), twice),
+        _note(lines),
+    )
 
 
 def _lines(system: System, group: Iterable[Result], part: str) -> list[_Line]:
@@ -183,21 +204,37 @@ def _score_rows(lines: Sequence[_Line]) -> Rows:
 
 
 def _comparison_rows(lines: Sequence[_Line], twice: str) -> Rows:
-    """Return how the mean IoU differs from that of others, the scores of the cells, and the time."""
+    """Return how the mean IoU differs from that of others, and the time."""
+    head, *rows = _differences(lines, twice)
+    hours = (f"{fmean(each.record['seconds'] for each in line.runs) / 3600:.2f}" for line in lines)
+    return _told([(*head, "hours a run"), *((*row, each) for row, each in zip(rows, hours, strict=True))])
+
+
+def _blended_rows(lines: Sequence[_Line], twice: str) -> Rows:
+    """Return the mean IoU, how it differs from that of others, and the scores of the cells."""
+    (name, *head), *rows = _differences(lines, twice)
+    table = [(name, "mean IoU, blended", *head, *_MEASURES)]
+    for line, (title, *differences) in zip(lines, rows, strict=True):
+        mean = _spread([100 * _mean_iou(each) for each in line.scores.values()])
+        cells = [each["cells"] for each in line.scores.values() if "cells" in each]
+        measures = (_spread([each[name] for each in cells], 3) for name in _MEASURES.values())
+        table.append((title, mean, *differences, *measures))
+    return _told(table)
+
+
+def _differences(lines: Sequence[_Line], twice: str) -> list[tuple[str, ...]]:
+    """Return a head, and for each line how its mean IoU differs from that of others."""
     unet: Scores = next((line.scores for line in lines if line.title == UNET.title), {})
     longer: Scores = next((line.scores for line in lines if line.title == twice), {})
-    rows = [("", f"over {UNET.title}", f"over {twice}", "over its first output", *_MEASURES, "hours a run")]
+    rows: list[tuple[str, ...]] = [("", f"over {UNET.title}", f"over {twice}", "over its first output")]
     for line in lines:
         others = ({} if line.scores is other else other for other in (unet, longer, line.first))
-        cells = [each["cells"] for each in line.scores.values() if "cells" in each]
-        rows.append(
-            (
-                line.title,
-                *(_difference(line.scores, other) for other in others),
-                *(_spread([each[name] for each in cells], 3) for name in _MEASURES.values()),
-                f"{fmean(each.record['seconds'] for each in line.runs) / 3600:.2f}",
-            )
-        )
+        rows.append((line.title, *(_difference(line.scores, other) for other in others)))
+    return rows
+
+
+def _told(rows: Sequence[tuple[str, ...]]) -> Rows:
+    """Return the columns that say something."""
     told = [number for number, column in enumerate(zip(*rows[1:], strict=True)) if any(column)]
     return tuple(tuple(row[number] for number in told) for row in rows)
 
@@ -232,16 +269,18 @@ def _note(lines: Sequence[_Line]) -> str:
 
     folds = named("Fold", (each.run.fold for each in results))
     seeds = named("seed", (each.run.seed for each in results))
-    machines = {f"{each.record['machine']}, {each.record['settings']['precision']}" for each in results}
-    return f"{folds}; {seeds}; {'; '.join(sorted(machines))}."
+    machines = sorted({each.record["machine"] for each in results})
+    return f"{results[0].record['data']}. {folds}; {seeds}. {'; '.join(machines)}."
 
 
 def markdown(found: Sequence[Block]) -> str:
     """Return blocks as Markdown, each under a heading of the third level, in columns for the eye."""
     texts = []
     for block in found:
-        tables = "\n\n".join(_markdown_table(rows) for rows in (block.scores, block.comparison))
-        texts.append(f"### {block.title}\n\n{tables}\n\n{block.note}\n")
+        tables = "\n\n".join(
+            _markdown_table(rows) for rows in (block.scores, block.comparison, block.blended)
+        )
+        texts.append(f"### {block.title}\n\n{tables}\n\n{block.note} {_PAPERS_SPLIT}\n")
     return "\n".join(texts)
 
 

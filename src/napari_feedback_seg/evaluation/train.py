@@ -120,7 +120,7 @@ def run_training(
         job = replace(job, data=data.name, digest=digest, config=config)
     training, validation = data.fold(job.fold)
     card = model_card(job.name, data, training, validation, job.config, target)
-    _write_job(record, job)
+    write_job(record, job)
     trained = yield from train(data, training, validation, job.config, folder, device=target, resume=begun)
     model = trained_model(card, trained)
     path = save_model(model, folder / f"{job.name}{SUFFIX}", half=job.half, overwrite=True)
@@ -130,7 +130,14 @@ def run_training(
     return path, scores
 
 
-def _write_job(path: Path, job: TrainJob) -> None:
+def write_job(path: Path, job: TrainJob) -> None:
+    """Write what to train into the ``job.json`` of a run's folder.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, overwrite=True) as temporary:
