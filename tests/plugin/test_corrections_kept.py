@@ -6,6 +6,7 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QMessageBox
 
 from napari_feedback_seg.classes import LabelClass
+from napari_feedback_seg.plugin import corrections as corrections_module
 from napari_feedback_seg.plugin.autosave import Autosave, autosave_of, kept
 from napari_feedback_seg.plugin.corrections_count import Counter, difference
 from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
@@ -217,6 +218,119 @@ class TestLayer:
         assert correct.store.layer == layer
         assert correct.store.counts[0][2].pixels == 36
         np.testing.assert_allclose(layer.data_to_world((1, 9, 5)), stack.data_to_world((1, 9, 5)))
+
+
+class TestAnotherImage:
+    """What is painted while the dock is at another image, or closed."""
+
+    @pytest.fixture
+    def away(self, viewer, dock, segmented, section):
+        """The dock is at another image."""
+        image = viewer.add_image(section, name="another")
+        assert dock.state.image == image
+        return image
+
+    def test_a_stroke_on_the_corrections_brings_the_dock_back(
+        self, viewer, dock, correct, stack, segmented, section, qtbot
+    ):
+        layer = stroke(correct, 2, 0, 20, 20)
+        correct.store.look()
+        another = viewer.add_image(section, name="another")
+        assert dock.state.image == another
+        layer.data_setitem((np.array([1]), np.array([40]), np.array([40])), 3)
+        qtbot.waitUntil(lambda: dock.state.image == stack)
+        qtbot.waitUntil(lambda: 1 in correct.store.counts)
+        assert same_where_corrected(correct, segmented)
+        qtbot.waitUntil(lambda: autosave_of(stack).saved == [0, 1], timeout=LONG)
+
+    def test_so_does_one_on_the_result(self, dock, correct, stack, segmented, away, qtbot):
+        value = other(segmented.data, 0, 20, 20)
+        segmented.data_setitem((np.array([0]), np.array([20]), np.array([20])), value)
+        qtbot.waitUntil(lambda: dock.state.image == stack)
+        qtbot.waitUntil(lambda: correct.store.layer is not None)
+        assert correct.store.layer.data[0, 20, 20] == value
+
+    def test_so_does_choosing_the_result(self, viewer, dock, stack, segmented, away, qtbot):
+        viewer.layers.selection.active = segmented
+        qtbot.waitUntil(lambda: dock.state.image == stack)
+
+    def test_a_layer_that_is_active_for_a_moment_does_not(self, viewer, dock, stack, segmented, away, qtbot):
+        viewer.layers.selection.active = segmented
+        qtbot.waitUntil(lambda: dock.state.image == stack)
+        dock.state.image = away  # chosen in the panel
+        viewer.layers.selection.active = None
+        viewer.layers.selection.active = segmented
+        qtbot.wait(50)
+        assert dock.state.image == away
+
+    def test_a_stroke_just_before_one_leaves_is_of_the_image_that_is_left(
+        self, viewer, dock, correct, stack, segmented, section
+    ):
+        value = other(segmented.data, 0, 20, 20)
+        segmented.data_setitem((np.array([0]), np.array([20]), np.array([20])), value)
+        viewer.add_image(section, name="another")
+        names = [layer.name for layer in viewer.layers if isinstance(layer, Labels)]
+        assert names == ["cells labels", "cells corrections"]
+        assert viewer.layers["cells corrections"].data[0, 20, 20] == value
+        assert correct.store.layer is None
+        assert autosave_of(stack).saved == [0]
+
+    @pytest.mark.parametrize("how", ["another image", "another dock"])
+    def test_what_was_painted_on_the_result_meanwhile_becomes_a_correction(
+        self, viewer, dock, correct, stack, segmented, section, how
+    ):
+        value = other(segmented.data, 0, 20, 20)
+        if how == "another dock":
+            viewer.window.remove_dock_widget(dock.parent())
+            dock.deleteLater()
+        else:
+            dock.state.image = viewer.add_image(section, name="another")
+        segmented.data[0, 20, 20] = value
+        if how == "another dock":
+            dock = FeedbackDock(viewer)
+            viewer.window.add_dock_widget(dock, name="again")
+        dock.state.image = stack
+        store = dock.correct_tab.store
+        store.look()
+        assert store.layer.data[0, 20, 20] == value
+        assert store.layer.data.astype(bool).sum() == 1
+
+    def test_what_nobody_has_followed_is_not_written_over(self, viewer, dock, correct, segmented, finish):
+        viewer.window.remove_dock_widget(dock.parent())
+        dock.deleteLater()
+        corrections_module._SEEN.clear()  # as for a result that was opened from a file
+        value = other(segmented.data, 0, 20, 20)
+        segmented.data[0, 20, 20] = value
+        dock = FeedbackDock(viewer)
+        viewer.window.add_dock_widget(dock, name="again")
+        dock.state.model_name = "small"
+        dock.correct_tab.store.look()
+        dock.segment_tab.segment()
+        finish(dock)
+        assert segmented.data[0, 20, 20] == value
+        assert dock.state.result != segmented
+
+    def test_an_erased_correction_gives_the_label_of_the_model_back(
+        self, dock, correct, stack, segmented, away
+    ):
+        dock.state.image = stack
+        said = segmented.data.copy()
+        layer = stroke(correct, other(said, 0, 20, 20), 0, 20, 20)
+        correct.store.look()
+        dock.state.image = away
+        dock.state.image = stack
+        layer.data[:] = 0
+        correct.store.look()
+        np.testing.assert_array_equal(segmented.data, said)
+
+    def test_so_does_deleting_the_layer(self, viewer, correct, segmented):
+        said = segmented.data.copy()
+        layer = stroke(correct, other(said, 0, 20, 20), 0, 20, 20)
+        correct.store.look()
+        assert (segmented.data != said).any()
+        viewer.layers.remove(layer)
+        np.testing.assert_array_equal(segmented.data, said)
+        assert correct.recovery.offer
 
 
 class TestAutosave:

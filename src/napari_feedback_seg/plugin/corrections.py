@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.utils.notifications import show_warning
@@ -21,16 +23,29 @@ from napari_feedback_seg.plugin.corrections_layer import (
 from napari_feedback_seg.plugin.corrections_section import SeenSection
 from napari_feedback_seg.plugin.corrections_touched import Touched, section_count
 from napari_feedback_seg.plugin.layers import RESULT_KEY, class_features, displayed_section
-from napari_feedback_seg.plugin.results import add_classes, note_written
+from napari_feedback_seg.plugin.results import add_classes, forget_strokes, note_written, was_painted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from napari.layers import Image, Labels
+    from napari.viewer import Viewer
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.corrections_count import Box, Count
     from napari_feedback_seg.plugin.state import DockState
+
+
+@dataclass
+class _Seen:
+    """What was seen of an image: sections, and the identity of the two layers that they were seen in."""
+
+    sections: dict[int, SeenSection] = field(default_factory=dict)
+    layer: Any = None
+    result: Any = None
+
+
+_SEEN: WeakKeyDictionary[Viewer, dict[Any, _Seen]] = WeakKeyDictionary()  # by identity of the image
 
 
 class CorrectionStore(QObject):
@@ -40,7 +55,8 @@ class CorrectionStore(QObject):
     whatever the model says. A moment after something was painted, undone or segmented, both are
     looked at. Painting tells which sections it has touched; undoing only that something has to
     be drawn anew, so that all sections are looked at that were ever painted on. Whoever needs the
-    corrections or the result calls :meth:`look` before.
+    corrections or the result calls :meth:`look` before. What was seen of an image is kept as long as
+    that is in the viewer, also for a dock that is opened again.
 
     Signals
     -------
@@ -59,6 +75,7 @@ class CorrectionStore(QObject):
     def __init__(self, state: DockState, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._state = state
+        self._seen = _SEEN.setdefault(state.viewer, {})
         self._sections: dict[int, SeenSection] = {}
         self._image: Image | None = None
         self._layer: Labels | None = None
@@ -140,11 +157,18 @@ class CorrectionStore(QObject):
         """
         if self._layer is not None:
             return self._layer
-        viewer, image = self._state.viewer, self._state.image
+        viewer, image = self._state.viewer, self._image
         layer = find_layer(viewer, image)  # its data may have been put right
         if layer is None:
-            layer = new_layer(viewer, image, self.classes)
-        self._bind()
+            self._touched.quiet = True
+            try:
+                layer = new_layer(viewer, image, self.classes)
+            finally:
+                self._touched.quiet = False
+        if self._state.image == image:
+            self._bind()
+        else:  # which is about to be left
+            self._layer = layer
         return layer
 
     def write(self, z: int, labels: np.ndarray) -> None:
@@ -178,10 +202,12 @@ class CorrectionStore(QObject):
             return
         if self._layer is None and self._was_painted():
             try:
-                self.make_layer()  # and looks
+                self.make_layer()
             except InputError as error:
                 self._tell(str(error))
-            return
+                return
+            if self._state.image == self._image:  # that was looked at with it
+                return
         self._touched.quiet = True
         try:
             changed = [z for z in self._to_look_at() if self._look_at(z)]
@@ -209,6 +235,7 @@ class CorrectionStore(QObject):
         try:
             labels = None if self._layer is None else self.painted(z)
             seen.say(predicted, labels, _plane(result.data, z), self._known)
+            forget_strokes(result)
             self._note(z, seen, result)
         finally:
             self._touched.quiet = False
@@ -245,7 +272,7 @@ class CorrectionStore(QObject):
         self._touched.watch(())
         self._follow_place(None)
         self._image = self._layer = self._result = None
-        self._sections.clear()
+        self._sections = {}
 
     def _to_look_at(self) -> list[int]:
         """Return the section that is shown, those that were touched, and those that were segmented anew."""
@@ -278,14 +305,18 @@ class CorrectionStore(QObject):
         result = self._result if noted is not None else None  # else nothing was segmented here
         shown = None if result is None else _plane(result.data, z)
         labels = None if self._layer is None else self.painted(z)
-        segmented = _last_region(result) if result is not None and noted != seen.written else None
+        segmented = _last_region(result, z) if result is not None and noted != seen.written else None
+        # Strokes that nobody has followed: what is noted keeps them from being written over.
+        strange = result is not None and seen.predicted is None and was_painted(result, [z])
         looked = seen.look(labels, shown, self._known, segmented)
         if looked.refused and not self._warned:
             self._warned = True
             show_warning("What was painted on the result with a label that is no class was taken back.")
         if looked.taken_over and self._layer is not None:
             self._layer.refresh()
-        if result is not None and (looked.shown or looked.taken_over or noted != seen.written):
+        if strange:
+            seen.written = noted
+        elif result is not None and (looked.shown or looked.taken_over or noted != seen.written):
             self._note(z, seen, result)
         return looked.corrected
 
@@ -317,12 +348,8 @@ class CorrectionStore(QObject):
             self._follow_place(image)
             if image != self._image:
                 self._touched.forget()
-            if image != self._image or (self._layer is not None and layer != self._layer):
-                self._sections.clear()
-            elif result != self._result:
-                for seen in self._sections.values():
-                    seen.forget_result()
             self._image, self._layer, self._result = image, layer, result
+            self._recall()
             self._touched.watch([each for each in (layer, result) if each is not None], self._labelled())
             self._take_classes()
             self._look_at_touched()
@@ -331,6 +358,34 @@ class CorrectionStore(QObject):
         elif result is not None or self._touched.sections:
             self._look_at_touched()
         self._tell(problem(viewer, image))
+
+    def _recall(self) -> None:
+        """Go on with what was seen of the image, as far as it was in these layers."""
+        present = {each.unique_id for each in self._state.viewer.layers}
+        for gone in self._seen.keys() - present:
+            del self._seen[gone]
+        seen = self._seen.setdefault(self._image.unique_id, _Seen()) if self._image is not None else _Seen()
+        layer, result = (None if each is None else each.unique_id for each in (self._layer, self._result))
+        for z, section in seen.sections.items():
+            if result != seen.result:
+                section.forget_result()
+            elif layer != seen.layer and (layer is not None or seen.layer not in present):
+                self._show_uncorrected(z, section)
+            if layer != seen.layer:
+                section.forget_labels()
+        seen.layer, seen.result = layer, result
+        self._sections = seen.sections
+        self._touched.sections.update(seen.sections)
+
+    def _show_uncorrected(self, z: int, seen: SeenSection) -> None:
+        """Show what the model says, for the corrections that were seen are gone."""
+        result = self._result
+        if result is None or seen.predicted is None or seen.shown is None or seen.shown is seen.predicted:
+            return
+        shown = _plane(result.data, z)
+        if seen.written == self._digests.get(z) and np.array_equal(shown, seen.shown):
+            shown[:] = seen.shown = seen.predicted
+            self._note(z, seen, result)
 
     def _tell(self, sentence: str) -> None:
         """Say once that the layer cannot hold the corrections."""
@@ -401,6 +456,8 @@ def _table(values: Iterable[int]) -> np.ndarray:
     return table
 
 
-def _last_region(result: Labels) -> Box:
-    (top, bottom), (left, right) = result.metadata[RESULT_KEY]["runs"][-1]["region"]
+def _last_region(result: Labels, z: int) -> Box:
+    """Return what was last segmented of a section."""
+    runs = reversed(result.metadata[RESULT_KEY]["runs"])
+    (top, bottom), (left, right) = next(run["region"] for run in runs if z in run["sections"])
     return slice(top, bottom), slice(left, right)

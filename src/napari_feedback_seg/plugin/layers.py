@@ -142,12 +142,16 @@ def result_of(viewer: Viewer, image: Any) -> Labels | None:
     """Return the newest result of an image: made from it, or opened from a file and made from its name."""
     for layer in reversed(viewer.layers) if image is not None else ():
         record = layer.metadata.get(RESULT_KEY)
-        if isinstance(layer, Labels) and record is not None:
-            made_from = {"image": image.name, "image_id": str(image.unique_id)}
-            key = "image_id" if "image_id" in record else "image"
-            if record.get(key) == made_from[key]:
-                return layer
+        if isinstance(layer, Labels) and record is not None and made_from(record, image):
+            return layer
     return None
+
+
+def made_from(record: dict[str, Any], image: Any) -> bool:
+    """Return whether a record is about an image: by its identity, or the name if it has none."""
+    if "image_id" in record:
+        return bool(record["image_id"] == str(image.unique_id))
+    return bool(record.get("image") == image.name)
 
 
 def displayed_section(viewer: Viewer, layer: Layer) -> int:

@@ -78,7 +78,7 @@ class Result:
             self.layer = self._layer_for(self.layer)
         plane = _plane(self.layer.data, section)
         plane[prediction.region] = prediction.labels
-        _forget_strokes(self.layer)
+        forget_strokes(self.layer)
         note_written(self.layer, section)
         self._note_run(section, prediction)
         self.layer.refresh()
@@ -249,7 +249,7 @@ def note_written(layer: Labels, section: int) -> None:
     layer.metadata[RESULT_KEY].setdefault("digests", {})[section] = _digest(_plane(layer.data, section))
 
 
-def _forget_strokes(layer: Labels) -> None:
+def forget_strokes(layer: Labels) -> None:
     """Drop napari's undo steps: they would put back pixels of an earlier result."""
     mode = layer.mode
     layer.editable = False

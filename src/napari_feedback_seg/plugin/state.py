@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Labels
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import DEFAULT_MODEL, ModelEntry, list_models
+from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
 from napari_feedback_seg.plugin.jobs import Jobs
-from napari_feedback_seg.plugin.layers import is_em_image, result_of
+from napari_feedback_seg.plugin.layers import RESULT_KEY, is_em_image, made_from, result_of
 from napari_feedback_seg.plugin.settings import Settings, apply_settings, unwatch_settings, watch_settings
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
     from napari_feedback_seg.models.model import Model, ModelCard
@@ -53,6 +56,8 @@ class DockState(QObject):
         self.device = "auto"
         self.models: list[ModelEntry] = []
         self._image: Image | None = None
+        self._active: Layer | None = None
+        self._painted: set[Labels] = set()
         self._model_name = DEFAULT_MODEL
         self._loaded: tuple[Any, Model] | None = None
         self._connections: tuple[tuple[Any, Any], ...] = (
@@ -115,14 +120,47 @@ class DockState(QObject):
             self.image = images[0] if images else None
         elif self._image is None and images:
             self.image = images[0]
+        self._listen({layer for layer in self.viewer.layers if isinstance(layer, Labels)})
         self.layers_changed.emit()
         self.result_changed.emit()
 
     def _on_active(self, event: Any = None) -> None:
         active = self.viewer.layers.selection.active
-        if active is not None and is_em_image(active):
-            self.image = active
+        if active is None or active == self._active:  # again, after a layer that was added for a moment
+            pass
+        elif is_em_image(active):
+            self._active = self.image = active
+        else:
+            QTimer.singleShot(0, self._follow_active)
         self.result_changed.emit()
+
+    def _follow_active(self) -> None:
+        active = self.viewer.layers.selection.active
+        if active is not None and active != self._active:
+            self._active = active
+            self._turn_to(active)
+
+    def _listen(self, layers: set[Labels]) -> None:
+        """Hear of what is painted, on whatever layer."""
+        for layer in layers - self._painted:
+            layer.events.paint.connect(self._on_paint)
+        for layer in self._painted - layers:
+            layer.events.paint.disconnect(self._on_paint)
+        self._painted = layers
+
+    def _on_paint(self, event: Any) -> None:
+        QTimer.singleShot(0, partial(self._turn_to, event.source))  # napari tells before it paints
+
+    def _turn_to(self, layer: Layer) -> None:
+        """Turn to the image that a layer is the result of, or the corrections."""
+        if not self._connections or layer not in self.viewer.layers:
+            return
+        for key in (RESULT_KEY, CORRECTIONS_KEY):
+            about: Any = layer.metadata.get(key)
+            for image in self.images if isinstance(about, dict) else ():
+                if made_from(about, image):
+                    self.image = image
+                    return
 
     # --- the settings in Preferences
 
@@ -203,4 +241,5 @@ class DockState(QObject):
         unwatch_settings(self._on_settings)
         self.jobs.cleanup()
         self._watch(None)
+        self._listen(set())
         self._loaded = None
