@@ -232,7 +232,8 @@ class TestStopping:
         seen, resumed = run(FineTuning(parent, sections(), CONFIG, device="cpu", checkpoint=path))
         losses = [event for event in seen if isinstance(event, FinetuneStep) and event.loss is not None]
         assert losses[0].done == 3
-        assert not path.exists()
+        assert resumed.accepted
+        assert path.exists()  # until the model is in a file
         for name, each in weights(whole.model).items():
             torch.testing.assert_close(resumed.model.network.state_dict()[name], each)
         assert resumed.verdict == whole.verdict

@@ -49,6 +49,7 @@ def test_a_better_model_is_written(files: tuple[Path, Path], tmp_path: Path) -> 
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     assert "is there already" in run("unet-w16", *files, "-o", new, *FAST, code=1)
     run("unet-w16", *files, "-o", new, "--overwrite", *FAST)
+    assert not list(tmp_path.glob(".*"))  # no checkpoint either
 
 
 def test_a_model_that_is_not_better_is_not_written(files: tuple[Path, Path], tmp_path: Path) -> None:

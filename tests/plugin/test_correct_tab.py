@@ -289,6 +289,7 @@ class TestFinetune:
         qtbot.waitUntil(lambda: not correct.learning.running, timeout=LONG)
         finish(dock)
         assert correct.status.text().startswith("Better")
+        assert not autosave_of(inverted).checkpoint.exists()
         assert "membrane:" in correct.status.text()
         assert dock.state.model_name == "unet-w16 fine-tuned"
         after = right(dock)
@@ -542,6 +543,63 @@ class TestBackAndForth:
         np.testing.assert_array_equal(result.data, said)
         assert result.metadata["feedback-seg"]["runs"][-1]["model"] == "unet-w16 fine-tuned"
 
+    def test_an_answer_that_is_shown_for_comparison_leaves_nothing_behind(
+        self, viewer, dock, correct, inverted, press, finish, section
+    ):
+        press(correct.tune_button)
+        finish(dock)
+        result, painted = dock.state.result, correct.store.layer.data.copy()
+        new = result.data.copy()
+        result.data_setitem((np.array([100]), np.array([30])), 3)
+        correct.store.look()
+        press(correct.before_button)
+        assert (result.data != new).mean() > 0.2
+        result.undo()  # of a stroke on another answer
+        correct.store.look()
+        correct.store.layer.data[100, 30] = painted[100, 30]
+        correct.store.look()
+        np.testing.assert_array_equal(correct.store.layer.data, painted)
+        dock.state.image = viewer.add_image(section, name="another")
+        np.testing.assert_array_equal(result.data, new)
+        dock.state.image = inverted
+        assert not correct.before_button.isChecked()
+        press(correct.before_button)
+        assert (result.data != new).mean() > 0.2
+        inverted.scale = (2, 2)
+        dock.cleanup()
+        np.testing.assert_array_equal(result.data, new)
+
+    def test_not_while_something_runs(self, dock, correct, inverted, press, finish):
+        press(correct.tune_button)
+        finish(dock)
+        new = dock.state.result.data.copy()
+        press(correct.rest_button)
+        assert not correct.before_button.isEnabled()
+        correct.learning.show_before(True)
+        finish(dock)
+        assert not correct.learning.shows_before
+        np.testing.assert_array_equal(dock.state.result.data != 0, new != 0)
+        assert correct.before_button.isEnabled()
+
+    def test_models_of_an_earlier_time_and_of_another_branch_are_in_nobodys_way(
+        self, dock, correct, inverted, press, finish
+    ):
+        earlier = unsaved_folder() / "unet-w16 fine-tuned.safetensors"
+        earlier.parent.mkdir(exist_ok=True)
+        earlier.write_bytes(b"of an earlier time")
+        press(correct.tune_button)
+        finish(dock)
+        assert dock.state.model_name == "unet-w16 fine-tuned 2"
+        assert earlier.read_bytes() == b"of an earlier time"
+        press(correct.undo_button)
+        press(correct.tune_button)
+        finish(dock)
+        assert (correct.models.earlier, correct.models.current) == ("unet-w16", "unet-w16 fine-tuned 3")
+        dock.state.model_name = "unet-w16 fine-tuned 2"
+        correct.save_as("the first")
+        assert dock.state.model_name == "the first"
+        assert not correct.models.unsaved
+
     def test_another_image_chosen_while_it_learns_stays(
         self, viewer, dock, correct, inverted, press, finish, said, section
     ):
@@ -553,6 +611,8 @@ class TestBackAndForth:
         finish(dock)
         assert dock.state.image == other
         assert "go to 'cells' and segment" in said()
+        assert autosave_of(inverted).about["model"].endswith("unet-w16 fine-tuned.safetensors")
+        assert not autosave_of(other).about
         assert (correct.models.earlier, correct.models.current) == ("unet-w16", "unet-w16 fine-tuned")
 
     def test_a_dock_opened_again_has_the_models(self, viewer, dock, correct, inverted, press, finish):

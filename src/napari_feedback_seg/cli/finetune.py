@@ -92,6 +92,7 @@ def finetune(
         if not result.accepted:
             raise typer.Exit(1)
         path = save_model(result.model, output, half=half, overwrite=overwrite)
+        checkpoint.unlink(missing_ok=True)
         out.print(f"wrote {escape(str(path))}", soft_wrap=True)
 
 

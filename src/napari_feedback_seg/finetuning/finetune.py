@@ -109,6 +109,8 @@ class FineTuning:
     def run(self) -> Generator[FinetuneStep | FinetuneCheck, None, Finetuned]:
         """Fine-tune; yield after each step; return the better model, or the parent and why.
 
+        The checkpoint of a better model stays, to be removed when that is in a file.
+
         Close the generator to stop; :meth:`best_so_far` then has what there is.
 
         Raises
@@ -127,7 +129,7 @@ class FineTuning:
                 weights = yield from self._finish()
         except NotFiniteError:
             verdict = not_finite()
-        if self._store:
+        if self._store and not verdict.accepted:
             self._store.remove()
         return self._result(verdict, weights)
 

@@ -252,7 +252,6 @@ class CorrectTab(QWidget):
         self.note.setText(where(store.counts, stack) + text if image is not None else "Open an image first.")
         unsaved = " (not saved yet)" if self.models.unsaved else ""
         self.model_label.setText(f"Model in use: {self.models.current}{unsaved}")
-        self.before_button.setEnabled(self.learning.can_show_before)
         if not self.learning.shows_before and self.before_button.isChecked():
             self.before_button.setChecked(False)
         self._show_offer()
@@ -289,6 +288,7 @@ class CorrectTab(QWidget):
             self._stopping = False
             self.keep_button.setEnabled(True)
             self.back_button.setEnabled(True)
+        self.before_button.setEnabled(self.learning.can_show_before and not busy)
         self.undo_button.setEnabled(models.earlier is not None and not busy)
         self.redo_button.setEnabled(models.later is not None and not busy)
         self.save_button.setEnabled(models.unsaved and not busy)

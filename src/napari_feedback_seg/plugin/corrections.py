@@ -102,6 +102,16 @@ class CorrectionStore(QObject):
         return self._layer
 
     @property
+    def image(self) -> Image | None:
+        """The image that is followed."""
+        return self._image
+
+    @property
+    def result(self) -> Labels | None:
+        """Its result; None if there is none that can show the corrections."""
+        return self._result
+
+    @property
     def classes(self) -> tuple[LabelClass, ...]:
         """The classes to paint with: those of the model, and new ones."""
         known = self._state.card.classes if self._state.card else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import TYPE_CHECKING
@@ -102,17 +103,17 @@ class FinetunedModels(QObject):
             self._state.model_name = self.later
 
     def path_for(self, name: str) -> Path:
-        """Return a file for a model of this name: one that neither the library nor the chain has.
+        """Return a file for a model of this name: one that is not there, nor in the library or the chain.
 
         Raises
         ------
         OutputError
             If its folder cannot be made.
         """
-        folder, taken = make_unsaved_folder(), {each.name for each in list_models()}
+        folder, taken = make_unsaved_folder(), {*self._entries, *(each.name for each in list_models())}
         names = chain([name], (f"{name} {number}" for number in count(2)))
-        free = (each for each in names if each not in taken and each not in self._entries)
-        return folder / f"{next(free)}{SUFFIX}"
+        paths = (folder / f"{each}{SUFFIX}" for each in names if each not in taken)
+        return next(each for each in paths if not os.path.lexists(each))  # of an earlier time
 
     def save_as(self, name: str) -> None:
         """Save the model in use to the library, and take it into use from there.
@@ -128,10 +129,13 @@ class FinetunedModels(QObject):
         model = load_model_file(entry.path)
         save_to_library(replace(model, card=replace(model.card, name=name)), name)
         del self._entries[entry.name]
-        self._chain[self._chain.index(entry.name)] = name
+        self._chain[:] = [name if each == entry.name else each for each in self._chain]
         self._state.refresh_models()
         self._state.model_name = name
-        entry.path.unlink(missing_ok=True)
+        try:
+            entry.path.unlink(missing_ok=True)
+        except OSError:
+            pass  # it is in the library, and in the folder of what is not saved, too
 
     def _follow(self) -> None:
         """Keep our models among the dock's, which reads the library again and again."""

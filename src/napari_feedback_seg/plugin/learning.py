@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.utils.notifications import show_info, show_warning
@@ -24,18 +25,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.layers import Image
+    from napari.viewer import Viewer
 
     from napari_feedback_seg.models.model import Model
+    from napari_feedback_seg.plugin.autosave import Autosave
     from napari_feedback_seg.plugin.corrections import CorrectionStore
     from napari_feedback_seg.plugin.finetuned import FinetunedModels
     from napari_feedback_seg.plugin.recovery import Recovery
     from napari_feedback_seg.plugin.state import DockState
+
+_Answers = dict[str, tuple[dict[str, Any], dict[int, np.ndarray]]]
+
+# By identity of the image, what models have said, by their names: record, and section to labels.
+_SAID: WeakKeyDictionary[Viewer, dict[Any, _Answers]] = WeakKeyDictionary()
 
 _OF_MODEL = ("model", "model_file", "model_sha256", "runs")
 
 
 class Learning(QObject):
     """The fine-tune of the tab Correct, and what comes after it.
+
+    What models have said of an image is kept as long as that is in the viewer, also for a dock that is
+    opened again.
 
     Signals
     -------
@@ -69,14 +80,16 @@ class Learning(QObject):
         self._state, self._store, self._models, self._recovery = state, store, models, recovery
         self._work: FinetuneWork | None = None
         self._image: Image | None = None
+        self._autosave: Autosave | None = None
         self._parent = ""
         self._result: Result | None = None
         self._keep = False
-        self._said: dict[str, tuple[dict[str, Any], dict[int, np.ndarray]]] = {}
+        self._of_image = _SAID.setdefault(state.viewer, {})
         self.what = ""
         self.shows_before = False
-        state.image_changed.connect(self._forget)
-        state.segmenting.connect(lambda: self.show_before(False))
+        store.leaving.connect(self._leave)
+        store.followed.connect(self.swapped)
+        state.segmenting.connect(self._leave)
 
     @property
     def running(self) -> bool:
@@ -117,7 +130,7 @@ class Learning(QObject):
             raise TrainingError(f"{pixels} corrected px are too little to learn from: paint a few strokes.")
         if self._recovery.autosave is None:
             raise InputError("This image has no place for its corrections. Save it as a TIFF, and open that.")
-        entry = self._state.entry
+        entry, autosave = self._state.entry, self._recovery.autosave
         work = FinetuneWork(
             sections,
             {z: store.plane(z).copy() for z in store.counts},
@@ -126,7 +139,7 @@ class Learning(QObject):
             self._state.device,
             self._options(None).pixel_size_nm,
             image.name,
-            self._recovery.autosave.checkpoint,
+            autosave.checkpoint,
             self._models.path_for,
         )
         self._work = work
@@ -140,7 +153,8 @@ class Learning(QObject):
         ):
             self._work = None
             return False
-        self._image, self._parent, self._keep, self.what = image, self._models.current, False, ""
+        self._image, self._autosave, self._parent = image, autosave, self._models.current
+        self._keep, self.what = False, ""
         self.said.emit("Getting ready: loading the model, and asking it what it is sure of.")
         return True
 
@@ -174,8 +188,8 @@ class Learning(QObject):
         if self._keep and work is not None:
             self._state.jobs.run(work.best, title="Judging what was learnt", on_done=self._finish)
             return
-        if self._recovery.autosave is not None:
-            self._recovery.autosave.checkpoint.unlink(missing_ok=True)
+        if self._autosave is not None:
+            _remove(self._autosave.checkpoint)
         self.said.emit("Stopped: the model stays as it was.")
 
     def _finish(self, found: tuple[Any, Path | None] | None) -> None:
@@ -193,10 +207,12 @@ class Learning(QObject):
         (show_info if result.accepted else show_warning)(result.verdict)
         if path is None:
             return
-        if self._models.current == self._parent:
+        if self._autosave is not None:
+            _remove(self._autosave.checkpoint)
+        if self._models.current == self._parent and self._image == self._store.image:
             self._remember()
         self._models.add(path, self._parent)
-        self._recovery.note_model(path)
+        self._recovery.note_model(path, self._autosave)
         if self._image is None or self._image not in self._state.viewer.layers:
             show_warning("The image is no longer there: the new model is chosen, and nothing was segmented.")
         elif self._image != self._state.image:
@@ -266,14 +282,14 @@ class Learning(QObject):
     @property
     def can_show_before(self) -> bool:
         """Whether it is known what the model before said."""
-        return self._models.earlier in self._said and self._state.result is not None
+        return self._models.earlier in self._said and self._store.result is not None
 
     def show_before(self, wanted: bool) -> None:
-        """Show what the model before said, or what the one in use says."""
+        """Show what the model before said, or what the one in use says; not while a job runs."""
         if wanted == self.shows_before:
             return
         if wanted:
-            if not self.can_show_before:
+            if not self.can_show_before or self._state.jobs.busy:
                 return
             self._remember()
         self.shows_before = wanted
@@ -295,14 +311,15 @@ class Learning(QObject):
 
     def _remember(self) -> None:
         """Remember what the model in use has said, and which it is."""
-        result = self._state.result
+        result = self._store.result
         if result is not None and not self.shows_before:
+            self._store.look()
             noted = result.metadata[RESULT_KEY]
             record = {name: copy.deepcopy(noted.get(name)) for name in _OF_MODEL}
             self._said[self._models.current] = (record, dict(self._store.predicted))
 
     def _show(self, name: str | None) -> None:
-        result = self._state.result
+        result = self._store.result
         if name in self._said and result is not None:
             record, predicted = self._said[name]
             for z, now in self._store.predicted.items():
@@ -311,10 +328,18 @@ class Learning(QObject):
             result.metadata[RESULT_KEY] |= copy.deepcopy(record)
         self.swapped.emit()
 
-    def _forget(self) -> None:
-        self._said.clear()
-        self.shows_before = False
-        self.swapped.emit()
+    def _leave(self) -> None:
+        """Show what the model in use says: nobody else knows of another answer."""
+        self.show_before(False)
+
+    @property
+    def _said(self) -> _Answers:
+        """What models have said of the image."""
+        image = self._store.image
+        present = {each.unique_id for each in self._state.viewer.layers}
+        for gone in self._of_image.keys() - present:
+            del self._of_image[gone]
+        return self._of_image.setdefault(image.unique_id, {}) if image is not None else {}
 
     # --- how
 
@@ -354,5 +379,12 @@ class Learning(QObject):
 
     def cleanup(self) -> None:
         """Let go of layers; may be called again."""
-        self._work = self._image = self._result = None
-        self._said.clear()
+        self._leave()
+        self._work = self._image = self._result = self._autosave = None
+
+
+def _remove(checkpoint: Path) -> None:
+    try:
+        checkpoint.unlink(missing_ok=True)
+    except OSError:
+        pass  # the next fine-tune writes over it

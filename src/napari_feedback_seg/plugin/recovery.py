@@ -144,9 +144,17 @@ class Recovery(QObject):
             self._offers[0].remove()
             self._look_for_offers()
 
-    def note_model(self, path: Path | None) -> None:
-        """Remember which file holds the model that learnt from the corrections; None: it is saved."""
-        self._try(lambda autosave: autosave.note({"model": str(path) if path else None}))
+    def note_model(self, path: Path | None, of: Autosave | None = None) -> None:
+        """Remember which file holds the model that learnt from corrections; None: it is saved.
+
+        Parameters
+        ----------
+        path : Path or None
+            The file.
+        of : Autosave, optional
+            Where those corrections are kept; those of the image if not given.
+        """
+        self._try(lambda autosave: autosave.note({"model": str(path) if path else None}), of)
 
     def save(self) -> None:
         """Write the corrections that have changed."""
@@ -187,8 +195,8 @@ class Recovery(QObject):
         if not self._failed and set(restored.saved) <= set(own.saved):
             restored.remove()
 
-    def _try(self, write: Callable[[Autosave], None]) -> bool:
-        autosave = self.autosave
+    def _try(self, write: Callable[[Autosave], None], autosave: Autosave | None = None) -> bool:
+        autosave = autosave or self.autosave
         if autosave is None:
             return False
         try:
