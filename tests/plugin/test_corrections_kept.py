@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 from qtpy.QtWidgets import QMessageBox
+from skimage.io import imsave
 
 from napari_feedback_seg.classes import LabelClass
+from napari_feedback_seg.finetuning.classes import grow
+from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.plugin import corrections as corrections_module
 from napari_feedback_seg.plugin.autosave import Autosave, autosave_of, kept
 from napari_feedback_seg.plugin.corrections_count import Counter, difference
@@ -203,6 +206,34 @@ class TestLayer:
         dock.state.image = first
         assert correct.store.layer == layer
 
+    def test_nor_when_one_comes_back_from_another_image(self, viewer, dock, correct, stack, section):
+        layer = stroke(correct, 2, 0, 20, 20)
+        correct.store.look()
+        copy = Labels.create(*layer.as_layer_data_tuple())
+        copy.name = "backup"
+        viewer.add_layer(copy)
+        dock.state.image = viewer.add_image(section, name="another")
+        dock.state.image = stack
+        assert correct.store.layer == layer
+        viewer.layers.remove(layer)
+        assert correct.store.layer == copy
+
+    def test_an_image_of_this_name_from_another_file_does_not_get_it(
+        self, viewer, dock, correct, section, tmp_path
+    ):
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir()
+            imsave(tmp_path / folder / "cells.tif", section, check_contrast=False)
+        [image] = viewer.open(tmp_path / "one" / "cells.tif", plugin="napari")
+        layer = stroke(correct, 2, 20, 20)
+        correct.store.look()
+        viewer.layers.remove(image)
+        [image] = viewer.open(tmp_path / "two" / "cells.tif", plugin="napari")
+        assert correct.store.layer is None
+        viewer.layers.remove(image)
+        viewer.open(tmp_path / "one" / "cells.tif", plugin="napari")
+        assert correct.store.layer == layer
+
     def test_a_duplicate_does_not_take_its_place(self, viewer, correct, stack):
         layer = stroke(correct, 2, 0, 20, 20)
         copy = Labels(layer.data.copy(), name="copy", metadata=dict(layer.metadata))
@@ -277,12 +308,13 @@ class TestAnotherImage:
 
     @pytest.mark.parametrize("how", ["another image", "another dock"])
     def test_what_was_painted_on_the_result_meanwhile_becomes_a_correction(
-        self, viewer, dock, correct, stack, segmented, section, how
+        self, viewer, dock, correct, stack, segmented, section, how, qtbot
     ):
         value = other(segmented.data, 0, 20, 20)
         if how == "another dock":
             viewer.window.remove_dock_widget(dock.parent())
             dock.deleteLater()
+            qtbot.wait(10)
         else:
             dock.state.image = viewer.add_image(section, name="another")
         segmented.data[0, 20, 20] = value
@@ -295,9 +327,12 @@ class TestAnotherImage:
         assert store.layer.data[0, 20, 20] == value
         assert store.layer.data.astype(bool).sum() == 1
 
-    def test_what_nobody_has_followed_is_not_written_over(self, viewer, dock, correct, segmented, finish):
+    def test_what_nobody_has_followed_is_not_written_over(
+        self, viewer, dock, correct, segmented, finish, qtbot
+    ):
         viewer.window.remove_dock_widget(dock.parent())
         dock.deleteLater()
+        qtbot.wait(10)
         corrections_module._SEEN.clear()  # as for a result that was opened from a file
         value = other(segmented.data, 0, 20, 20)
         segmented.data[0, 20, 20] = value
@@ -387,6 +422,40 @@ class TestAutosave:
         assert [tab.store.layer.data[place] for place in ((20, 20), (50, 50))] == [2, 3]
         tab.recovery.save()
         assert [each.load_section(0)[20, 20] for each in kept(first)] == [2]
+
+    def test_they_go_by_the_file_whatever_its_path_reads_like_and_whatever_it_is_called(
+        self, viewer, correct, section, killed, tmp_path, monkeypatch
+    ):
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir()
+            imsave(tmp_path / folder / "cells.tif", section, check_contrast=False)
+        monkeypatch.chdir(tmp_path / "one")
+        [image] = viewer.open("cells.tif", plugin="napari")
+        image.name = "mine"
+        stroke(correct, 2, 20, 20)
+        correct.store.look()
+        correct.recovery.save()
+        tab = killed()
+        monkeypatch.chdir(tmp_path / "two")
+        viewer.open("cells.tif", plugin="napari")
+        assert not tab.recovery.offer
+        viewer.layers.clear()
+        viewer.open(tmp_path / "one" / "cells.tif", plugin="napari")
+        assert "corrections of 'mine'" in tab.recovery.offer
+
+    def test_two_images_of_one_file_have_each_its_own(self, viewer, correct, section, killed, tmp_path):
+        imsave(tmp_path / "cells.tif", section, check_contrast=False)
+        for name in ("one", "two"):
+            viewer.open(tmp_path / "cells.tif", plugin="napari", name=name)
+        stroke(correct, 2, 20, 20)
+        correct.store.look()
+        correct.recovery.save()
+        tab = killed()
+        for name in ("two", "one"):
+            viewer.open(tmp_path / "cells.tif", plugin="napari", name=name)
+        assert not tab.recovery.offer
+        tab._state.image = viewer.layers["two"]
+        assert "corrections of 'two'" in tab.recovery.offer
 
     def test_what_cannot_be_restored_stays_and_is_offered_again(
         self, viewer, correct, section, killed, press, said
@@ -489,9 +558,64 @@ class TestClasses:
         assert "no class (77)" in correct.note.text()
         assert segmented.data[0, 60, 60] == said[0, 60, 60]
         assert not correct.store.plane(0)[60, 60]
-        correct.store.add_class(LabelClass(77, "nucleus", "#56b4e9", 0.8))
+        assert correct.store.add_class("nucleus", "#56b4e9").value == 77  # as the note suggests
         correct.store.look()
         assert segmented.data[0, 60, 60] == 77
+
+    def test_a_restored_class_keeps_its_meaning(self, viewer, dock, correct, section):
+        viewer.add_image(section, name="cells")
+        correct.add_class("nucleus", "#56b4e9")
+        stroke(correct, 5, 20, 20)
+        correct.store.look()
+        correct.recovery.save()
+        viewer.layers.clear()
+        correct.store.remove_class(5)
+        viewer.add_image(section, name="cells")
+        correct.add_class("vesicles", "#00ff00")
+        stroke(correct, 5, 60, 60)
+        correct.store.look()
+        correct.recovery.restore()
+        names = {each.value: each.name for each in correct.store.classes}
+        data = correct.store.layer.data
+        assert [names[data[place]] for place in ((20, 20), (60, 60))] == ["nucleus", "vesicles"]
+
+    def test_a_dock_that_is_opened_again_knows_them(self, viewer, dock, correct, section, qtbot):
+        viewer.add_image(section, name="cells")
+        for value, name in ((5, "nucleus"), (6, "vesicles")):
+            correct.add_class(name, "#56b4e9")
+            stroke(correct, value, 20 * value - 90, 20)
+        correct.store.look()
+        viewer.window.remove_dock_widget(dock.parent())
+        dock.deleteLater()
+        qtbot.wait(10)
+        new = FeedbackDock(viewer)
+        viewer.window.add_dock_widget(new, name="another")
+        store = new.correct_tab.store
+        assert [(each.value, each.name) for each in store.added] == [(5, "nucleus"), (6, "vesicles")]
+        assert not store.odd_values
+
+    def test_a_model_with_other_classes_changes_no_meaning(
+        self, viewer, dock, correct, section, small_model, models_folder, qtbot
+    ):
+        viewer.add_image(section, name="cells")
+        correct.add_class("vesicles", "#00ff00")
+        layer = stroke(correct, 5, 20, 20)
+        stroke(correct, 2, 60, 60)
+        correct.store.look()
+        nucleus = LabelClass(5, "nucleus", "#56b4e9")
+        grown = grow(small_model, [nucleus])
+        save_model(grown, models_folder / "grown.safetensors")
+        dock.state.refresh_models()
+        dock.state.model_name = "grown"
+        names = {each.value: each.name for each in correct.store.classes}
+        assert names[5] == "nucleus"
+        assert [names[layer.data[place]] for place in ((20, 20), (60, 60))] == ["vesicles", "mitochondria"]
+        layer.undo()
+        correct.store.look()
+        assert names[layer.data[20, 20]] == "vesicles"
+        dock.state.model_name = "small"
+        names = {each.value: each.name for each in correct.store.classes}
+        assert names[layer.data[20, 20]] == "vesicles"
 
     def test_an_added_class_can_be_removed_unless_it_is_painted(self, correct, stack):
         correct.classes.wanted.emit("nucleus", "#56b4e9")
@@ -557,4 +681,6 @@ class TestSection:
 
 def test_the_layer_says_of_which_image_it_is(correct, stack):
     layer = stroke(correct, 2, 0, 20, 20)
-    assert layer.metadata[CORRECTIONS_KEY] == {"image": "cells", "image_id": str(stack.unique_id)}
+    about = layer.metadata[CORRECTIONS_KEY]
+    assert (about["image"], about["image_id"]) == ("cells", str(stack.unique_id))
+    assert [each["name"] for each in about["classes"]][:2] == ["membrane", "mitochondria"]

@@ -17,6 +17,7 @@ from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io import replacing
 from napari_feedback_seg.models.library import models_folder
+from napari_feedback_seg.plugin.corrections_layer import source_of
 from napari_feedback_seg.plugin.layers import em_sections
 
 if TYPE_CHECKING:
@@ -95,6 +96,11 @@ class Autosave:
         return found if isinstance(found, dict) else {}
 
     @property
+    def of(self) -> str:
+        """Name that the image had when it was written last."""
+        return str(self.about.get("image", self.image))
+
+    @property
     def time(self) -> float:
         """When it was written last, in seconds."""
         found = self.about.get("time")
@@ -160,7 +166,7 @@ def unsaved_folder() -> Path:
 
 
 def autosave_of(image: Image) -> Autosave:
-    """Return where the corrections of an image are kept: by its file, name and shape.
+    """Return where the corrections of an image are kept: by its file, or else its name, and its shape.
 
     Raises
     ------
@@ -168,8 +174,8 @@ def autosave_of(image: Image) -> Autosave:
         If the layer is no EM image.
     """
     shape = tuple(int(length) for length in em_sections(image).data.shape)
-    source = getattr(image.source, "path", None) or ""
-    key = hashlib.sha256(f"{source}\n{image.name}\n{shape}".encode()).hexdigest()[:16]
+    what = f"file {source_of(image)}" if source_of(image) else f"name {image.name}"
+    key = hashlib.sha256(f"{what}\n{shape}".encode()).hexdigest()[:16]
     return Autosave(unsaved_folder() / key, image.name, shape)
 
 

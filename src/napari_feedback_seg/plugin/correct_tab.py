@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.plugin.class_buttons import ClassButtons
 from napari_feedback_seg.plugin.correct_text import missing, summed, where
@@ -186,17 +185,13 @@ class CorrectTab(QWidget):
 
     def add_class(self, name: str, color: str) -> None:
         """Add a class that the model does not know, and paint with it."""
-        taken = {each.value for each in self.store.classes}
-        if name in [each.name for each in self.store.classes]:
-            show_warning(f"There is a class '{name}' already: choose another name.")
+        try:
+            new = self.store.add_class(name, color)
+        except FeedbackSegError as error:
+            self._fail(error)
             return
-        value = next((value for value in range(1, 256) if value not in taken), None)
-        if value is None:
-            show_warning("There are 255 classes already: no more fit into a label image.")
-            return
-        self.store.add_class(LabelClass(value, name, color, 0.8))
         self._state.result_changed.emit()  # the result knows it now
-        self.paint_with(value)
+        self.paint_with(new.value)
 
     def remove_class(self, value: int) -> None:
         """Take an added class away again, if nothing is painted with it."""
@@ -244,7 +239,7 @@ class CorrectTab(QWidget):
 
     def _refresh(self, *_: Any) -> None:
         store, image = self.store, self._state.image
-        self.classes.show_classes(store.classes, store.new_classes)
+        self.classes.show_classes(store.classes, store.added)
         self.classes.show_counts(summed(store.counts))
         stack = image is not None and image.ndim > 2
         text = store.problem or missing(store.counts, store.classes, store.odd_values)

@@ -10,14 +10,18 @@ import numpy as np
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, Signal
 
+from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.plugin.corrections_classes import added, beside, free_value, read_classes
 from napari_feedback_seg.plugin.corrections_layer import (
+    CORRECTIONS_KEY,
     adopt,
     corrections_colormap,
     find_layer,
     fits,
     hint,
     new_layer,
+    note,
     problem,
 )
 from napari_feedback_seg.plugin.corrections_section import SeenSection
@@ -26,12 +30,11 @@ from napari_feedback_seg.plugin.layers import RESULT_KEY, class_features, displa
 from napari_feedback_seg.plugin.results import add_classes, forget_strokes, note_written, was_painted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-    from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.corrections_count import Box, Count
     from napari_feedback_seg.plugin.state import DockState
 
@@ -114,9 +117,13 @@ class CorrectionStore(QObject):
     @property
     def classes(self) -> tuple[LabelClass, ...]:
         """The classes to paint with: those of the model, and new ones."""
-        known = self._state.card.classes if self._state.card else ()
-        taken = {each.value for each in known} | {each.name for each in known}
-        return (*known, *(each for each in self.new_classes if not {each.value, each.name} & taken))
+        return (*(self._state.card.classes if self._state.card else ()), *self.added)
+
+    @property
+    def added(self) -> list[LabelClass]:
+        """The new ones among them."""
+        known = {each.name for each in self._state.card.classes} if self._state.card else set()
+        return [each for each in self.new_classes if each.name not in known]
 
     @property
     def counts(self) -> dict[int, dict[int, Count]]:
@@ -250,12 +257,55 @@ class CorrectionStore(QObject):
         finally:
             self._touched.quiet = False
 
-    def add_class(self, new: LabelClass) -> None:
-        """Add a class that the model does not know yet."""
-        if all(new.value != each.value and new.name != each.name for each in self.new_classes):
-            self.new_classes.append(new)
+    def add_class(self, name: str, color: str, opacity: float = 0.8) -> LabelClass:
+        """Add a class that the model does not know yet, and return it: of a value that is no class yet.
+
+        Raises
+        ------
+        InputError
+            If there is one of this name, or no value is left.
+        """
+        if name in [each.name for each in self.classes]:
+            raise InputError(f"There is a class '{name}' already: choose another name.")
+        try:
+            value = next(iter(self.odd_values), free_value({each.value for each in self.classes}))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        new = LabelClass(value, name, color, opacity)
+        self.new_classes.append(new)
         self._take_classes()
         self.changed.emit([])
+        return new
+
+    def take_classes(self, wanted: Iterable[LabelClass], used: Collection[int]) -> np.ndarray:
+        """Add the classes that labels mean, and return what these labels become.
+
+        Parameters
+        ----------
+        wanted : iterable of LabelClass
+            What the labels mean.
+        used : collection of int
+            The labels.
+
+        Returns
+        -------
+        ndarray
+            (256,) uint8: another value for a label that means something else here.
+
+        Raises
+        ------
+        InputError
+            If no value is left.
+        """
+        try:
+            new, table = added(self.classes, wanted, used)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        if new:
+            self.new_classes += new
+            self._take_classes()
+            self.changed.emit([])
+        return table
 
     def remove_class(self, value: int) -> None:
         """Take an added class away again.
@@ -268,7 +318,7 @@ class CorrectionStore(QObject):
         found = next((each for each in self.classes if each.value == value), None)
         if found is None:
             return
-        if found not in self.new_classes:
+        if found not in self.added:
             raise InputError(f"The model knows '{found.name}': only a class that was added can be removed.")
         self.look()
         if any(value in counts for counts in self.counts.values()):
@@ -359,6 +409,7 @@ class CorrectionStore(QObject):
             if image != self._image:
                 self._touched.forget()
             self._image, self._layer, self._result = image, layer, result
+            self._renumber()
             self._recall()
             self._touched.watch([each for each in (layer, result) if each is not None], self._labelled())
             self._take_classes()
@@ -428,8 +479,42 @@ class CorrectionStore(QObject):
         data = self._layer.data
         return [z for z in range(len(data)) if data[z].any()] if data.ndim == 3 else [0]
 
+    def _renumber(self) -> None:
+        """Let what is painted mean what it meant when it was painted, whatever the model's classes are."""
+        layer = self._layer
+        if layer is None or self._image is None:
+            return
+        noted = read_classes(layer.metadata[CORRECTIONS_KEY].get("classes"))
+        here = {(each.value, each.name) for each in self.classes}
+        strange = [each for each in noted if (each.value, each.name) not in here]
+        if strange:
+            planes = [_plane(layer.data, z) for z in range(section_count(layer))]
+            used = {int(value) for plane in planes for value in np.unique(plane)}
+            try:
+                new, table = added(self.classes, noted, used)
+            except ValueError as error:
+                show_warning(str(error))
+                return
+            self.new_classes += new
+            if (table != np.arange(256)).any():
+                for plane in planes:
+                    plane[:] = table[plane]
+                forget_strokes(layer)
+                layer.refresh()
+                self._touched.sections.update(range(len(planes)))
+        note(layer, classes=[each.to_json() for each in self.classes])
+
     def _take_classes(self) -> None:
         """Show the classes in their colours, and no value that is none."""
+        self.new_classes[:] = beside(self._state.card.classes if self._state.card else (), self.new_classes)
+        if self._layer is not None and self._still_fits():
+            self._touched.quiet, quiet = True, self._touched.quiet
+            try:
+                self._renumber()
+            finally:
+                self._touched.quiet = quiet
+            if self._touched.sections:
+                self._touched.soon()
         values = [each.value for each in self.classes]
         if self._result is not None:
             values += [each["value"] for each in self._result.metadata[RESULT_KEY].get("classes", [])]
@@ -445,7 +530,7 @@ class CorrectionStore(QObject):
 
     def _recolour(self) -> None:
         if self._result is not None:
-            add_classes(self._result, self.new_classes)
+            add_classes(self._result, self.added)
         if self._layer is None:
             return
         wanted = corrections_colormap(self.classes)

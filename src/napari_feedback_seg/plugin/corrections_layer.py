@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from napari_feedback_seg.plugin.layers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from napari.layers import Image
     from napari.utils.colormaps import DirectLabelColormap
@@ -90,14 +91,26 @@ def hint(viewer: Viewer, image: Image | None, empty: Labels | None = None) -> st
 
 def adopt(layer: Labels, image: Image) -> None:
     """Let a layer be the corrections of an image from now on: by identity, in its place, as uint8."""
-    bound = {"image": image.name, "image_id": str(image.unique_id)}
-    if layer.metadata.get(CORRECTIONS_KEY) != bound:
-        layer.metadata = {**layer.metadata, CORRECTIONS_KEY: bound}
+    note(layer, image=image.name, image_id=str(image.unique_id), source=source_of(image))
+    note(layer, layer_id=str(layer.unique_id))
     if layer.data.dtype != np.uint8:
         layer.data = layer.data.astype(np.uint8)
     if _lies_elsewhere(layer, image) or layer.units != image.units:
         for name, value in like(image).items():
             setattr(layer, name, value)
+
+
+def note(layer: Labels, **what: Any) -> None:
+    """Write down what else belongs to the corrections in a layer."""
+    before = layer.metadata.get(CORRECTIONS_KEY, {})
+    if before != {**before, **what}:
+        layer.metadata = {**layer.metadata, CORRECTIONS_KEY: {**before, **what}}
+
+
+def source_of(image: Image) -> str:
+    """Return the file that an image was opened from, or its address; empty if it is from elsewhere."""
+    path = str(getattr(image.source, "path", None) or "")
+    return path if not path or "://" in path else os.path.abspath(path)
 
 
 def new_layer(viewer: Viewer, image: Image | None, classes: Sequence[LabelClass]) -> Labels:
@@ -118,10 +131,10 @@ def new_layer(viewer: Viewer, image: Image | None, classes: Sequence[LabelClass]
         name=name_for(image),
         colormap=corrections_colormap(classes),
         features=class_features(classes),
-        metadata={CORRECTIONS_KEY: {"image": image.name, "image_id": str(image.unique_id)}},
         opacity=0.7,
         **like(image),
     )
+    adopt(layer, image)
     active = viewer.layers.selection.active
     viewer.add_layer(layer)
     viewer.layers.selection.active = active
@@ -152,15 +165,23 @@ def _candidates(viewer: Viewer, image: Image | None) -> list[Any]:
         return []
     newest = list(reversed(viewer.layers))
     present = {str(layer.unique_id) for layer in newest}
+    newest = [layer for layer in newest if not _is_duplicate(layer, present)]
     bound = [layer for layer in newest if _is_bound(layer, image)]
     named = []
     for layer in newest:
         about = layer.metadata.get(CORRECTIONS_KEY, {})
         if about.get("image_id") not in present and image.name == about.get("image"):
-            named.append(layer)
+            if about.get("source", source_of(image)) == source_of(image):
+                named.append(layer)
         elif not about and layer.name == name_for(image):
             named.append(layer)
     return bound or named
+
+
+def _is_duplicate(layer: Any, present: Collection[str]) -> bool:
+    """Whether it was duplicated from a layer of corrections that is there."""
+    original = layer.metadata.get(CORRECTIONS_KEY, {}).get("layer_id", str(layer.unique_id))
+    return original != str(layer.unique_id) and original in present
 
 
 def _is_bound(layer: Any, image: Image) -> bool:

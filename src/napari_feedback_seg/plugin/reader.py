@@ -46,7 +46,8 @@ def _layers(path: str) -> list[LayerDataTuple]:
         corrections: list[LayerDataTuple] = []
         if exported.corrections is not None:
             state = _labels_attributes(exported.layers["corrections"], exported.record)
-            what = {CORRECTIONS_KEY: {"image": exported.record["image"]}}
+            classes = exported.record.get("classes", [])
+            what = {CORRECTIONS_KEY: {"image": exported.record["image"], "classes": classes}}
             corrections = [(exported.corrections, {**state, "metadata": what}, "labels")]
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"'{path}' cannot be read as the record of a result ({error}).") from error

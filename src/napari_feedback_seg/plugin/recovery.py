@@ -13,9 +13,10 @@ from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
 
-from napari_feedback_seg.classes import UNLABELLED, LabelClass
+from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.errors import FeedbackSegError, OutputError
 from napari_feedback_seg.plugin.autosave import Autosave, autosave_of, free, kept
+from napari_feedback_seg.plugin.corrections_classes import read_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +84,7 @@ class Recovery(QObject):
         count = len(newest.saved)
         more = f" After that, {others} older one{'s' * (others > 1)} will be offered." if others else ""
         return (
-            f"There are corrections of '{newest.image}' from {_when(newest)}, on {count} "
+            f"There are corrections of '{newest.of}' from {_when(newest)}, on {count} "
             f"section{'s' * (count != 1)}{model}.{more}"
         )
 
@@ -103,20 +104,25 @@ class Recovery(QObject):
             return
         offered = self._offers[0]
         if self._state.image is None or self._state.image != self._image:
-            show_warning(f"The image '{offered.image}' is no longer there: open it, and try again.")
+            show_warning(f"The image '{offered.of}' is no longer there: open it, and try again.")
             return
-        for value in offered.about.get("classes", []):
-            self._restore_class(value)
-        problems = []
+        problems, sections = [], {}
         for z in offered.saved:
             try:
-                labels = offered.load_section(z)
+                sections[z] = offered.load_section(z)
+            except FeedbackSegError as error:
+                problems.append(str(error))
+        used = {int(value) for labels in sections.values() for value in np.unique(labels)}
+        try:
+            table = self._store.take_classes(read_classes(offered.about.get("classes")), used)
+            for z, labels in sections.items():
+                labels = table[labels]
                 if self._store.layer is not None:
                     now = self._store.painted(z)
                     labels = np.where(now != UNLABELLED, now, labels)  # what is newer stays
                 self._store.write(z, labels)
-            except FeedbackSegError as error:
-                problems.append(str(error))
+        except FeedbackSegError as error:
+            problems.append(str(error))
         path = _model_path(offered)
         if path is not None:
             try:
@@ -138,7 +144,7 @@ class Recovery(QObject):
         answer = QMessageBox.question(
             parent if isinstance(parent, QWidget) else None,
             "Discard the corrections?",
-            f"The corrections of '{self._offers[0].image}' from {_when(self._offers[0])} will be deleted.",
+            f"The corrections of '{self._offers[0].of}' from {_when(self._offers[0])} will be deleted.",
         )
         if answer == QMessageBox.StandardButton.Yes:
             self._offers[0].remove()
@@ -163,11 +169,11 @@ class Recovery(QObject):
         if self._store.layer is None:
             return
         dirty, self._dirty = sorted(self._dirty), set()
-        classes = [each.to_json() for each in self._store.new_classes]
+        classes = [each.to_json() for each in self._store.classes]
         for z in dirty:
             if not self._try(partial(Autosave.save_section, z=z, labels=self._store.painted(z))):
                 self._dirty.add(z)  # with the next change it is tried again
-        if dirty and classes:
+        if dirty:
             self._try(lambda autosave: autosave.note({"classes": classes}))
 
     def cleanup(self) -> None:
@@ -235,7 +241,7 @@ class Recovery(QObject):
     def _look_for_offers(self) -> None:
         """Offer what is kept of the image and belongs to no layer that is there."""
         layer, first = self._store.layer, self._first
-        found = kept(first) if first is not None else []
+        found = [each for each in kept(first) if self._is_of_image(each)] if first is not None else []
         present = {each.unique_id for each in self._state.viewer.layers}
         used = [each for identity, each in self._of_layer.items() if identity in present]
         if layer is not None and layer.unique_id not in self._of_layer:
@@ -245,6 +251,13 @@ class Recovery(QObject):
                 used.append(same)
         self._offers = [each for each in found if each not in used]
         self.changed.emit()
+
+    def _is_of_image(self, autosave: Autosave) -> bool:
+        """Whether it was not kept for another image that is there, too, of the same file and shape."""
+        name = autosave.about.get("image")
+        others = [each for each in self._state.images if each != self._image and each.name == name]
+        first = self._first
+        return first is None or all(autosave_of(each).folder != first.folder for each in others)
 
     def _is_here(self, autosave: Autosave) -> bool:
         """Whether the layer has all that is kept, and there is no model."""
@@ -258,12 +271,6 @@ class Recovery(QObject):
             if (labels != self._store.painted(z))[labels != UNLABELLED].any():
                 return False
         return True
-
-    def _restore_class(self, value: object) -> None:
-        try:
-            self._store.add_class(LabelClass(**value))  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            show_warning("A class of the saved corrections cannot be read.")
 
 
 def _when(autosave: Autosave) -> str:
