@@ -220,7 +220,7 @@ class TestWhatIsMissing:
         assert [each.name for each in correct.learning.config().new_classes] == ["nucleus"]
         assert "no class" not in correct.note.text()
         correct.classes.wanted.emit("nucleus", "#000000")
-        assert len(correct.store.new_classes) == 1
+        assert len(correct.store.added) == 1
 
 
 class TestLooking:

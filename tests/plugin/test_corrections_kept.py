@@ -9,7 +9,7 @@ from skimage.io import imsave
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.finetuning.classes import grow
 from napari_feedback_seg.models.model_file import save_model
-from napari_feedback_seg.plugin import corrections as corrections_module
+from napari_feedback_seg.plugin import corrections_memory
 from napari_feedback_seg.plugin.autosave import Autosave, autosave_of, kept
 from napari_feedback_seg.plugin.corrections_count import Counter, difference
 from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
@@ -333,7 +333,7 @@ class TestAnotherImage:
         viewer.window.remove_dock_widget(dock.parent())
         dock.deleteLater()
         qtbot.wait(10)
-        corrections_module._SEEN.clear()  # as for a result that was opened from a file
+        corrections_memory._SEEN.clear()  # as for a result that was opened from a file
         value = other(segmented.data, 0, 20, 20)
         segmented.data[0, 20, 20] = value
         dock = FeedbackDock(viewer)
@@ -626,7 +626,7 @@ class TestClasses:
         correct.store.layer.undo()
         remove.trigger()
         assert 5 not in correct.classes.buttons
-        assert correct.store.new_classes == []
+        assert correct.store.added == []
         assert not correct.classes.buttons[1].actions()
 
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, Signal
 
-from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.plugin.corrections_classes import added, beside, free_value, read_classes
+from napari_feedback_seg.plugin.corrections_classes import PaintClasses
 from napari_feedback_seg.plugin.corrections_layer import (
-    CORRECTIONS_KEY,
     adopt,
     corrections_colormap,
     find_layer,
     fits,
     hint,
     new_layer,
-    note,
     problem,
 )
+from napari_feedback_seg.plugin.corrections_memory import Memory
 from napari_feedback_seg.plugin.corrections_section import SeenSection
 from napari_feedback_seg.plugin.corrections_touched import Touched, section_count
 from napari_feedback_seg.plugin.layers import RESULT_KEY, class_features, displayed_section
@@ -33,22 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from napari.layers import Image, Labels
-    from napari.viewer import Viewer
 
+    from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.corrections_count import Box, Count
     from napari_feedback_seg.plugin.state import DockState
-
-
-@dataclass
-class _Seen:
-    """What was seen of an image: sections, and the identity of the two layers that they were seen in."""
-
-    sections: dict[int, SeenSection] = field(default_factory=dict)
-    layer: Any = None
-    result: Any = None
-
-
-_SEEN: WeakKeyDictionary[Viewer, dict[Any, _Seen]] = WeakKeyDictionary()  # by identity of the image
 
 
 class CorrectionStore(QObject):
@@ -78,7 +62,7 @@ class CorrectionStore(QObject):
     def __init__(self, state: DockState, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self._seen = _SEEN.setdefault(state.viewer, {})
+        self._memory = Memory(state.viewer)
         self._sections: dict[int, SeenSection] = {}
         self._image: Image | None = None
         self._layer: Labels | None = None
@@ -88,7 +72,7 @@ class CorrectionStore(QObject):
         self._known = _table(())
         self._touched = Touched(state.viewer, self)
         self._touched.due.connect(self._look_at_touched)
-        self.new_classes: list[LabelClass] = []
+        self._classes = PaintClasses(state)
         state.image_changed.connect(self._bind)
         state.layers_changed.connect(self._bind)
         state.result_changed.connect(self._bind)
@@ -117,13 +101,12 @@ class CorrectionStore(QObject):
     @property
     def classes(self) -> tuple[LabelClass, ...]:
         """The classes to paint with: those of the model, and new ones."""
-        return (*(self._state.card.classes if self._state.card else ()), *self.added)
+        return self._classes.all
 
     @property
     def added(self) -> list[LabelClass]:
         """The new ones among them."""
-        known = {each.name for each in self._state.card.classes} if self._state.card else set()
-        return [each for each in self.new_classes if each.name not in known]
+        return self._classes.added
 
     @property
     def counts(self) -> dict[int, dict[int, Count]]:
@@ -265,14 +248,7 @@ class CorrectionStore(QObject):
         InputError
             If there is one of this name, or no value is left.
         """
-        if name in [each.name for each in self.classes]:
-            raise InputError(f"There is a class '{name}' already: choose another name.")
-        try:
-            value = next(iter(self.odd_values), free_value({each.value for each in self.classes}))
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        new = LabelClass(value, name, color, opacity)
-        self.new_classes.append(new)
+        new = self._classes.add(name, color, opacity, self.odd_values)
         self._take_classes()
         self.changed.emit([])
         return new
@@ -297,14 +273,9 @@ class CorrectionStore(QObject):
         InputError
             If no value is left.
         """
-        try:
-            new, table = added(self.classes, wanted, used)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        if new:
-            self.new_classes += new
-            self._take_classes()
-            self.changed.emit([])
+        table = self._classes.take(wanted, used)
+        self._take_classes()
+        self.changed.emit([])
         return table
 
     def remove_class(self, value: int) -> None:
@@ -318,12 +289,10 @@ class CorrectionStore(QObject):
         found = next((each for each in self.classes if each.value == value), None)
         if found is None:
             return
-        if found not in self.added:
-            raise InputError(f"The model knows '{found.name}': only a class that was added can be removed.")
         self.look()
-        if any(value in counts for counts in self.counts.values()):
+        if found in self.added and any(value in counts for counts in self.counts.values()):
             raise InputError(f"Something is painted as '{found.name}': erase that, and try again.")
-        self.new_classes.remove(found)
+        self._classes.remove(found)
         self._take_classes()
         self.changed.emit([])
 
@@ -409,8 +378,8 @@ class CorrectionStore(QObject):
             if image != self._image:
                 self._touched.forget()
             self._image, self._layer, self._result = image, layer, result
-            self._renumber()
-            self._recall()
+            self._sections = self._memory.recall(image, layer, result, self._show_uncorrected)
+            self._touched.sections.update(self._sections)
             self._touched.watch([each for each in (layer, result) if each is not None], self._labelled())
             self._take_classes()
             self._look_at_touched()
@@ -419,24 +388,6 @@ class CorrectionStore(QObject):
         elif result is not None or self._touched.sections:
             self._look_at_touched()
         self._tell(problem(viewer, image))
-
-    def _recall(self) -> None:
-        """Go on with what was seen of the image, as far as it was in these layers."""
-        present = {each.unique_id for each in self._state.viewer.layers}
-        for gone in self._seen.keys() - present:
-            del self._seen[gone]
-        seen = self._seen.setdefault(self._image.unique_id, _Seen()) if self._image is not None else _Seen()
-        layer, result = (None if each is None else each.unique_id for each in (self._layer, self._result))
-        for z, section in seen.sections.items():
-            if result != seen.result:
-                section.forget_result()
-            elif layer != seen.layer and (layer is not None or seen.layer not in present):
-                self._show_uncorrected(z, section)
-            if layer != seen.layer:
-                section.forget_labels()
-        seen.layer, seen.result = layer, result
-        self._sections = seen.sections
-        self._touched.sections.update(seen.sections)
 
     def _show_uncorrected(self, z: int, seen: SeenSection) -> None:
         """Show what the model says, for the corrections that were seen are gone."""
@@ -481,40 +432,18 @@ class CorrectionStore(QObject):
 
     def _renumber(self) -> None:
         """Let what is painted mean what it meant when it was painted, whatever the model's classes are."""
-        layer = self._layer
-        if layer is None or self._image is None:
-            return
-        noted = read_classes(layer.metadata[CORRECTIONS_KEY].get("classes"))
-        here = {(each.value, each.name) for each in self.classes}
-        strange = [each for each in noted if (each.value, each.name) not in here]
-        if strange:
-            planes = [_plane(layer.data, z) for z in range(section_count(layer))]
-            used = {int(value) for plane in planes for value in np.unique(plane)}
-            try:
-                new, table = added(self.classes, noted, used)
-            except ValueError as error:
-                show_warning(str(error))
-                return
-            self.new_classes += new
-            if (table != np.arange(256)).any():
-                for plane in planes:
-                    plane[:] = table[plane]
-                forget_strokes(layer)
-                layer.refresh()
-                self._touched.sections.update(range(len(planes)))
-        note(layer, classes=[each.to_json() for each in self.classes])
+        if self._layer is not None and self._still_fits() and self._classes.renumber(self._layer):
+            self._touched.sections.update(range(section_count(self._layer)))
+            self._touched.soon()
 
     def _take_classes(self) -> None:
         """Show the classes in their colours, and no value that is none."""
-        self.new_classes[:] = beside(self._state.card.classes if self._state.card else (), self.new_classes)
-        if self._layer is not None and self._still_fits():
-            self._touched.quiet, quiet = True, self._touched.quiet
-            try:
-                self._renumber()
-            finally:
-                self._touched.quiet = quiet
-            if self._touched.sections:
-                self._touched.soon()
+        self._classes.follow_model()
+        self._touched.quiet, quiet = True, self._touched.quiet
+        try:
+            self._renumber()
+        finally:
+            self._touched.quiet = quiet
         values = [each.value for each in self.classes]
         if self._result is not None:
             values += [each["value"] for each in self._result.metadata[RESULT_KEY].get("classes", [])]

@@ -154,6 +154,11 @@ def made_from(record: dict[str, Any], image: Any) -> bool:
     return bool(record.get("image") == image.name)
 
 
+def planes_of(data: np.ndarray) -> list[np.ndarray]:
+    """Return the sections (Y, X) of (Y, X) or (Z, Y, X), to be read and written."""
+    return list(data) if data.ndim == 3 else [data]
+
+
 def displayed_section(viewer: Viewer, layer: Layer) -> int:
     """Return the index of the section of ``layer`` that the viewer's sliders point at."""
     if layer.ndim < 3:
