@@ -10,6 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 from napari_feedback_seg.classes import EM_CLASSES, LabelClass
 from napari_feedback_seg.errors import InputError, ModelError, TrainingError
+from napari_feedback_seg.finetuning import finetune as module
+from napari_feedback_seg.finetuning import start
 from napari_feedback_seg.finetuning.classes import grow, new_classes
 from napari_feedback_seg.finetuning.config import FinetuneConfig
 from napari_feedback_seg.finetuning.corrections import CorrectedSection, corrected_sections
@@ -24,6 +26,7 @@ from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model_file import load_model_file, save_model
 from napari_feedback_seg.networks import NetworkSpec, build_network
 from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.segmentation.inference import Inference
 from napari_feedback_seg.segmentation.predict import segment
 
 if TYPE_CHECKING:
@@ -326,6 +329,45 @@ class TestClasses:
     def test_a_class_that_is_there_is_refused(self, small_model: Model) -> None:
         with pytest.raises(ModelError, match="value 2"):
             grow(small_model, [LabelClass(2, "nucleus", "#56b4e9")])
+
+    def test_no_trial_begins_with_what_it_is_judged_by(
+        self, parent: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = replace(CONFIG, new_classes=(LabelClass(5, "nucleus", "#56b4e9"),))
+        labels = sparse()
+        labels[10:18, ::40] = labels[90:98, 50:58] = labels[130:138, 90:98] = 5
+        labels[sparse() == 0] = 0
+        begun: list[set[Any]] = []
+
+        def settle(model: Model, known: int, material: Material, regions: Any, device: Any) -> Model:
+            begun.append(set(regions))
+            return start.settle(model, known, material, regions, device)
+
+        monkeypatch.setattr(module, "settle", settle)
+        corrected = corrected_sections(INVERTED, labels, (*EM_CLASSES, *config.new_classes))
+        tuning = FineTuning(parent, corrected, config, device="cpu")
+        events = tuning.run()
+        while not begun:
+            next(events)
+        next(events)
+        events.close()
+        everything = set(tuning._material.regions)
+        held = [each.held for each in tuning._trials]
+        assert all(held)
+        assert begun == [*(everything - each for each in held), everything]
+
+        material, some = tuning._material, everything - held[0]
+        for key in held[0]:
+            for places in material.regions[key].values():
+                labels[tuple(places.T)] = 1
+        corrected = corrected_sections(INVERTED, labels, (*EM_CLASSES, *config.new_classes))
+        other = Material(corrected, tuning._grown.card, config)
+        other.remember(Inference(tuning._grown, torch.device("cpu"), 1, False, None))
+        material.remember(Inference(tuning._grown, torch.device("cpu"), 1, False, None))
+        expected = start.settle(tuning._grown, 4, material, some, torch.device("cpu"))
+        found = start.settle(tuning._grown, 4, other, some, torch.device("cpu"))
+        for name, each in weights(expected).items():
+            torch.testing.assert_close(found.network.state_dict()[name], each)
 
     def test_a_new_class_is_learnt(self, parent: Model, tmp_path: Path) -> None:
         image = SAMPLE.image.copy()

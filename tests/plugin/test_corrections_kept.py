@@ -9,12 +9,13 @@ from skimage.io import imsave
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.finetuning.classes import grow
 from napari_feedback_seg.models.model_file import save_model
-from napari_feedback_seg.plugin import corrections_memory
+from napari_feedback_seg.plugin import corrections_memory, recovery
 from napari_feedback_seg.plugin.autosave import Autosave, autosave_of, kept
 from napari_feedback_seg.plugin.corrections_count import Counter, difference
 from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
 from napari_feedback_seg.plugin.corrections_section import SeenSection
 from napari_feedback_seg.plugin.dock import FeedbackDock
+from napari_feedback_seg.plugin.segment_tab import ALL
 
 LONG = 60_000
 
@@ -127,6 +128,26 @@ class TestWhatIsSeen:
         correct.store._touched._latest.setInterval(20)
         stroke(correct, 2, 0, 20, 20)
         qtbot.waitUntil(lambda: 0 in correct.store.counts)
+
+    def test_a_stroke_while_all_sections_are_segmented_splits_no_result(
+        self, dock, correct, segmented, tab, finish
+    ):
+        for timer in (correct.store._touched._pause, correct.store._touched._latest):
+            timer.setInterval(LONG)
+        value, painted = other(segmented.data, 2, 20, 20), []
+
+        def paint():
+            if not painted and dock.state.jobs.busy:
+                painted.append(2)
+                segmented.data_setitem((np.array([2]), np.array([20]), np.array([20])), value)
+
+        dock.state.result_changed.connect(paint)
+        tab.what_box.setCurrentIndex(tab.what_box.findData(ALL))
+        tab.segment()
+        finish(dock)
+        assert painted
+        assert dock.state.result == segmented
+        assert segmented.data[2, 20, 20] == value == correct.store.layer.data[2, 20, 20]
 
 
 class TestLayer:
@@ -531,6 +552,27 @@ class TestAutosave:
         stroke(correct, 2, 20, 20)
         correct.store.look()
         qtbot.waitUntil(lambda: autosave_of(image).saved == [0])
+
+    def test_much_is_written_bit_by_bit_and_only_once(
+        self, viewer, dock, correct, stack, segmented, section, qtbot, monkeypatch
+    ):
+        monkeypatch.setattr(recovery, "_AT_ONCE", 0)
+        correct.recovery._timer.setInterval(LONG)
+        for z in range(3):
+            stroke(correct, 2, z, 20, 20)
+        correct.store.look()
+        correct.recovery._save_some()
+        assert len(autosave_of(stack).saved) == 1
+        qtbot.waitUntil(lambda: autosave_of(stack).saved == [0, 1, 2])
+        files = sorted(autosave_of(stack).folder.glob("section-*.npz"))
+        before = [path.stat().st_mtime_ns for path in files]
+        dock.state.image = viewer.add_image(section, name="another")
+        dock.state.image = stack
+        stroke(correct, 3, 1, 60, 60)
+        correct.store.look()
+        correct.recovery.save()
+        after = [path.stat().st_mtime_ns for path in files]
+        assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
 
     @pytest.mark.parametrize("dense", [False, True])
     def test_what_is_written_is_read(self, tmp_path, dense):

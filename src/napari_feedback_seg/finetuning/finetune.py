@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from napari_feedback_seg.finetuning.corrections import CorrectedSection
 
@@ -48,6 +48,7 @@ class _Trial:
 
     held: frozenset[RegionKey]
     steps: int
+    begin: Model
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     step: int = 0
     marks: Marks | None = None
@@ -136,7 +137,9 @@ class FineTuning:
     def best_so_far(self) -> Finetuned | None:
         """Return what was learnt before the fine-tune was stopped, judged; None if that is nothing."""
         self._trials = [trial for trial in self._trials if trial.weights]
-        return self._result(self._judge(), self._towards(self._trials[0].weights)) if self._trials else None
+        if not self._trials:
+            return None
+        return self._result(self._judge(), self._towards(self._trials[0].begin, self._trials[0].weights))
 
     # --- what is done, in its order
 
@@ -148,18 +151,26 @@ class FineTuning:
         self._held_out = bool(parts)
         # Where nothing can be held out, all is learnt and looked at; the verdict says what that is worth.
         steps = config.steps if len(parts) < 2 else max(1, round(config.steps * _TURN))
-        self._trials = [_Trial(held, steps) for held in parts or [frozenset(material.regions)]]
         last = {0: 0, 1: config.last_steps}.get(len(parts), config.steps)
-        self._total = steps * len(self._trials) + last
+        self._total = steps * max(1, len(parts)) + last
         start = choose_start(self._grown, material, self._device, config.seed)
         self._begin, self._differs = start.model, start.differs
         # As much as keeps mistakes as rare among all that is learnt, were all corrections mistakes or few.
         if config.rehearsal:
             self._rehearsal = max(0.0, (config.rehearsal + 1) * start.wrong_share - 1)
         self._remember()
+        for held in parts or [frozenset(material.regions)]:
+            begin = self._settled(self._begin, set(material.regions) - held or held)
+            self._trials.append(_Trial(held, steps, begin))
         if config.new_classes:
-            self._begin = settle(self._begin, len(self._parent.card.classes), material, self._device)
+            self._begin = self._settled(self._begin, set(material.regions))
             self._remember()
+
+    def _settled(self, model: Model, regions: Collection[RegionKey]) -> Model:
+        """Return the model with its new classes fitted to the corrections of regions, if it has any."""
+        if not self.config.new_classes:
+            return model
+        return settle(model, len(self._parent.card.classes), self._material, regions, self._device)
 
     def _remember(self) -> None:
         material = self._material
@@ -170,7 +181,8 @@ class FineTuning:
     def _try(self, index: int, trial: _Trial) -> Generator[FinetuneStep | FinetuneCheck, None, None]:
         exam = self._exam(trial)
         learnt = set(self._material.regions) - trial.held
-        course = self._course(index, learnt or trial.held, trial.steps, self.config.learning_rate)
+        begin, rate = trial.begin.network, self.config.learning_rate
+        course = self._course(index, learnt or trial.held, trial.steps, rate, begin)
         before = trial.steps * index
         self._go_on(index, trial, course, exam)
         what = "learning" if len(self._trials) == 1 else f"trial {index + 1} of {len(self._trials)}"
@@ -182,7 +194,7 @@ class FineTuning:
             yield self._event(what, loss)
             if course.done not in checks:
                 continue
-            marks = self._mark(exam, self._towards(course.weights()))
+            marks = self._mark(exam, self._towards(trial.begin, course.weights()))
             best = trial.marks is None or marks.loss < trial.marks.loss
             if best:
                 trial.weights, trial.step, trial.marks = course.weights(), course.done, marks
@@ -197,7 +209,7 @@ class FineTuning:
         if saved:
             course.load_state_dict(saved["course"])
             trial.weights, trial.step = saved["weights"], saved["step"]
-            trial.marks = self._mark(exam, self._towards(trial.weights))
+            trial.marks = self._mark(exam, self._towards(trial.begin, trial.weights))
 
     def _save(self, index: int, trial: _Trial, course: Course) -> None:
         if self._store:
@@ -221,11 +233,13 @@ class FineTuning:
         rate, weights = self.config.learning_rate, first.weights
         if len(self._trials) > 1:
             taken = sum(trial.step for trial in self._trials) / sum(trial.steps for trial in self._trials)
-            course = self._course(phase, everything, max(1, round(self.config.steps * taken)), rate)
+            steps, begin = max(1, round(self.config.steps * taken)), self._begin.network
+            course = self._course(phase, everything, steps, rate, begin)
         elif self._held_out:
-            course = self._course(phase, everything, self.config.last_steps, rate * _LAST_RATE, weights)
+            steps, begin = self.config.last_steps, self._model(weights).network
+            course = self._course(phase, everything, steps, rate * _LAST_RATE, begin)
         else:
-            return self._towards(weights)
+            return self._towards(first.begin, weights)
         before = self._done
         self._total = before + course.steps
         try:
@@ -234,8 +248,8 @@ class FineTuning:
                 self._done = before + course.done
                 yield self._event("learning from all corrections", loss)
         except NotFiniteError:
-            return self._towards(weights)  # what was found before stays
-        return self._towards(course.weights())
+            return self._towards(first.begin, weights)  # what was found before stays
+        return self._towards(self._begin, course.weights())
 
     def _result(self, verdict: Verdict, weights: Mapping[str, Tensor]) -> Finetuned:
         seconds = time.perf_counter() - self._started
@@ -289,8 +303,8 @@ class FineTuning:
         network.load_state_dict(weights)
         return Model(self._grown.card, network)
 
-    def _towards(self, learnt: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return mixed(self._begin.network.state_dict(), learnt, self.config.share)
+    def _towards(self, begin: Model, learnt: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return mixed(begin.network.state_dict(), learnt, self.config.share)
 
     def _course(
         self,
@@ -298,9 +312,8 @@ class FineTuning:
         regions: Collection[RegionKey],
         steps: int,
         rate: float,
-        weights: Mapping[str, Tensor] | None = None,
+        begin: nn.Module,
     ) -> Course:
-        begin = self._begin.network if weights is None else self._model(weights).network
         places = self._rehearsed if self._rehearsal else []
         lesson = Lesson(self._material, regions, places, self.config, phase)
         return Course(

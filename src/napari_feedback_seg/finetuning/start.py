@@ -17,6 +17,9 @@ from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.inference import Inference
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from napari_feedback_seg.finetuning.corrections import RegionKey
     from napari_feedback_seg.finetuning.exam import Marks
     from napari_feedback_seg.finetuning.material import Material
 
@@ -124,7 +127,9 @@ def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
     return [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
 
 
-def settle(model: Model, known: int, material: Material, device: torch.device) -> Model:
+def settle(
+    model: Model, known: int, material: Material, regions: Collection[RegionKey], device: torch.device
+) -> Model:
     """Return the model with the rows of its new classes fitted to the corrections, and nothing else changed.
 
     A logistic regression on the output-side maps, as they are: corrected pixels against those
@@ -138,13 +143,15 @@ def settle(model: Model, known: int, material: Material, device: torch.device) -
         Number of classes that it knew.
     material : Material
         Its memory is of this model.
+    regions : collection of RegionKey
+        Those to learn from: held-out corrections are to be new to the model.
     device : torch.device
         Where to compute.
     """
     network = copy.deepcopy(model.network).to(device).eval()
     classifier = next(each for name, each in network.named_modules() if name.split(".")[-1] == "classifier")
     assert isinstance(classifier, nn.Conv2d)
-    features, truths, weights = _pixels(network, classifier, material, device)
+    features, truths, weights = _pixels(network, classifier, material, regions, device)
     weight = classifier.weight.detach()[:, :, 0, 0]
     assert classifier.bias is not None
     bias = classifier.bias.detach()
@@ -181,14 +188,18 @@ def inverted(model: Model) -> Model | None:
 
 
 def _pixels(
-    network: nn.Module, classifier: nn.Conv2d, material: Material, device: torch.device
+    network: nn.Module,
+    classifier: nn.Conv2d,
+    material: Material,
+    regions: Collection[RegionKey],
+    device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return what the classifier is given (N, width) for pixels, their channels, and their weights."""
     given: list[Tensor] = []
     hook = classifier.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     random = np.random.default_rng(0)
     parts: list[tuple[Tensor, Tensor, bool]] = []
-    for key in material.regions:
+    for key in sorted(regions):
         window = material.window(key)
         image = torch.from_numpy(material.canvases[key[0]].image(*window))[None, None].to(device)
         given.clear()
@@ -198,7 +209,7 @@ def _pixels(
         left_alone = np.where(kept.any(axis=0), kept.argmax(axis=0), -1)
         for truth, taught in ((material.corrections(key[0], *window, [key]), True), (left_alone, False)):
             places = np.flatnonzero(truth.ravel() >= 0)
-            most = _MOST_PIXELS // len(material.regions) + 1
+            most = _MOST_PIXELS // len(regions) + 1
             places = random.choice(places, most, replace=False) if places.size > most else places
             channels = torch.from_numpy(truth.ravel()[places]).to(device)
             for feature_map in given:

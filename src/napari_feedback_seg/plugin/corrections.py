@@ -78,6 +78,7 @@ class CorrectionStore(QObject):
         state.result_changed.connect(self._bind)
         state.model_changed.connect(self._take_classes)
         state.segmenting.connect(self.look)
+        state.writing.connect(self.look_at)
         state.reading.connect(self.look)
         self._bind()
 

@@ -268,7 +268,7 @@ class Learning(QObject):
             record = self._record(event, self._options(region))
             self._result = Result(self._state.viewer, image, shape, event.card.classes, record, chosen)
         elif isinstance(event, SectionDone) and self._result is not None:
-            self._store.look_at(event.section)  # what was painted while it was segmented
+            self._state.writing.emit(event.section)
             try:
                 self._result.write(event.section, event.prediction)
             except LookupError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _PAUSE = 1000  # ms without a change, and it is saved
 _LATEST = 5000  # ms, and it is saved all the same
+_AT_ONCE = 0.1  # s of writing, and the window gets a turn
 
 _FOLDERS: WeakKeyDictionary[Viewer, dict[Any, Autosave]] = WeakKeyDictionary()  # by identity of the layer
 
@@ -63,12 +66,13 @@ class Recovery(QObject):
         self._of_layer = _FOLDERS.setdefault(state.viewer, {})
         self._offers: list[Autosave] = []
         self._dirty: set[int] = set()
+        self._noted: dict[Any, dict[int, int]] = {}  # by folder, what was written of a section
         self._failed = False
-        self._timer, self._latest = QTimer(self), QTimer(self)
-        for timer, wait in ((self._timer, _PAUSE), (self._latest, _LATEST)):
+        self._timer, self._latest, self._soon = QTimer(self), QTimer(self), QTimer(self)
+        for timer, wait in ((self._timer, _PAUSE), (self._latest, _LATEST), (self._soon, 0)):
             timer.setSingleShot(True)
             timer.setInterval(wait)
-            timer.timeout.connect(self.save)
+            timer.timeout.connect(self._save_some)
         store.changed.connect(self._take)
         store.leaving.connect(self._leave)
         store.followed.connect(self._follow)
@@ -147,7 +151,7 @@ class Recovery(QObject):
             f"The corrections of '{self._offers[0].of}' from {_when(self._offers[0])} will be deleted.",
         )
         if answer == QMessageBox.StandardButton.Yes:
-            self._offers[0].remove()
+            self._remove(self._offers[0])
             self._look_for_offers()
 
     def note_model(self, path: Path | None, of: Autosave | None = None) -> None:
@@ -162,19 +166,38 @@ class Recovery(QObject):
         """
         self._try(lambda autosave: autosave.note({"model": str(path) if path else None}), of)
 
-    def save(self) -> None:
-        """Write the corrections that have changed."""
-        self._timer.stop()
-        self._latest.stop()
-        if self._store.layer is None:
+    def _save_some(self) -> None:
+        """Write some of what has changed, lest the window stand still, and soon the rest."""
+        self.save(briefly=True)
+
+    def save(self, *, briefly: bool = False) -> None:
+        """Write the corrections that have changed; some of them, if it is to be brief."""
+        for timer in (self._timer, self._latest, self._soon):
+            timer.stop()
+        autosave = self.autosave
+        if self._store.layer is None or autosave is None:
             return
-        dirty, self._dirty = sorted(self._dirty), set()
-        classes = [each.to_json() for each in self._store.classes]
-        for z in dirty:
-            if not self._try(partial(Autosave.save_section, z=z, labels=self._store.painted(z))):
-                self._dirty.add(z)  # with the next change it is tried again
-        if dirty:
+        classes, failed = [each.to_json() for each in self._store.classes], set()
+        noted = self._noted.setdefault(autosave.folder, {})
+        until = time.monotonic() + (_AT_ONCE if briefly else math.inf)
+        written = False
+        while self._dirty:
+            z = self._dirty.pop()
+            labels = self._store.painted(z)
+            digest = zlib.crc32(np.ascontiguousarray(labels).data)
+            if noted.get(z) == digest:
+                continue
+            if self._try(partial(Autosave.save_section, z=z, labels=labels)):
+                noted[z], written = digest, True
+            else:
+                failed.add(z)  # with the next change it is tried again
+            if time.monotonic() >= until:
+                break
+        if written:
             self._try(lambda autosave: autosave.note({"classes": classes}))
+        if self._dirty:
+            self._soon.start()
+        self._dirty |= failed
 
     def cleanup(self) -> None:
         """Save what is not saved yet, and stop; may be called again."""
@@ -182,8 +205,8 @@ class Recovery(QObject):
             self._store.look()
             self.save()
         self._first = self._image = None
-        self._timer.stop()
-        self._latest.stop()
+        for timer in (self._timer, self._latest, self._soon):
+            timer.stop()
 
     def _settle(self, restored: Autosave) -> None:
         """Go on in the folder of what was restored; if there is another one already, it takes that in."""
@@ -194,12 +217,15 @@ class Recovery(QObject):
             self._of_layer[layer.unique_id] = restored
             return
         self.save()
-        about: dict[str, Any] = {
-            name: restored.about[name] for name in ("model", "classes") if name in restored.about
-        }
-        self._try(lambda autosave: autosave.note(about))
+        if "model" in restored.about:
+            model = {"model": restored.about["model"]}
+            self._try(lambda autosave: autosave.note(model))
         if not self._failed and set(restored.saved) <= set(own.saved):
-            restored.remove()
+            self._remove(restored)
+
+    def _remove(self, autosave: Autosave) -> None:
+        self._noted.pop(autosave.folder, None)
+        autosave.remove()
 
     def _try(self, write: Callable[[Autosave], None], autosave: Autosave | None = None) -> bool:
         autosave = autosave or self.autosave

@@ -335,6 +335,7 @@ class SegmentTab(QWidget):
         if isinstance(event, Model):
             self._result = self._new_result(event)
         elif isinstance(event, SectionDone) and self._result is not None:
+            self._state.writing.emit(event.section)
             try:
                 self._result.write(event.section, event.prediction)
             except LookupError:

@@ -34,6 +34,8 @@ class DockState(QObject):
         The list of layers, or a name in it, has changed.
     segmenting
         The image is about to be segmented.
+    writing : int
+        A section of the result is about to be written.
     reading
         The result is about to be measured or exported.
     settings_changed
@@ -45,6 +47,7 @@ class DockState(QObject):
     result_changed = Signal()
     layers_changed = Signal()
     segmenting = Signal()
+    writing = Signal(int)
     reading = Signal()
     settings_changed = Signal()
 
