@@ -15,7 +15,7 @@ from napari_feedback_seg.finetuning import start
 from napari_feedback_seg.finetuning.classes import grow, new_classes
 from napari_feedback_seg.finetuning.config import FinetuneConfig
 from napari_feedback_seg.finetuning.corrections import CorrectedSection, corrected_sections
-from napari_feedback_seg.finetuning.course import mixed
+from napari_feedback_seg.finetuning.course import Course, mixed
 from napari_feedback_seg.finetuning.events import FinetuneCheck, Finetuned, FinetuneStep
 from napari_feedback_seg.finetuning.exam import Marks
 from napari_feedback_seg.finetuning.finetune import FineTuning, finetune
@@ -220,6 +220,37 @@ class TestGuard:
 
         before, after = (marks(*each) for each in zip(fixed, loss, kept, strict=True))
         assert judge(before, after, held_out=True, unlike=unlike).accepted is accepted
+
+
+class TestMemory:
+    """The CPU by its number stands for a GPU."""
+
+    @pytest.fixture
+    def too_little(self, monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+        """Return where memory does not suffice after two steps."""
+        step, places = Course.step, []
+
+        def limited(course: Course) -> float:
+            if course._device in places and course.done == 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return step(course)
+
+        monkeypatch.setattr(Course, "step", limited)
+        return places
+
+    def test_it_goes_on_on_the_cpu_and_says_so(self, parent: Model, too_little: list[torch.device]) -> None:
+        _, expected = run(FineTuning(parent, sections(), CONFIG, device="cpu"))
+        too_little.append(torch.device("cpu:0"))
+        _, found = run(FineTuning(parent, sections(), CONFIG, device="cpu:0"))
+        assert found.accepted
+        assert any("did not suffice: it went on on the CPU" in each for each in found.problems)
+        for name, each in weights(expected.model).items():
+            torch.testing.assert_close(found.model.network.state_dict()[name], each)
+
+    def test_nowhere_to_go(self, parent: Model, too_little: list[torch.device]) -> None:
+        too_little.append(torch.device("cpu"))
+        with pytest.raises(TrainingError, match="memory of this computer does not suffice"):
+            run(FineTuning(parent, sections(), CONFIG, device="cpu"))
 
 
 class TestStopping:

@@ -7,7 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_feedback_seg.errors import OutputError
+import torch
+
+from napari_feedback_seg.errors import OutputError, TrainingError
 from napari_feedback_seg.finetuning.card import finetuned_model
 from napari_feedback_seg.finetuning.classes import grow
 from napari_feedback_seg.finetuning.config import FinetuneConfig
@@ -25,7 +27,12 @@ from napari_feedback_seg.finetuning.start import choose_start, settle
 from napari_feedback_seg.finetuning.store import Store, digest_of
 from napari_feedback_seg.finetuning.verdict import Verdict, judge, not_finite
 from napari_feedback_seg.models.model import Model
-from napari_feedback_seg.segmentation.device import choose_device
+from napari_feedback_seg.segmentation.device import (
+    choose_device,
+    describe_device,
+    is_out_of_memory,
+    release_memory,
+)
 from napari_feedback_seg.segmentation.inference import Inference
 
 if TYPE_CHECKING:
@@ -118,18 +125,18 @@ class FineTuning:
         ------
         InputError
             If a corrected section cannot be used.
+        TrainingError
+            If memory does not suffice even on the CPU, where it goes on if that of a GPU does not.
         """
         self._started = time.perf_counter()
-        weights: Mapping[str, Tensor] = {}
-        try:
-            yield from self._prepare()
-            for index, trial in enumerate(self._trials):
-                yield from self._try(index, trial)
-            verdict = self._judge()
-            if verdict.accepted:
-                weights = yield from self._finish()
-        except NotFiniteError:
-            verdict = not_finite()
+        while True:
+            try:
+                verdict, weights = yield from self._learn()
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._give_way()
         if self._store and not verdict.accepted:
             self._store.remove()
         return self._result(verdict, weights)
@@ -142,6 +149,28 @@ class FineTuning:
         return self._result(self._judge(), self._towards(self._trials[0].begin, self._trials[0].weights))
 
     # --- what is done, in its order
+
+    def _learn(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[Verdict, Mapping[str, Tensor]]]:
+        try:
+            yield from self._prepare()
+            for index, trial in enumerate(self._trials):
+                yield from self._try(index, trial)
+            verdict = self._judge()
+            return verdict, ((yield from self._finish()) if verdict.accepted else {})
+        except NotFiniteError:
+            return not_finite(), {}
+
+    def _give_way(self) -> None:
+        """Go on on the CPU."""
+        where = describe_device(self._device)
+        if self._device == torch.device("cpu"):
+            raise TrainingError(
+                f"The memory of this computer does not suffice to fine-tune on the {where}. Close other "
+                "programs, and try again."
+            )
+        release_memory(self._device)
+        self._problems.append(f"The memory of the {where} did not suffice: it went on on the CPU.")
+        self._device, self._trials = torch.device("cpu"), []
 
     def _prepare(self) -> Generator[FinetuneStep, None, None]:
         yield self._event("looking at the corrections")
