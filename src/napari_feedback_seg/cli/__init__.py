@@ -6,8 +6,10 @@ imports what it needs when it runs, so that help is quick.
 
 from __future__ import annotations
 
+import io
 import logging
 import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -36,6 +38,9 @@ app.add_typer(models_app, name="models")
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):  # the name of a file may hold what they cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Being ended is being stopped: what is half-written goes, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say, our errors say better

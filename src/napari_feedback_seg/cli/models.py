@@ -78,7 +78,7 @@ def import_model(
         from napari_feedback_seg.models.model_file import import_state_dict
 
         try:
-            parsed = json.loads(card.read_text(encoding="utf-8"))
+            parsed = json.loads(card.read_bytes())  # of any Unicode encoding
         except (OSError, ValueError) as error:
             raise ModelError(f"The card '{card}' cannot be read as JSON ({error}).") from error
         model = import_state_dict(weights, replace(ModelCard.from_json(parsed), name=name))

@@ -94,6 +94,10 @@ class ModelCard:
         for name in ("sections", "recipe", "scores"):
             _require(isinstance(getattr(self, name), dict), f"{name} is not a JSON object")
         _require(all(isinstance(each, dict) for each in self.scores.values()), "scores are not JSON objects")
+        for each in self.scores.values():
+            iou = each.get("iou", {})
+            values = [each.get("mean_iou"), *(iou.values() if isinstance(iou, dict) else [iou])]
+            _require(all(value is None or _is_number(value) for value in values), "scores are not numbers")
         _require(self.name.strip() != "", "name is empty")
         _require(isinstance(self.spec, NetworkSpec), "spec describes no network")
         _require(
