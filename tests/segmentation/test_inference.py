@@ -10,6 +10,7 @@ import torch
 from napari_feedback_seg.errors import DeviceError, ModelError
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.networks import FeedbackAttentionUNet, UNet
+from napari_feedback_seg.segmentation import inference as module
 from napari_feedback_seg.segmentation.inference import Inference
 
 CPU = torch.device("cpu")
@@ -150,6 +151,15 @@ class TestErrors:
         broken = failing(model, {0}, RuntimeError("CUDA error: device-side assert triggered"))
         with pytest.raises(DeviceError, match="device-side assert"):
             list(Inference(broken, CPU, 1, False, None)(TILES))
+
+    def test_a_device_that_fails_again_when_it_is_freed(self, model, monkeypatch):
+        def fail(_):
+            raise RuntimeError("CUDA error: unspecified launch failure")
+
+        monkeypatch.setattr(module, "release_memory", fail)
+        inference = Inference(model, CPU, 1, False, None)
+        inference.close()
+        assert inference._network is None
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_weights_that_are_no_numbers(self, unet, value):

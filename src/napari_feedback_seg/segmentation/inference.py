@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from typing import TYPE_CHECKING
@@ -80,7 +81,8 @@ class Inference:
             except RuntimeError as error:
                 problem = str(error)
                 if not is_out_of_memory(error):
-                    raise DeviceError(f"{describe_device(self.device)} failed: {problem}") from error
+                    remedy = "" if self.device.type == "cpu" else " Choose the device cpu."
+                    raise DeviceError(f"{describe_device(self.device)} failed: {problem}{remedy}") from error
                 result = None
             if result is None:  # outside of the handler, which holds on to the tensors of the attempt
                 self._give_way(problem)
@@ -91,7 +93,8 @@ class Inference:
     def close(self) -> None:
         """Free the network and the memory of the device."""
         self._network = None
-        release_memory(self.device)
+        with contextlib.suppress(RuntimeError):  # of a GPU that has failed: what it failed at was said
+            release_memory(self.device)
 
     def _give_way(self, problem: str) -> None:
         if self.batch > 1:
