@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from napari_feedback_seg.cli.options import Device, Overlap, Overwrite, PixelSize
+from napari_feedback_seg.cli.options import Device, Overlap, Overwrite, PixelSides, pixel_sides
 from napari_feedback_seg.terminal import out, reporting
 
 
@@ -38,7 +38,7 @@ def attention(
         typer.Option("--recentre", help="Lay the tile around the pixel, not on the segmentation's grid."),
     ] = False,
     overlap: Overlap = 0.25,
-    pixel_size: PixelSize = None,
+    pixel_size: PixelSides = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
@@ -48,6 +48,10 @@ def attention(
     if not 0 <= overlap < 1:
         raise typer.BadParameter(f"--overlap is a fraction from 0 to below 1, like 0.25, not {overlap}.")
     pixels = tuple(_pixel(each) for each in at)
+    try:
+        size = pixel_sides(pixel_size)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     if truth is not None and not figure:
         raise typer.BadParameter("--truth is for the picture: give --figure too.")
     with reporting():
@@ -55,12 +59,13 @@ def attention(
         from napari_feedback_seg.models.library import load_model
 
         picture = output.with_suffix(".png") if figure else None
-        if image in (output, picture):
-            raise typer.BadParameter(f"'{image}' is the image and would be written to. Choose another OUT.")
-        job = AttentionJob(image, pixels, output, section, picture, truth, recentre)
+        try:
+            job = AttentionJob(image, pixels, output, section, picture, truth, recentre)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
         models = [load_model(each) for each in model or ["default"]]
         found = write_attention(
-            job, models, overwrite=overwrite, overlap=overlap, pixel_size_nm=pixel_size, device=device
+            job, models, overwrite=overwrite, overlap=overlap, pixel_size_nm=size, device=device
         )
         for name, pixel in found:
             places = ", ".join(

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from napari_feedback_seg.cli.options import Device, Half, Overwrite, PixelSize
+from napari_feedback_seg.cli.options import Device, Half, Overwrite, PixelSides, pixel_sides
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
@@ -47,7 +47,7 @@ def finetune(
     ] = 0.25,
     seed: Annotated[int, typer.Option(help="Of patches, and of what is held out.")] = 0,
     device: Device = "auto",
-    pixel_size: PixelSize = None,
+    pixel_size: PixelSides = None,
     rescale: Annotated[
         bool, typer.Option("--rescale/--no-rescale", help="Resample an image to the model's pixel size.")
     ] = True,
@@ -67,6 +67,7 @@ def finetune(
         check_output(output, overwrite)
         parent = load_model(model)
         try:
+            size = pixel_sides(pixel_size)
             config = FinetuneConfig(
                 steps=steps,
                 learning_rate=learning_rate,
@@ -75,15 +76,13 @@ def finetune(
                 seed=seed,
                 new_classes=new_classes(new_class or (), parent.card),
             )
-        except FeedbackSegError as error:
+        except (FeedbackSegError, ValueError) as error:
             raise typer.BadParameter(str(error)) from error
         from napari_feedback_seg.finetuning.files import read_corrected
         from napari_feedback_seg.finetuning.finetune import FineTuning
 
         classes = (*parent.card.classes, *config.new_classes)
-        sections, said = read_corrected(
-            image, corrections, classes, pixel_size_nm=pixel_size, rescale=rescale
-        )
+        sections, said = read_corrected(image, corrections, classes, pixel_size_nm=size, rescale=rescale)
         for sentence in said:
             err.print(f"[yellow]Note:[/yellow] {escape(sentence)}", soft_wrap=True)
         checkpoint = output.with_name(f".{output.stem}.finetune.pt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -12,6 +13,34 @@ Overlap = Annotated[float, typer.Option(help="Overlap of neighbouring tiles, 0 t
 PixelSize = Annotated[
     float | None, typer.Option(help="Pixel size of the images in nm, if the file does not say.")
 ]
+PixelSides = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NM",
+        help="Pixel size of the images in nm, if the file does not say; 8x4: height x width.",
+    ),
+]
 Flips = Annotated[bool, typer.Option("--flips", help="Average over flips and turns: slower, steadier.")]
 Half = Annotated[bool, typer.Option("--half", help="Store the convolutions in 16 bits: half the file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
+
+
+def pixel_sides(text: str | None) -> float | tuple[float, float] | None:
+    """Return what :data:`PixelSides` says: a side, or height and width, in nm.
+
+    Raises
+    ------
+    ValueError
+        If it is no such thing.
+    """
+    if text is None:
+        return None
+    try:
+        sides = [float(each) for each in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2) or not all(0 < side < math.inf for side in sides):
+        raise ValueError(
+            f"A pixel size in nm reads like 4.6, or 8x4 for height x width, and is above 0: not {text!r}."
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])

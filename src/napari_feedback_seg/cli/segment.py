@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from napari_feedback_seg.cli.options import Device, Flips, Model, Overlap, Overwrite
+from napari_feedback_seg.cli.options import Device, Flips, Model, Overlap, Overwrite, PixelSides, pixel_sides
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
 
@@ -24,13 +24,7 @@ def segment(
     model: Model = "default",
     device: Device = "auto",
     overlap: Overlap = 0.25,
-    pixel_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NM",
-            help="Pixel size of the images in nm, if the file does not say; 8x4: height x width.",
-        ),
-    ] = None,
+    pixel_size: PixelSides = None,
     rescale: Annotated[
         bool,
         typer.Option(
@@ -68,7 +62,7 @@ def segment(
             options = SegmentOptions(
                 device=device,
                 overlap=overlap,
-                pixel_size_nm=_pixel_size(pixel_size),
+                pixel_size_nm=pixel_sides(pixel_size),
                 region=_region(region),
                 flips=flips,
             )
@@ -100,18 +94,6 @@ def segment(
         if failed:
             err.print(f"{failed} of {len(jobs)} images could not be segmented.", soft_wrap=True)
             raise typer.Exit(1)
-
-
-def _pixel_size(text: str | None) -> float | tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        sides = [float(each) for each in text.lower().split("x")]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, 2):
-        raise ValueError(f"A pixel size reads like 4.6, or 8x4 for height x width, in nm, not {text!r}.")
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 def _region(text: str | None) -> tuple[slice, slice] | None:

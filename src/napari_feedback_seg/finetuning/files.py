@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.finetuning.corrections import corrected_sections
-from napari_feedback_seg.io import IMAGE_SUFFIXES, open_image
+from napari_feedback_seg.io import images_in, open_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ def read_corrected(
     corrections: Path,
     classes: Sequence[LabelClass],
     *,
-    pixel_size_nm: float | None = None,
+    pixel_size_nm: float | tuple[float, float] | None = None,
     rescale: bool = True,
 ) -> tuple[list[CorrectedSection], tuple[str, ...]]:
     """Return the corrected sections of an image file, or of two folders with the same names.
@@ -32,8 +32,8 @@ def read_corrected(
         Two files, sections or stacks; or two folders of them.
     classes : sequence of LabelClass
         The classes that there are.
-    pixel_size_nm : float, optional
-        Side of a pixel where a file does not say it.
+    pixel_size_nm : float or tuple of float, optional
+        Side of a pixel, or height and width, where a file does not say it.
     rescale : bool
         Whether an image is resampled to the model's pixel size.
 
@@ -50,7 +50,7 @@ def read_corrected(
     sections: list[CorrectedSection] = []
     said: list[str] = []
     for image_path, corrections_path in _pairs(images, corrections):
-        image, labels = open_image(image_path), open_image(corrections_path)
+        image, labels = open_image(image_path), open_image(corrections_path, labels=True)
         size = (pixel_size_nm or image.pixel_size_nm) if rescale else None
         try:
             sections += corrected_sections(
@@ -80,7 +80,7 @@ def _pairs(images: Path, corrections: Path) -> list[tuple[Path, Path]]:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    paths = sorted(each for each in folder.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES)
+    paths = images_in(folder)
     named = {path.stem: path for path in paths}
     if len(named) < len(paths):
         raise InputError(f"'{folder}' holds two files of one name that differ only in their ending.")
