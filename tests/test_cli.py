@@ -243,6 +243,20 @@ class TestSegment:
         assert [path.name for path in tmp_path.iterdir()] == ["stack.tif"]
 
 
+def test_a_name_that_cannot_be_shown_ends_nothing(model: Path, tmp_path: Path) -> None:
+    names = [os.fsdecode(b"caf\xe9.tif"), "caf\u03b1.tif", "plain.tif"]
+    for name in names:
+        tifffile.imwrite(tmp_path / name, builtin_section(64, seed=0).image)
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    code = "from napari_feedback_seg.cli import main; main()"
+    arguments = ["segment", str(tmp_path), "-o", str(tmp_path / "out"), "--model", str(model)]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
 class TestEvaluate:
     def test_a_table_and_json(self, model: Path, data_set: Path) -> None:
         text = run("evaluate", model, data_set, "--sections", "0-1")
@@ -360,6 +374,9 @@ class TestModels:
         for name, value in load_model_file(model).network.state_dict().items():
             assert torch.equal(imported[name], value)
         assert "mine" in run("models")
+        for encoding in ("utf-8-sig", "utf-16"):
+            card.write_text(json.dumps(read_card(model).to_json()), encoding=encoding)
+            run("models", "import", weights, "--card", card, "--name", encoding)
         card.write_text("{")
         assert "cannot be read as JSON" in run(
             "models", "import", weights, "--card", card, "--name", "m2", code=1

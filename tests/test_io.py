@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import lzma
 import os
 import re
@@ -20,10 +21,12 @@ from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io import (
     Sections,
     check_output,
+    images_in,
     label_writer,
     open_image,
     probability_writer,
     replacing,
+    writing,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +45,63 @@ def refused(path: Path, *words: str) -> None:
         assert word in str(error.value)
 
 
+def ome_of_two_files(folder: Path, compression: str | None) -> list[Path]:
+    """Write two positions as Micro-Manager does: a file each, and the description of both in either."""
+    names = ["pos0.ome.tif", "pos1.ome.tif"]
+    images = "".join(
+        f"""<Image ID="Image:{number}"><Pixels ID="Pixels:{number}" DimensionOrder="XYCZT" Type="uint8"
+        SizeX="50" SizeY="40" SizeC="1" SizeZ="1" SizeT="1" PhysicalSizeX="4" PhysicalSizeXUnit="nm"
+        PhysicalSizeY="4" PhysicalSizeYUnit="nm"><Channel ID="Channel:{number}:0"/>
+        <TiffData IFD="0" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{number}</UUID></TiffData>
+        </Pixels></Image>"""
+        for number, name in enumerate(names)
+    )
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    for number, name in enumerate(names):
+        xml = f'<?xml version="1.0"?><OME xmlns="{schema}" UUID="urn:uuid:{number}">{images}</OME>'
+        section = SECTION if number == 0 else 255 - SECTION
+        tifffile.imwrite(folder / name, section, description=xml, metadata=None, compression=compression)
+    return [folder / name for name in names]
+
+
 class TestReadingTiff:
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_of_an_ome_set_of_several_files_each_gives_its_own_pixels(self, tmp_path, compression):
+        one, other = (open_image(path) for path in ome_of_two_files(tmp_path, compression))
+        np.testing.assert_array_equal(one.sections[0], SECTION)
+        np.testing.assert_array_equal(other.sections[0], 255 - SECTION)
+        assert (one.pixel_size_nm, other.pixel_size_nm) == (4, 4)
+
+    def test_what_is_known_of_pages_does_not_grow_with_them(self, tmp_path):
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, np.zeros((20, 600, 8), np.uint8), rowsperstrip=1, compression="zlib")
+        open_image(path)
+        tracemalloc.start()
+        image = open_image(path)
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert kept < 100_000
+        assert image.sections[19].shape == (600, 8)
+
+    @pytest.mark.parametrize("suffix", ["tif", "png"])
+    def test_labels_with_a_colour_table_are_its_indices(self, tmp_path, suffix):
+        path, colours = tmp_path / f"a.{suffix}", RNG.integers(0, 65535, (3, 256)).astype(np.uint16)
+        labels = SECTION % 5
+        if suffix == "tif":
+            tifffile.imwrite(path, labels, photometric="palette", colormap=colours)
+        else:
+            picture = Image.fromarray(labels, "P")
+            picture.putpalette((colours.T // 256).astype(np.uint8).ravel().tolist())
+            picture.save(path)
+        refused(path, "colour image")
+        np.testing.assert_array_equal(open_image(path, labels=True).sections[0], labels)
+
+    def test_a_folder_without_what_macos_leaves_in_it(self, tmp_path):
+        for name in ("b.tif", "a.PNG", "._b.tif", "notes.txt"):
+            (tmp_path / name).touch()
+        assert [path.name for path in images_in(tmp_path)] == ["a.PNG", "b.tif"]
+
     @pytest.mark.parametrize(
         "options",
         [
@@ -365,6 +424,28 @@ class TestWriting:
             else:
                 assert tiff.imagej_metadata["Labels"] == names * (stack[0] if stack else 1)
 
+    @pytest.mark.parametrize("flavour", ["imagej", "ome"])
+    def test_the_distance_of_sections_comes_back(self, tmp_path, flavour):
+        path, shape = tmp_path / "labels.tif", (2, *SECTION.shape)
+        sizes = {"pixel_size_nm": 4.6, "spacing_nm": 50.0}
+        with label_writer(path, shape, flavour=flavour, **sizes) as write:
+            for _ in range(2):
+                write(SECTION)
+        image = open_image(path)
+        assert (image.pixel_size_nm, image.spacing_nm) == (4.6, 50)
+        with probability_writer(tmp_path / "p.tif", shape, ["a", "b"], flavour=flavour, **sizes) as write:
+            for _ in range(2):
+                write(np.zeros((2, *SECTION.shape), np.float32))
+        with tifffile.TiffFile(tmp_path / "p.tif") as tiff:
+            said = tiff.ome_metadata if flavour == "ome" else str(tiff.imagej_metadata)
+        assert ('PhysicalSizeZ="50.0"' if flavour == "ome" else "'spacing': 50.0") in said
+
+    def test_a_name_that_is_no_text(self, tmp_path):
+        path = tmp_path / os.fsdecode(b"caf\xe9.tif")
+        with label_writer(path, SECTION.shape, flavour="ome", pixel_size_nm=4.6) as write:
+            write(SECTION)
+        assert open_image(path).pixel_size_nm == 4.6
+
     def test_no_pixel_size(self, tmp_path):
         with label_writer(tmp_path / "labels.tif", (4, 5)) as write:
             write(np.zeros((4, 5), np.uint8))
@@ -437,6 +518,31 @@ class TestReplacing:
         with replacing(path, overwrite=True) as temporary:
             temporary.write_text("new")
         assert path.read_text() == "new"
+
+    def test_what_another_program_has_open_on_windows_gets_a_name_beside_it(self, tmp_path, monkeypatch):
+        path, replace = tmp_path / "labels.tif", os.replace
+        path.write_text("old")
+        tries = []
+
+        def held(source, target):
+            tries.append(target)
+            if len(tries) < 4:
+                raise PermissionError(errno.EACCES, "in use")
+            replace(source, target)
+
+        monkeypatch.setattr(writing, "_MAY_BE_HELD", True)
+        monkeypatch.setattr(os, "replace", held)
+        with replacing(path, overwrite=True) as temporary:
+            temporary.write_text("new")
+        assert path.read_text() == "new"
+        monkeypatch.setattr(writing, "_PATIENCE", 2)
+        tries.clear()
+        message = r"open in another program .* The new file is '.*labels-1\.tif'"
+        with pytest.raises(OutputError, match=message), replacing(path, overwrite=True) as temporary:
+            temporary.write_text("newer")
+        assert path.read_text() == "new"
+        assert (tmp_path / "labels-1.tif").read_text() == "newer"
+        assert len(list(tmp_path.iterdir())) == 2
 
     def test_overwrites_nothing_that_came_meanwhile(self, tmp_path):
         path = tmp_path / "out.txt"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -205,7 +206,15 @@ class TestCommand:
 
     def test_image_is_never_written_to(self, image: Path) -> None:
         before = image.read_bytes()
-        assert "Choose another OUT" in run(image, "--at", "4,4", "-o", image, "--overwrite", code=2).replace(
-            "│ ", ""
-        ).replace(" │", "")
+        link = image.with_name("link.tif")
+        link.symlink_to(image)
+        at = ("--at", "4,4", "--figure", "--overwrite")
+        for given in (
+            (image, "-o", image),
+            (image, "-o", link),
+            (os.path.relpath(image), "-o", image),
+            (image, "-o", image.with_name("truth.tif"), "--truth", image.with_name("truth.tif")),
+        ):
+            text = run(*given, *at, code=2).replace("│ ", "").replace(" │", "")
+            assert "Choose another output" in text
         assert image.read_bytes() == before

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from napari_feedback_seg.io import open_image
+from napari_feedback_seg.io import file_keys, open_image
+from napari_feedback_seg.segmentation import files as module
 from napari_feedback_seg.segmentation.files import FileDone, plan, segment_files
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def write_image(path: Path, image: np.ndarray, size: float | None = None) -> Path:
@@ -39,6 +37,22 @@ class TestPlan:
         (tmp_path / "there").touch()
         with pytest.raises(ValueError, match="Several images need a folder"):
             plan(["a.tif", "b.tif"], tmp_path / name)
+
+    def test_two_names_of_one_file(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path("a-labels.tif").touch()
+        Path("link.tif").symlink_to("a-labels.tif")
+        with pytest.raises(ValueError, match="is an input and would be written to"):
+            plan([str(tmp_path / "link.tif"), "a.tif"], Path())
+        Path("b-labels.tif").symlink_to("c-labels.tif")
+        with pytest.raises(ValueError, match="Two images would both be written to"):
+            plan(["c.tif", "b.tif"], Path())
+
+    def test_many_files_are_compared_once_each(self, tmp_path, monkeypatch):
+        asked = []
+        monkeypatch.setattr(module, "file_keys", lambda path: asked.append(path) or file_keys(path))
+        assert len(plan([f"{number}.tif" for number in range(100)], tmp_path)) == 100
+        assert len(asked) == 200
 
 
 class TestSegmentFiles:

@@ -13,7 +13,7 @@ from napari_feedback_seg.attention.figure import FigureRow, attention_figure
 from napari_feedback_seg.attention.maps import SectionAttention
 from napari_feedback_seg.attention.support import why_no_attention
 from napari_feedback_seg.errors import InputError, ModelError
-from napari_feedback_seg.io import check_output, open_image, replacing
+from napari_feedback_seg.io import check_output, file_keys, open_image, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,12 @@ class AttentionJob:
     figure: Path | None = None
     truth: Path | None = None
     recentre: bool = False
+
+    def __post_init__(self) -> None:
+        read = set().union(*(file_keys(path) for path in (self.source, self.truth) if path))
+        for path in filter(None, (self.output, self.figure)):
+            if file_keys(path) & read:
+                raise ValueError(f"'{path}' is read and would be written to. Choose another output.")
 
 
 def write_attention(
@@ -153,17 +159,20 @@ def _write_pages(
     path: Path,
     pages: np.ndarray,
     found: Sequence[tuple[str, PixelAttention]],
-    pixel_size_nm: float | None,
+    pixel_size_nm: float | tuple[float, float] | None,
 ) -> None:
     names = [f"{name}: {pixel.label_class.name} at {pixel.y}, {pixel.x}" for name, pixel in found]
     limits = [contrast_limits(pixel.map) for _, pixel in found]
     metadata: dict[str, Any] = {"axes": "CYX", "Labels": names, "min": limits[0][0], "max": limits[0][1]}
     metadata |= {"Ranges": tuple(np.ravel(limits).tolist()), "mode": "grayscale"}
     resolution: dict[str, Any] = {}
+    big = pages.nbytes > _LARGEST_IMAGEJ
     if pixel_size_nm:
         metadata["unit"] = "nm"
-        resolution["resolution"] = (1 / pixel_size_nm, 1 / pixel_size_nm)
-    big = pages.nbytes > _LARGEST_IMAGEJ
+        height, width = pixel_size_nm if isinstance(pixel_size_nm, tuple) else (pixel_size_nm,) * 2
+        per_unit = 1e7 if big else 1.0  # of cm: only ImageJ's own files name another unit
+        resolution["resolution"] = (per_unit / width, per_unit / height)
+        resolution["resolutionunit"] = "CENTIMETER" if big else "NONE"
     tifffile.imwrite(
         path,
         pages,
@@ -185,7 +194,7 @@ def _section_number(image: EMImage, wanted: int | None) -> int:
 
 
 def _read_truth(path: Path, number: int, shape: tuple[int, ...]) -> np.ndarray:
-    labels = open_image(path)
+    labels = open_image(path, labels=True)
     if labels.shape != shape:
         raise InputError(
             f"The ground truth '{path}' has the shape {labels.shape} and the image {shape}: take labels of "

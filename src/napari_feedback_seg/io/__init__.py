@@ -5,9 +5,10 @@ before it is complete.
 """
 
 from napari_feedback_seg.io.image import EMImage, Sections
-from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, open_image, read_pages
+from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, images_in, open_image, read_pages
 from napari_feedback_seg.io.writing import (
     check_output,
+    file_keys,
     label_writer,
     new_folder,
     probability_writer,
@@ -19,6 +20,8 @@ __all__ = [
     "EMImage",
     "Sections",
     "check_output",
+    "file_keys",
+    "images_in",
     "label_writer",
     "new_folder",
     "open_image",

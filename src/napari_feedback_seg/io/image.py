@@ -56,6 +56,8 @@ class EMImage:
         Of the pixels.
     pixel_size_nm : float or None
         Side of a pixel in nm, if the file says it.
+    spacing_nm : float or None
+        Distance of the sections in nm, if the file says it.
     flavour : {"imagej", "ome", "plain", "png", "jpeg"}
         Kind of file; the first three are TIFF.
     sections : Sequence of ndarray
@@ -68,6 +70,7 @@ class EMImage:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     pixel_size_nm: float | None
+    spacing_nm: float | None
     flavour: Flavour
     sections: Sequence[np.ndarray]
     messages: tuple[str, ...] = ()

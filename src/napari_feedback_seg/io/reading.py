@@ -15,19 +15,21 @@ from napari_feedback_seg.io.tiff import open_tiff
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 """What the names of images end with, in lower case; a file is known by its content."""
 
 
-def open_image(path: str | os.PathLike[str]) -> EMImage:
+def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage:
     """Open a TIFF, PNG or JPEG file of grey values.
 
     Parameters
     ----------
     path : path-like
         The file, known by its content and not by its name.
+    labels : bool
+        Whether it holds labels: of a file with a colour table they are the indices.
 
     Raises
     ------
@@ -49,14 +51,20 @@ def open_image(path: str | os.PathLike[str]) -> EMImage:
         raise InputError(f"'{path}' is empty: it has 0 bytes. Save or copy it again.")
     try:
         if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            return open_tiff(path)
+            return open_tiff(path, labels=labels)
         if start == b"\x89PNG\r\n\x1a\n":
-            return _open_picture(path, "png")
+            return _open_picture(path, "png", labels=labels)
         if start[:3] == b"\xff\xd8\xff":
             return _open_picture(path, "jpeg")
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     raise InputError(f"'{path}' is no TIFF, PNG or JPEG image. Save the image as a TIFF.")
+
+
+def images_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """Return the images of a folder, sorted; not hidden files, such as those that macOS leaves."""
+    files = (each for each in folder.iterdir() if not each.name.startswith("."))
+    return sorted(each for each in files if each.suffix.lower() in suffixes)
 
 
 def read_pages(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
@@ -78,19 +86,22 @@ def read_pages(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
         raise unreadable(path, error) from error
 
 
-def _open_picture(path: Path, flavour: Flavour) -> EMImage:
+def _open_picture(path: Path, flavour: Flavour, *, labels: bool = False) -> EMImage:
     with _picture(path) as picture:
-        if picture.mode not in ("1", "L", "I", "F", "I;16", "I;16B", "I;16L"):
+        modes = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", *(("P",) if labels else ()))
+        if picture.mode not in modes:
             raise InputError(
                 f"'{path}' is a colour image ({picture.mode}). Convert it to grey values first, "
                 "for example in Fiji with Image > Type > 8-bit."
             )
         shape = (picture.height, picture.width)
         dtype = np.dtype(
-            {"1": "bool", "L": "uint8", "I": "int32", "F": "float32"}.get(picture.mode, "uint16")
+            {"1": "bool", "L": "uint8", "P": "uint8", "I": "int32", "F": "float32"}.get(
+                picture.mode, "uint16"
+            )
         )
     return EMImage(
-        path, shape, dtype, None, flavour, Sections(path, (1, *shape), dtype, lambda z: _decode(path))
+        path, shape, dtype, None, None, flavour, Sections(path, (1, *shape), dtype, lambda z: _decode(path))
     )
 
 

@@ -14,7 +14,7 @@ from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io.image import EMImage, Flavour, Sections, cut_off
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 LARGEST_PIXEL_NM = 1000
@@ -34,31 +34,34 @@ _NANOMETRES = {
 _TIFF_UNITS = {2: "inch", 3: "cm"}
 
 
-def open_tiff(path: Path) -> EMImage:
+def open_tiff(path: Path, *, labels: bool = False) -> EMImage:
     """Open a TIFF file, as :func:`~napari_feedback_seg.io.open_image` does.
+
+    Of an OME data set of several files it is this file that is read.
 
     Raises
     ------
     InputError
         If it is cut off, in colour, or has more axes than (Z, Y, X).
     """
-    with tifffile.TiffFile(path) as tiff:
+    with _opened(path) as tiff:
         _check_chain(tiff, path)
         series = tiff.series[0]
         full = series.shape
-        _check_axes(path, series)
+        _check_axes(path, series, labels=labels)
         layers = (math.prod(full[:-2]), full[-2], full[-1])
         dtype = np.dtype(series.dtype)
         offset = series.dataoffset
         read: Callable[[int], np.ndarray]
         if offset is None:
-            pages = _check_pages(path, list(series.pages), layers)
-            read = partial(_read_page, pages)
+            offsets = _check_pages(path, list(series.pages), layers)
+            read = partial(_read_page, path, offsets)
         else:  # sections lie behind each other, uncompressed, sometimes of one page only
             if offset + math.prod(layers) * dtype.itemsize > tiff.filehandle.size:
                 raise cut_off(path)
             read = partial(_read_contiguous, path, layers, dtype.newbyteorder(tiff.byteorder), offset)
         size, messages = _pixel_size(tiff, path)
+        spacing = _spacing(tiff) if len(full) > 2 else None
         if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             _check_invertible(path, dtype)
             read = partial(_read_inverted, read)
@@ -71,7 +74,13 @@ def open_tiff(path: Path) -> EMImage:
                 f"'{path.name}' holds {len(tiff.series)} images of different kinds; the first is taken.",
             )
         flavour: Flavour = "ome" if tiff.is_ome else "imagej" if tiff.is_imagej else "plain"
-    return EMImage(path, full, dtype, size, flavour, Sections(path, layers, dtype, read), messages)
+    sections = Sections(path, layers, dtype, read)
+    return EMImage(path, full, dtype, size, spacing, flavour, sections, messages)
+
+
+def _opened(path: Path) -> tifffile.TiffFile:
+    # Else the first image of an OME data set of several files is given, whichever of them is opened.
+    return tifffile.TiffFile(path, _multifile=False)
 
 
 def _read_contiguous(
@@ -82,13 +91,10 @@ def _read_contiguous(
     return section.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_page(pages: list[tifffile.TiffPage | tifffile.TiffFrame], z: int) -> np.ndarray:
-    file = pages[z].parent.filehandle
-    file.open()
-    try:
-        return np.asarray(pages[z].asarray())
-    finally:
-        file.close()
+def _read_page(path: Path, offsets: Sequence[int], z: int) -> np.ndarray:
+    with _opened(path) as tiff:
+        tiff.filehandle.seek(offsets[z])
+        return np.asarray(tifffile.TiffPage(tiff, z).asarray())
 
 
 def _read_inverted(read: Callable[[int], np.ndarray], z: int) -> np.ndarray:
@@ -114,11 +120,12 @@ def _check_chain(tiff: tifffile.TiffFile, path: Path) -> None:
             raise cut_off(path)
 
 
-def _check_axes(path: Path, series: tifffile.TiffPageSeries) -> None:
+def _check_axes(path: Path, series: tifffile.TiffPageSeries, *, labels: bool) -> None:
     axes, shape = series.axes, series.shape
     if 0 in shape:
         raise InputError(f"'{path}' has no pixels: its shape is {shape}.")
-    if "S" in axes or _is_coloured(series.keyframe):
+    indexed = labels and series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
+    if "S" in axes or (not indexed and _is_coloured(series.keyframe)):
         raise InputError(
             f"'{path}' is a colour image. Convert it to grey values first, for example in Fiji with "
             "Image > Type > 8-bit."
@@ -141,9 +148,8 @@ def _is_coloured(page: tifffile.TiffPage) -> bool:
     return bool(np.abs(palette - np.linspace(0, 65535, palette.shape[-1])).max() >= 256)
 
 
-def _check_pages(
-    path: Path, pages: list[Any], shape: tuple[int, int, int]
-) -> list[tifffile.TiffPage | tifffile.TiffFrame]:
+def _check_pages(path: Path, pages: list[Any], shape: tuple[int, int, int]) -> list[int]:
+    """Return where the pages begin; what else is known of them would grow with their number."""
     if len(pages) != shape[0] or any(page is None for page in pages):
         raise InputError(
             f"'{path}' is incomplete: it has {shape[0]} sections, and not all of them are there."
@@ -154,7 +160,7 @@ def _check_pages(
         ends = (start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True))
         if max(ends, default=0) > page.parent.filehandle.size:
             raise cut_off(path)
-    return pages
+    return [page.offset for page in pages]
 
 
 def _pixel_size(tiff: tifffile.TiffFile, path: Path) -> tuple[float | None, tuple[str, ...]]:
@@ -172,16 +178,28 @@ def _pixel_size(tiff: tifffile.TiffFile, path: Path) -> tuple[float | None, tupl
     return mean, (message,)
 
 
+def _spacing(tiff: tifffile.TiffFile) -> float | None:
+    """Return the distance of the sections in nm, or None."""
+    if tiff.is_ome and tiff.ome_metadata:
+        pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
+        length, unit = _ome_length(pixels, "Z") if pixels is not None else (math.nan, "")
+    else:
+        metadata = tiff.imagej_metadata or {}
+        length, unit = float(metadata.get("spacing", math.nan)), str(metadata.get("unit", ""))
+    spacing = _in_nanometres(length, unit)
+    return float(f"{spacing:.6g}") if spacing and 0 < spacing < math.inf else None
+
+
+def _ome_length(pixels: ElementTree.Element, axis: str) -> tuple[float, str]:
+    length = float(pixels.get(f"PhysicalSize{axis}", "nan"))
+    return length, pixels.get(f"PhysicalSize{axis}Unit", "µm")
+
+
 def _ome_sizes(xml: str) -> tuple[float | None, float | None]:
     pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
     if pixels is None:
         return None, None
-    x, y = (
-        _in_nanometres(
-            float(pixels.get(f"PhysicalSize{axis}", "nan")), pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        )
-        for axis in "XY"
-    )
+    x, y = (_in_nanometres(*_ome_length(pixels, axis)) for axis in "XY")
     return x, y
 
 

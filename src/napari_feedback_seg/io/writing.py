@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import os
 import secrets
 import shutil
+import sys
+import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 _BIG = 2**32 - 2**25
 _STRIP_BYTES = 2**20
+_MAY_BE_HELD = os.name == "nt"  # elsewhere a file can be replaced while somebody reads it
+_PATIENCE = 30  # tenths of a second
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -48,6 +53,17 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         raise OutputError(f"'{path}' cannot be written: '{folder}' is a file and not a folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"'{path}' cannot be written: you may not write to the folder '{folder}'.")
+
+
+def file_keys(path: str | os.PathLike[str]) -> set[object]:
+    """Return what two paths have in common if they lead to one file, whatever they read like."""
+    place = os.path.normcase(os.path.realpath(path))
+    keys: set[object] = {place.casefold() if sys.platform == "darwin" else place}
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return keys
+    return keys | ({(stat.st_dev, stat.st_ino)} if stat.st_ino else set())
 
 
 @contextmanager
@@ -83,7 +99,7 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         check_output(path, overwrite)
-        os.replace(temporary, target)
+        _move(temporary, target)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -131,6 +147,7 @@ def label_writer(
     shape: tuple[int, ...],
     *,
     pixel_size_nm: float | tuple[float, float] | None = None,
+    spacing_nm: float | None = None,
     flavour: str = "imagej",
     overwrite: bool = False,
     classes: Sequence[LabelClass] = EM_CLASSES,
@@ -149,6 +166,8 @@ def label_writer(
         (Y, X), or (Z, Y, X).
     pixel_size_nm : float or (float, float), optional
         Side of a pixel in nm, or its height and width.
+    spacing_nm : float, optional
+        Distance of the sections in nm.
     flavour : str
         ``ome`` for an OME-TIFF; anything else, and less than 4 GB, for one of ImageJ.
     overwrite : bool
@@ -169,7 +188,8 @@ def label_writer(
     colours = np.zeros((3, 256), np.uint8)
     for each in classes:
         colours[:, each.value] = each.rgb
-    pages = _Pages(Path(path), shape, "ZYX"[-len(shape) :], np.dtype("<u1"), pixel_size_nm, flavour)
+    axes = "ZYX"[-len(shape) :]
+    pages = _Pages(Path(path), shape, axes, np.dtype("<u1"), pixel_size_nm, spacing_nm, flavour)
     with pages.open(overwrite, {"LUTs": [colours], "Ranges": (0.0, 255.0)}) as write:
         yield write
 
@@ -181,6 +201,7 @@ def probability_writer(
     names: Sequence[str],
     *,
     pixel_size_nm: float | tuple[float, float] | None = None,
+    spacing_nm: float | None = None,
     flavour: str = "imagej",
     overwrite: bool = False,
 ) -> Iterator[Callable[[np.ndarray], None]]:
@@ -188,7 +209,7 @@ def probability_writer(
 
     Parameters
     ----------
-    path, pixel_size_nm, flavour, overwrite
+    path, pixel_size_nm, spacing_nm, flavour, overwrite
         As for :func:`label_writer`.
     shape : tuple of int
         Of the image: (Y, X), or (Z, Y, X). The file has (C, Y, X) or (Z, C, Y, X).
@@ -207,7 +228,8 @@ def probability_writer(
     """
     *stack, height, width = shape
     full = (*stack, len(names), height, width)
-    pages = _Pages(Path(path), full, "ZCYX"[-len(full) :], np.dtype("<f4"), pixel_size_nm, flavour, names)
+    axes, dtype = "ZCYX"[-len(full) :], np.dtype("<f4")
+    pages = _Pages(Path(path), full, axes, dtype, pixel_size_nm, spacing_nm, flavour, names)
     labels = list(names) * math.prod(stack)
     with pages.open(overwrite, {"Labels": labels, "Ranges": (0.0, 1.0) * len(names)}) as write:
         yield write
@@ -222,6 +244,7 @@ class _Pages:
     axes: str
     dtype: np.dtype[Any]
     pixel_size_nm: float | tuple[float, float] | None
+    spacing_nm: float | None
     flavour: str
     names: Sequence[str] = ()
 
@@ -280,20 +303,45 @@ class _Pages:
 
     def _imagej(self) -> str:
         unit: dict[str, Any] = {"unit": "nm"} if self.pixel_size_nm else {}
+        if self.pixel_size_nm and self.spacing_nm and "Z" in self.axes:
+            unit["spacing"] = self.spacing_nm
         return tifffile.imagej_description(self.shape, self.axes, mode="grayscale", **unit)
 
     def _ome(self) -> bytes:
-        metadata: dict[str, Any] = {"Name": self.path.stem}
+        # Names may hold bytes that are no text.
+        metadata: dict[str, Any] = {"Name": self.path.stem.encode(errors="replace").decode()}
         if self.pixel_size_nm:
             for axis, side in zip("YX", self._sides(), strict=True):
                 metadata[f"PhysicalSize{axis}"] = side
                 metadata[f"PhysicalSize{axis}Unit"] = "nm"
+        if self.spacing_nm and "Z" in self.axes:
+            metadata |= {"PhysicalSizeZ": self.spacing_nm, "PhysicalSizeZUnit": "nm"}
         if self.names:
             metadata["Channel"] = {"Name": list(self.names)}
         xml = tifffile.OmeXml()
         stored = (math.prod(self.shape[:-2]), 1, 1, self.shape[-2], self.shape[-1], 1)
         xml.addimage(self.dtype, self.shape, stored, axes=self.axes, **metadata)
         return xml.tostring(declaration=True).encode()
+
+
+def _move(temporary: Path, target: Path) -> None:
+    """Give a finished file its name; where another program holds what is there, a name beside it."""
+    for _ in range(_PATIENCE if _MAY_BE_HELD else 0):
+        try:
+            os.replace(temporary, target)
+        except PermissionError:  # a viewer has it open, or a virus scanner
+            time.sleep(0.1)
+        else:
+            return
+    if not (_MAY_BE_HELD and target.exists()):
+        os.replace(temporary, target)
+        return
+    names = (target.with_stem(f"{target.stem}-{number}") for number in itertools.count(1))
+    beside = next(each for each in names if not os.path.lexists(each))
+    os.rename(temporary, beside)
+    raise OutputError(
+        f"'{target}' is open in another program and could not be replaced. The new file is '{beside}'."
+    )
 
 
 def _check_new(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ import numpy.typing as npt
 
 from napari_feedback_seg.classes import EM_CLASSES, UNLABELLED, LabelClass
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.io import EMImage, open_image
+from napari_feedback_seg.io import EMImage, images_in, open_image
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SUFFIXES = (".tif", ".tiff", ".png")  # no JPEG: what it loses, labels cannot spare
@@ -100,15 +102,34 @@ def load_folder(folder: Path) -> Dataset:
             f"{folder}: images/ and labels/ must hold the same names; alone: {', '.join(alone[:5])}."
         )
     opened = [_open_section(path) for path in images.values()]
-    sizes = {image.pixel_size_nm for image in opened}
     dataset = Dataset(
         folder.name,
         tuple(image.sections[0] for image in opened),
         tuple(_class_values(labels[name]) for name in images),
-        pixel_size_nm=sizes.pop() if len(sizes) == 1 else None,
+        pixel_size_nm=_common_size(opened),
     )
     check_shapes(dataset, folder)
     return dataset
+
+
+def _common_size(images: Sequence[EMImage]) -> float | None:
+    """Return the pixel size that all images have, None if none says it.
+
+    Raises
+    ------
+    InputError
+        If some say it and others do not, or they say different ones.
+    """
+    first = images[0]
+    for each in images[1:]:
+        sizes = first.pixel_size_nm, each.pixel_size_nm
+        if not math.isclose(sizes[0] or 0, sizes[1] or 0, rel_tol=0.01):
+            said = (f"{size:g} nm" if size else "none" for size in sizes)
+            raise InputError(
+                f"The pixel sizes of a data set must be the same: '{first.path}' says {next(said)}, "
+                f"'{each.path}' {next(said)}. Save them with the same size."
+            )
+    return first.pixel_size_nm
 
 
 def read_section(path: Path) -> npt.NDArray[np.generic]:
@@ -122,8 +143,8 @@ def read_section(path: Path) -> npt.NDArray[np.generic]:
     return _open_section(path).sections[0]
 
 
-def _open_section(path: Path) -> EMImage:
-    image = open_image(path)
+def _open_section(path: Path, *, labels: bool = False) -> EMImage:
+    image = open_image(path, labels=labels)
     if len(image.sections) != 1:
         raise InputError(f"'{path}' must hold one section (Y, X); its shape is {image.shape}.")
     return image
@@ -143,7 +164,7 @@ def _files(folder: Path) -> dict[str, Path]:
         raise InputError(
             f"There is no folder {folder}. A data set has images/ and labels/ with the same names."
         )
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = images_in(folder, SUFFIXES)
     found = {path.stem: path for path in files}
     if len(found) < len(files):
         raise InputError(f"{folder} holds two files of one name that differ only in their ending.")
@@ -153,7 +174,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _class_values(path: Path) -> npt.NDArray[np.uint8]:
-    label = read_section(path)
+    label = _open_section(path, labels=True).sections[0]
     values = set(np.unique(label).tolist())
     allowed = {UNLABELLED} | {each.value for each in EM_CLASSES}
     if not values <= allowed:

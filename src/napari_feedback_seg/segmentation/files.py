@@ -13,7 +13,14 @@ import numpy as np
 
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.events import SectionDone, TileDone
-from napari_feedback_seg.io import IMAGE_SUFFIXES, check_output, label_writer, open_image, probability_writer
+from napari_feedback_seg.io import (
+    check_output,
+    file_keys,
+    images_in,
+    label_writer,
+    open_image,
+    probability_writer,
+)
 from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
 from napari_feedback_seg.segmentation.prediction import empty_prediction, merge_messages
 
@@ -154,12 +161,15 @@ def plan(
             )
         )
     written = [path for job in jobs for path in job.outputs]
-    twice = sorted({str(path) for path in written if written.count(path) > 1})
-    if twice:
-        raise ValueError(f"Two images would both be written to '{twice[0]}'. Give them other names.")
+    read = set().union(*map(file_keys, sources))
+    taken: set[object] = set()
     for path in written:
-        if any(_same(path, source) for source in sources):
+        keys = file_keys(path)
+        if keys & taken:
+            raise ValueError(f"Two images would both be written to '{path}'. Give them other names.")
+        if keys & read:
             raise ValueError(f"'{path}' is an input and would be written to. Choose another output.")
+        taken |= keys
     return jobs
 
 
@@ -312,6 +322,7 @@ def _writers(
     """Return what writes the next section of each array of a prediction."""
     settings: dict[str, Any] = {
         "pixel_size_nm": pixel_size_nm,
+        "spacing_nm": image.spacing_nm,
         "flavour": "ome" if image.flavour == "ome" else "imagej",
         "overwrite": overwrite,
     }
@@ -330,7 +341,7 @@ def _writers(
 def _expand(text: str) -> list[Path]:
     path = Path(text)
     if path.is_dir():
-        found = sorted(each for each in path.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES)
+        found = images_in(path)
     elif glob.has_magic(text) and not path.exists():
         found = sorted(Path(each) for each in glob.glob(text, recursive=True) if Path(each).is_file())
     else:
@@ -338,7 +349,3 @@ def _expand(text: str) -> list[Path]:
     if not found:
         raise InputError(f"'{text}' holds no TIFF, PNG or JPEG image.")
     return found
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.absolute() == other.absolute() or (one.exists() and other.exists() and one.samefile(other))
