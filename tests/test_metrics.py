@@ -190,7 +190,20 @@ class TestCompare:
         for each in zip(truth, predicted, strict=True):
             scores.add(*each)
         assert (found.pop("errors") == errors(truth, predicted)).all()
+        assert found.pop("left_out") == 0
         assert found == scores.table()
+
+    def test_what_is_not_segmented_does_not_count(self) -> None:
+        truth = np.stack([drawn("..|.."), drawn("|...|")])
+        predicted = truth.copy()
+        predicted[1] = 0
+        predicted[0, 0, 0] = 0
+        found = compared(truth, predicted)
+        assert found["mean_iou"] == 1
+        assert found["left_out"] == pytest.approx(6 / 10)
+        assert not found["errors"].any()
+        with pytest.raises(InputError, match="Nothing is segmented where"):
+            compared(truth, predicted * 0)
 
     def test_what_cannot_be_compared(self) -> None:
         section = drawn("..|")

@@ -142,32 +142,39 @@ def compare(
     Parameters
     ----------
     truth, predicted : array of integers
-        Class values (Y, X), or (Z, Y, X) for a stack of sections. Pixels whose truth is 0 do
-        not count.
+        Class values (Y, X), or (Z, Y, X) for a stack of sections. Pixels that are 0, unlabelled or
+        not segmented, in either do not count.
     classes : sequence of LabelClass
         The classes of the labels.
 
     Returns
     -------
     dict
-        As :meth:`Scores.table`, and ``errors`` as :func:`errors` gives them.
+        As :meth:`Scores.table`; ``errors`` as :func:`errors` gives them; and ``left_out``, the share of
+        what is labelled in truth that is not segmented.
 
     Raises
     ------
     InputError
-        If the shapes differ, nothing is labelled, or there are values that are no class.
+        If the shapes differ, nothing is labelled or segmented, or there are values that are no class.
     """
     if truth.shape != predicted.shape:
         raise InputError(f"The shapes differ: {truth.shape} (ground truth) and {predicted.shape}.")
     truth, predicted = _class_values(truth, classes), _class_values(predicted, classes)
     if not truth.any():
         raise InputError("The ground truth is 0, unlabelled, everywhere.")
+    labelled = np.count_nonzero(truth)
+    truth = np.where(predicted == UNLABELLED, UNLABELLED, truth)
+    counted = np.count_nonzero(truth)
+    if not counted:
+        raise InputError("Nothing is segmented where the ground truth is labelled.")
     scores = Scores(classes)
     sections = [each.reshape(-1, *each.shape[-2:]) for each in (truth, predicted)]
     for done, section in enumerate(zip(*sections, strict=True), start=1):
         scores.add(*section)
         yield SectionCompared(done, len(sections[0]))
-    return {**scores.table(), "errors": errors(truth, predicted)}
+    left_out = 1 - counted / labelled
+    return {**scores.table(), "errors": errors(truth, predicted), "left_out": left_out}
 
 
 def errors(truth: Labels, predicted: Labels) -> npt.NDArray[np.uint8]:

@@ -62,6 +62,48 @@ def test_again_the_errors_are_updated_in_place(viewer, dock, panel, press, finis
     assert texts(panel.table)[-1][1] == "100.0%"
 
 
+def test_what_is_not_segmented_does_not_count(viewer, dock, tab, panel, press, finish, section):
+    viewer.add_image(np.stack([section, section[::-1]]), name="cells")
+    viewer.dims.set_point(0, 0)
+    press(tab.segment_button)
+    finish(dock)
+    truth = dock.state.result.data.copy()
+    truth[1] = 1
+    viewer.add_labels(truth, name="truth")
+    press(panel.compare_button)
+    finish(dock)
+    assert texts(panel.table)[-1][1] == "100.0%"
+    assert "50.0% of the ground truth is not segmented" in panel.note.text()
+    assert not viewer.layers["cells labels errors"].data.any()
+
+
+def test_scores_of_another_result_do_not_stay(viewer, dock, tab, panel, press, finish, truth, section):
+    press(panel.compare_button)
+    finish(dock)
+    assert panel.table.isVisibleTo(panel)
+    tab.overlap_box.setValue(0.5)
+    press(tab.segment_button)
+    finish(dock)
+    assert not panel.table.isVisibleTo(panel)
+    assert "compare again" in panel.note.text()
+    panel.copy()
+    viewer.layers["cells"].translate = (40, 0)
+    press(panel.compare_button)
+    finish(dock)
+    np.testing.assert_array_equal(viewer.layers["cells labels errors"].translate, (40, 0))
+    viewer.add_image(section, name="another")
+    assert not panel.table.isVisibleTo(panel)
+
+
+def test_a_truth_of_several_resolutions(viewer, dock, panel, press, finish, truth):
+    viewer.layers.remove(truth)
+    fine = dock.state.result.data.copy()
+    viewer.add_labels([fine, fine[::2, ::2]], name="pyramid", multiscale=True)
+    press(panel.compare_button)
+    finish(dock)
+    assert texts(panel.table)[-1][1] == "100.0%"
+
+
 def test_without_a_truth_of_the_same_shape_there_is_nothing_to_press(viewer, panel, segment, section):
     viewer.add_image(section)
     viewer.add_labels(section[:50] // 100, name="smaller")

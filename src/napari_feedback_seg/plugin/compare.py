@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_feedback_seg.metrics import compare
-from napari_feedback_seg.plugin.layers import class_colormap, class_features, like
-from napari_feedback_seg.plugin.measure import classes_of, current_result
+from napari_feedback_seg.plugin.layers import class_colormap, class_features, like, move
+from napari_feedback_seg.plugin.measure import classes_of, current_result, stamp
 from napari_feedback_seg.plugin.model_box import narrow
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class ComparePanel(QWidget):
         super().__init__(parent)
         self._state = state
         self._result: Labels | None = None
+        self._of: Any = None
+        self._classes: Sequence[LabelClass] = ()
         self.scores: dict[str, Any] | None = None
         self.truth_box = QComboBox()
         self.truth_box.setToolTip("A Labels layer with the same classes; 0 is unlabelled and does not count")
@@ -69,6 +71,7 @@ class ComparePanel(QWidget):
             layout.addWidget(widget)
         self.compare_button.clicked.connect(self.compare)
         self.copy_button.clicked.connect(self.copy)
+        self.truth_box.activated.connect(self._refresh)
         state.result_changed.connect(self._refresh)
         state.layers_changed.connect(self._refresh)
         state.jobs.started.connect(self._refresh)
@@ -81,13 +84,16 @@ class ComparePanel(QWidget):
         truth, result = self._truth(), current_result(self._state)
         if truth is None or result is None:
             return
-        expected, found, classes = truth.data, result.data, classes_of(result)
+        self._state.reading.emit()
+        expected = truth.data[0] if truth.multiscale else truth.data
+        found, classes = result.data, classes_of(result)
 
         def work() -> Generator[SectionCompared, None, dict[str, Any]]:
             return compare(expected, found, classes)
 
-        self._result, self._classes = result, classes
-        self._state.jobs.run(work, title=f"Comparing {result.name}", on_done=self._finish)
+        if self._state.jobs.run(work, title=f"Comparing {result.name}", on_done=self._finish):
+            self._show(None)
+            self._result, self._classes, self._of = result, classes, self._stamp(result, truth)
 
     def copy(self) -> None:
         """Copy the table as text, with tabs between the columns."""
@@ -95,6 +101,10 @@ class ComparePanel(QWidget):
         if self.scores is not None and clipboard is not None:
             heading, rows = _cells(self.scores, self._classes)
             clipboard.setText("\n".join("\t".join(row) for row in (heading, *rows)))
+
+    def _stamp(self, result: Labels | None, truth: Labels | None) -> Any:
+        """Return what tells a comparison from another one."""
+        return (stamp(result), truth.unique_id) if result is not None and truth is not None else None
 
     def _choices(self) -> list[Labels]:
         result = current_result(self._state)
@@ -117,6 +127,10 @@ class ComparePanel(QWidget):
         for layer in self._choices():
             self.truth_box.addItem(layer.name)
         self.truth_box.setCurrentIndex(max(0, self.truth_box.findText(chosen)))
+        if self.scores is not None and self._stamp(current_result(self._state), self._truth()) != self._of:
+            self._show(None)
+            self.note.setText("The result or the ground truth is another one now: compare again.")
+            self.note.setVisible(True)
         there = self.truth_box.count() > 0
         self.truth_box.setEnabled(there)
         self.compare_button.setEnabled(there and not self._state.jobs.busy)
@@ -133,18 +147,27 @@ class ComparePanel(QWidget):
         for layer in viewer.layers:
             if layer.metadata.get(ERRORS_KEY) == result.name and layer.data.shape == errors.shape:
                 layer.data = errors
+                move(layer, result)
+                layer.colormap, layer.features = self._look()
                 return
         active = viewer.layers.selection.active
         layer = Labels(
             errors,
             name=f"{result.name} errors",
-            colormap=class_colormap([replace(each, opacity=0.9) for each in self._classes]),
-            features=class_features(self._classes),
+            colormap=self._look()[0],
+            features=self._look()[1],
             metadata={ERRORS_KEY: result.name},
             **like(result),
         )
         viewer.add_layer(layer)
         viewer.layers.selection.active = active
+
+    def _look(self) -> tuple[Any, Any]:
+        """Return colours and features of the errors."""
+        return (
+            class_colormap([replace(each, opacity=0.9) for each in self._classes]),
+            class_features(self._classes),
+        )
 
     def _show(self, scores: dict[str, Any] | None) -> None:
         self.scores = scores
@@ -175,31 +198,36 @@ class ComparePanel(QWidget):
         self.table.resizeRowsToContents()
         heights = sum(self.table.rowHeight(row) for row in range(len(rows)))
         self.table.setFixedHeight(heights + top.sizeHint().height() + below.sizeHint().height() + 4)
-        cells = scores.get("cells")
-        self.note.setText(
-            "IoU and Dice of each class; then what its pixels were taken for. Wrong pixels are in the layer "
-            "of errors, in the colour of the class that they should be."
-            + (
-                f" Cells that the membranes enclose: variation of information {cells['vi_split']:.3f} (cut) "
-                f"+ {cells['vi_merge']:.3f} (joined), adapted Rand error {cells['are']:.3f}."
-                if cells
-                else ""
-            )
+        self.note.setText(_said(scores))
+
+
+def _said(scores: dict[str, Any]) -> str:
+    """Return what stands below the table."""
+    sentences = [
+        "IoU and Dice of each class; then what its pixels were taken for. Wrong pixels are in the layer of "
+        "errors, in the colour of the class that they should be."
+    ]
+    cells, left_out = scores.get("cells"), scores["left_out"]
+    if cells:
+        sentences.append(
+            f"Cells that the membranes enclose: variation of information {cells['vi_split']:.3f} (cut) "
+            f"+ {cells['vi_merge']:.3f} (joined), adapted Rand error {cells['are']:.3f}."
         )
+    if left_out:
+        sentences.append(f"{left_out:.1%} of the ground truth is not segmented and does not count.")
+    return " ".join(sentences)
 
 
 def _cells(scores: dict[str, Any], classes: Sequence[LabelClass]) -> tuple[list[str], list[list[str]]]:
     """Return the heading and the rows of the table, as text."""
     names = [each.name for each in classes]
-    heading = ["Class", "IoU", "Dice", *(f"as {name}" for name in names), "as none"]
+    heading = ["Class", "IoU", "Dice", *(f"as {name}" for name in names)]
     rows = []
     for name, counts in zip(names, scores["confusion"], strict=True):
         total = sum(counts)
-        shares = [f"{count / total:.1%}" if total else "" for count in counts]
+        shares = [f"{count / total:.1%}" if total else "" for count in counts[: len(names)]]
         rows.append([name, _percent(scores["iou"].get(name)), _percent(scores["dice"].get(name)), *shares])
-    rows.append(
-        ["mean", _percent(scores["mean_iou"]), _percent(scores["mean_dice"]), *[""] * (len(names) + 1)]
-    )
+    rows.append(["mean", _percent(scores["mean_iou"]), _percent(scores["mean_dice"]), *[""] * len(names)])
     return heading, rows
 
 
