@@ -150,6 +150,25 @@ class TestPick:
         assert shown.name == "other cells attention"
         assert len(viewer.layers) == 8
 
+    def test_layers_follow_an_image_that_was_moved(self, viewer, pick, section):
+        image = viewer.add_image(section, name="cells", scale=(4, 4), units="nm")
+        pick(image, 40, 40)
+        image.scale, image.translate = (8, 8), (100, 200)
+        pick(image, 41, 41)
+        tile, marks = viewer.layers["cells attention tile"], viewer.layers["cells attention picked"]
+        for layer in (tile, marks):
+            np.testing.assert_array_equal(layer.scale, image.scale)
+            np.testing.assert_array_equal(layer.translate, image.translate)
+        maps = [each for each in viewer.layers if isinstance(each, Image) and each != image]
+        assert maps
+        assert all(each.units == image.units for each in maps)
+
+    def test_the_layer_that_is_painted_on_stays_active(self, viewer, tab, pick, section):
+        image = viewer.add_image(section, name="cells")
+        painted = viewer.add_labels(np.zeros_like(section), name="mine")
+        pick(image, 40, 40)
+        assert viewer.layers.selection.active == painted
+
     def test_deleted_overlay_is_made_anew(self, viewer, pick, section):
         image = viewer.add_image(section, name="cells")
         pick(image, 30, 20)

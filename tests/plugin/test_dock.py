@@ -9,11 +9,15 @@ from types import GeneratorType
 
 import numpy as np
 import pytest
+from napari.utils._proxies import PublicOnlyProxy
 from npe2 import PluginManifest
 from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool
+from qtpy.QtWidgets import QApplication
 
 import napari_feedback_seg
+from napari_feedback_seg.plugin.autosave import autosave_of
 from napari_feedback_seg.plugin.dock import FeedbackDock, open_attention, open_correct, open_segment
+from napari_feedback_seg.plugin.layers import UNFINISHED_KEY
 
 PLUGIN, NAME = "napari-feedback-seg", "Feedback segmentation"
 
@@ -174,6 +178,37 @@ def test_opening_the_dock_imports_neither_torch_nor_monai():
     code = "import sys, napari_feedback_seg.plugin.dock; print(sorted({'torch', 'monai'} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert answer.stdout.strip().endswith("[]")
+
+
+def test_a_dock_of_a_proxy_is_of_the_viewer_that_it_stands_for(make_napari_viewer, models_folder, section):
+    one = make_napari_viewer()
+    make_napari_viewer()  # the current one now
+    dock = FeedbackDock(PublicOnlyProxy(one))
+    assert dock.state.viewer is one
+    dock.cleanup()
+
+
+def test_what_was_painted_last_is_saved_when_the_viewer_is_closed(viewer, section, models_folder):
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, NAME)
+    viewer.show()
+    image = viewer.add_image(section, name="cells")
+    dock.correct_tab.paint_with(2)
+    dock.correct_tab.store.layer.data[20:30, 20:30] = 2
+    kept = autosave_of(image)
+    assert kept.saved == []
+    viewer.close()
+    assert kept.load_section(0)[20:30, 20:30].all()
+
+
+def test_an_image_that_is_complete_later_is_turned_to(viewer, section):
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, NAME)
+    first = viewer.add_image(section, name="first")
+    sample = viewer.add_image(section, name="loading", metadata={UNFINISHED_KEY: True})
+    QApplication.processEvents()
+    assert dock.state.image == first
+    sample.metadata = {}
+    sample.name = "sample"
+    assert dock.state.image == sample
 
 
 def test_a_dock_is_of_its_own_viewer(make_napari_viewer, models_folder, section):

@@ -104,6 +104,27 @@ def test_a_size_that_was_typed_in_counts(viewer, segment, section, tab, panel, m
     assert panel.measures.rows[0].um2 == pytest.approx((layer.data == 1).sum() * 64e-6)
 
 
+def test_a_scale_that_is_put_right_later_counts(viewer, segment, section, panel, measured, dock):
+    image = viewer.add_image(section, scale=(4, 4), units="nm")
+    result = segment()
+    measured()
+    first = panel.measures.rows[0].um2
+    image.scale = (8, 8)
+    np.testing.assert_array_equal(result.scale, (8, 8))
+    measured()
+    assert panel.measures.rows[0].um2 == pytest.approx(4 * first)
+
+
+def test_the_least_size_is_in_the_unit_of_the_moment(viewer, segment, section, panel, measured):
+    viewer.add_image(section)
+    result = segment()
+    assert panel.least_box.suffix() == " px"
+    result.scale, result.units = (5, 5), ("nm", "nm")
+    measured()
+    assert panel.least_box.suffix() == " µm²"
+    assert panel.least() == LEAST_UM2
+
+
 def test_the_area_of_a_turned_and_sheared_pixel(viewer, segment, section, dock):
     viewer.add_image(section, scale=(4, 6), rotate=30, shear=[0.7], units="nm")
     layer = segment()

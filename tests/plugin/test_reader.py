@@ -15,6 +15,7 @@ import napari_feedback_seg
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.layers import class_colormap
 from napari_feedback_seg.plugin.reader import get_reader, read_result
+from napari_feedback_seg.plugin.results import probability_layers
 
 MANIFEST = Path(napari_feedback_seg.__file__).with_name("napari.yaml")
 PLACE = ("scale", "translate", "rotate", "shear")
@@ -46,9 +47,10 @@ def plain(metadata: dict) -> dict:
     return json.loads(json.dumps(metadata))
 
 
-def without_image(metadata: dict) -> dict:
-    """Return metadata without the identity of the image, which holds in its own viewer only."""
-    return {key: {k: v for k, v in of.items() if k != "image_id"} for key, of in metadata.items()}
+def without_identities(metadata: dict) -> dict:
+    """Return metadata without the identities of layers, which hold in their own viewer only."""
+    identities = ("image_id", "labels_id", "opened")
+    return {key: {k: v for k, v in of.items() if k not in identities} for key, of in metadata.items()}
 
 
 def state_of(layer: Labels | Image) -> dict:
@@ -61,7 +63,7 @@ def assert_same(found: dict, expected: dict) -> None:
     assert found.keys() == expected.keys()
     np.testing.assert_array_equal(found["data"], expected["data"])
     assert found["data"].dtype == expected["data"].dtype
-    assert plain(found["metadata"]) == without_image(plain(expected["metadata"]))
+    assert without_identities(plain(found["metadata"])) == without_identities(plain(expected["metadata"]))
     for name in found.keys() - {"data", "metadata", "colormap", "features", "feature_defaults"}:
         np.testing.assert_equal(found[name], expected[name], name)
     if "features" in expected:
@@ -170,6 +172,27 @@ def test_only_records_of_results_are_taken(viewer, segment, section, export, tmp
         }
     with pytest.raises(NoAvailableReaderError):
         viewer.open(str(foreign.rename(tmp_path / "of-others.json")), plugin=None)
+
+
+def test_probabilities_go_with_the_labels_that_they_were_opened_with(
+    viewer, segment, section, tab, export, press, finish, dock
+):
+    viewer.add_image(section, name="cells")
+    tab.probabilities_box.setChecked(True)
+    segment()
+    first = export()
+    viewer.layers["cells membrane probability"].data[:] = 0.25
+    assert tab.export_button.export_to(Path(first).parents[1])
+    finish(dock)
+    viewer.layers.clear()
+    runs = sorted(Path(first).parents[1].glob("*/*-run.json"))
+    for run in runs:
+        viewer.open(run, plugin=None)
+    one, other = (layer for layer in viewer.layers if isinstance(layer, Labels))
+    found = [probability_layers(viewer, each) for each in (one, other)]
+    assert [len(each) for each in found] == [4, 4]
+    assert not set(found[0]) & set(found[1])
+    assert sorted((each[0].data == 0.25).all() for each in found) == [False, True]
 
 
 def test_two_records_give_the_layers_of_both(viewer, segment, section, export):

@@ -57,7 +57,7 @@ def test_probabilities_of_an_earlier_run_do_not_stay(viewer, tab, segment, secti
     viewer.add_image(section, name="cells")
     tab.probabilities_box.setChecked(True)
     result = segment()
-    layers = probability_layers(viewer, "cells", result)
+    layers = probability_layers(viewer, result)
     assert len(layers) == 4
     assert all(layer.data.any() for layer in layers)
     tab.probabilities_box.setChecked(False)

@@ -109,8 +109,8 @@ class TestResult:
     def test_probabilities_are_hidden_layers_one_a_class(self, viewer, segment, section, tab, small_model):
         image = viewer.add_image(section, name="cells", scale=(4.6, 4.6), units="nm")
         tab.probabilities_box.setChecked(True)
-        segment()
-        layers = probability_layers(viewer, "cells")
+        result = segment()
+        layers = probability_layers(viewer, result)
         assert [layer.name for layer in layers] == [
             f"cells {each.name} probability" for each in small_model.card.classes
         ]
@@ -121,7 +121,7 @@ class TestResult:
         total = sum(layer.data.astype(float) for layer in layers)
         np.testing.assert_allclose(total, 1, atol=0.01)
         segment()
-        assert probability_layers(viewer, "cells") == layers
+        assert probability_layers(viewer, result) == layers
         assert tab.image_box.count() == 1  # they are no images to choose
 
     def test_another_image_gets_a_result_of_its_own(self, viewer, segment, section, tab):
@@ -210,6 +210,21 @@ class TestPart:
         choose(tab.what_box, "This section")
         assert segment().data.any()
 
+    def test_the_slider_beside_the_stack_is_a_sentence(self, viewer, dock, segment, stack, tab, said):
+        image = viewer.add_image(stack, name="short")
+        viewer.add_labels(np.zeros((10, *stack.shape[1:]), np.uint8), name="long")
+        dock.state.image = image
+        viewer.dims.set_point(0, 7)
+        choose(tab.what_box, "This section")
+        assert segment() is None
+        assert "The slider is at no section of 'short'" in said()
+
+    def test_an_image_that_gets_sections_can_be_segmented_in_all_of_them(self, viewer, tab, stack):
+        image = viewer.add_image(stack[0])
+        assert tab.what_box.findText("All sections") < 0
+        image.data = stack
+        assert tab.what_box.findText("All sections") >= 0
+
 
 class TestPixelSize:
     def test_near_the_models_there_is_no_note(self, viewer, tab, section):
@@ -239,6 +254,22 @@ class TestPixelSize:
         assert not tab.note_frame.isVisibleTo(tab)
         tab.pixel_box.setValue(9.2)
         assert tab.note_frame.isVisibleTo(tab)
+
+    def test_what_is_typed_is_of_its_image_and_only_where_the_layer_says_nothing(
+        self, viewer, dock, tab, section
+    ):
+        plain = viewer.add_image(section, name="plain")
+        tab.pixel_box.setValue(4)
+        assert tab.pixel_size == (4, 4)
+        viewer.add_image(section, name="in nm", scale=(10, 10), units="nm")
+        assert tab.pixel_size == (10, 10)
+        assert not tab.pixel_box.isEnabled()
+        viewer.add_image(section, name="plain, too")
+        assert tab.pixel_size is None
+        dock.state.image = plain
+        assert tab.pixel_size == (4, 4)
+        plain.scale, plain.units = (8, 8), ("nm", "nm")
+        assert tab.pixel_size == (8, 8)
 
     def test_mixed_units_of_layers_and_axes(self, viewer, tab, segment, section):
         viewer.add_image(section, scale=(4.6, 4.6), units="nm", name="in nm")
@@ -318,6 +349,13 @@ class TestBadInput:
         finish(dock)
         assert "The image was deleted" in said()
         assert not viewer.layers
+
+    def test_the_image_replaced_while_it_runs(self, viewer, dock, tab, press, finish, said, section):
+        image = viewer.add_image(section)
+        press(tab.segment_button)
+        image.data = section[::-1].copy()
+        finish(dock)
+        assert "The image was replaced while it was segmented" in said()
 
     def test_the_result_deleted_while_it_runs(self, viewer, dock, tab, press, finish, qtbot, said, section):
         viewer.add_image(np.tile(section, (30, 4, 4)))

@@ -11,7 +11,7 @@ from napari.utils.colormaps import Colormap
 from napari.utils.transforms import Affine
 
 from napari_feedback_seg.attention.colours import colour_table, contrast_limits
-from napari_feedback_seg.plugin.layers import class_colormap, class_features, like
+from napari_feedback_seg.plugin.layers import class_colormap, class_features, like, move
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +106,7 @@ class AttentionLayers:
             self._add(layer)
         else:
             self._update(layer, labels, f"{self.image.name} {name}")
+            _show_if(layer, visible)
         layer.colormap = class_colormap(classes)
         layer.features = class_features(classes)
 
@@ -128,6 +129,7 @@ class AttentionLayers:
         elif not (len(layer.data) == 1 and np.array_equal(layer.data[0], corners)):
             layer.data = [corners]
             layer.edge_color, layer.face_color = MARK, "transparent"
+        move(layer, self.image)
         _show_if(layer, True)
 
     def show_pixel(self, pixel: PixelAttention) -> None:
@@ -137,6 +139,7 @@ class AttentionLayers:
         layer = self._found("picked")
         if layer is not None and len(layer.data) == len(points):
             layer.data = points
+            move(layer, self.image)
             _show_if(layer, True)
             return
         if layer is not None:
@@ -181,18 +184,18 @@ class AttentionLayers:
 
     def _add(self, layer: Layer) -> None:
         layers = self.viewer.layers
-        outline = self._found("tile")
+        outline, active = self._found("tile"), layers.selection.active
         # Maps come below the outline and the marks.
         layers.insert(
             layers.index(outline) if outline and isinstance(layer, Image | Labels) else len(layers), layer
         )
-        if self.image in self.viewer.layers:
-            self.viewer.layers.selection.active = self.image  # to be clicked again
+        layers.selection.active = active  # to be clicked again, or painted on
 
     def _update(self, layer: Any, values: np.ndarray, name: str) -> None:
         layer.data = self._placed(values)
         for attribute, value in self._attributes().items():
-            if attribute != "units" and not np.array_equal(getattr(layer, attribute), value):
+            same = getattr(layer, attribute) == value
+            if not (same if attribute == "units" else np.array_equal(getattr(layer, attribute), value)):
                 setattr(layer, attribute, value)
         if layer.name != name:
             layer.name = name

@@ -22,7 +22,7 @@ from napari_feedback_seg.plugin.corrections_layer import (
 from napari_feedback_seg.plugin.corrections_memory import Memory
 from napari_feedback_seg.plugin.corrections_section import SeenSection
 from napari_feedback_seg.plugin.corrections_touched import Touched, section_count
-from napari_feedback_seg.plugin.layers import RESULT_KEY, class_features, displayed_section
+from napari_feedback_seg.plugin.layers import RESULT_KEY, class_features, displayed_section, move
 from napari_feedback_seg.plugin.results import add_classes, forget_strokes, note_written, was_painted
 
 if TYPE_CHECKING:
@@ -415,9 +415,13 @@ class CorrectionStore(QObject):
         return fine and (result is None or fits(result, self._image))
 
     def _place(self, _: Any = None) -> None:
-        """Let the corrections follow the image when it is moved or scaled."""
-        if self._layer is not None and self._image is not None and self._still_fits():
+        """Let the corrections and the result follow the image when it is moved or scaled."""
+        if self._image is None or not self._still_fits():
+            return
+        if self._layer is not None:
             adopt(self._layer, self._image)
+        if self._result is not None:
+            move(self._result, self._image)
 
     def _follow_place(self, image: Image | None) -> None:
         for each, verb in ((self._image, "disconnect"), (image, "connect")):

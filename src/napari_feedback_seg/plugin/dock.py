@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import napari
 from qtpy.QtCore import QEvent, QSize
-from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_feedback_seg.plugin.attention_tab import AttentionTab
 from napari_feedback_seg.plugin.correct_tab import CorrectTab
@@ -15,6 +14,7 @@ from napari_feedback_seg.plugin.state import DockState
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from qtpy.QtGui import QHideEvent
 
 PLUGIN, NAME = "napari-feedback-seg", "Feedback segmentation"
 
@@ -25,9 +25,7 @@ class FeedbackDock(QWidget):
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         # Some ways of opening hand in a proxy, whose layers are new objects at every look.
-        current = napari.current_viewer()
-        proxy = current is not None and type(napari_viewer) is not type(current)
-        self.state = DockState(current if proxy else napari_viewer, self)
+        self.state = DockState(getattr(napari_viewer, "__wrapped__", napari_viewer), self)
         self.tabs = QTabWidget()
         self.segment_tab = SegmentTab(self.state)
         self.correct_tab = CorrectTab(self.state)
@@ -60,6 +58,11 @@ class FeedbackDock(QWidget):
             self.cleanup()
         return super().event(event)
 
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """Save what was painted: the window may be about to close."""
+        self.correct_tab.recovery.save_now()
+        super().hideEvent(event)
+
     def cleanup(self) -> None:
         """End the job and let go of the viewer; may be called again."""
         self.segment_tab.cleanup()
@@ -88,13 +91,6 @@ def _open(viewer: Viewer, tab: str) -> None:
     dock_widget.show()
     dock_widget.raise_()
     dock.show_tab(tab)
-
-
-def _coming(what: str) -> QLabel:
-    label = QLabel(f"This tab is still to come. It will let you: {what}")
-    label.setWordWrap(True)
-    label.setMargin(12)
-    return label
 
 
 def _scrolling(tab: QWidget) -> QScrollArea:

@@ -61,6 +61,7 @@ class ExportButton(QPushButton):
 
     def export_to(self, folder: str | Path) -> bool:
         """Export the result to a new folder in ``folder``; return whether that has begun."""
+        self._state.reading.emit()  # the least size has a unit, that of the scale as it is now
         return export_result(self._state, folder, self._least(), self._say)
 
     def _ask_for_folder(self) -> None:
@@ -125,7 +126,7 @@ def _result(state: DockState, layer: Labels) -> Result:
     corrections = _corrections(state, layer)
     probabilities = {
         each.metadata[PROBABILITY_KEY]["class"]: each
-        for each in probability_layers(state.viewer, image, layer)
+        for each in probability_layers(state.viewer, layer)
         if tuple(each.data.shape) == tuple(layer.data.shape)
     }
     return Result(

@@ -26,6 +26,10 @@ DERIVED_PREFIX = "feedback-seg"
 """Layers whose metadata have a key that begins so were made here: they are no EM images."""
 
 
+UNFINISHED_KEY = f"{DERIVED_PREFIX}-unfinished"
+"""In the metadata of a layer whose pixels are still to come: nobody is to segment it."""
+
+
 @dataclass(frozen=True)
 class Sections:
     """The grey values of a layer.
@@ -121,6 +125,17 @@ def like(layer: Layer) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in names}
 
 
+def move(layer: Layer, source: Layer) -> None:
+    """Put a derived layer where its source is now."""
+    for name, value in like(source).items():
+        if name == "affine":
+            same = np.array_equal(layer.affine.affine_matrix, value.affine_matrix)
+        else:
+            same = bool(np.all(np.asarray(getattr(layer, name) == np.asarray(value))))
+        if not same:
+            setattr(layer, name, value)
+
+
 def class_colormap(classes: Sequence[LabelClass], hidden: Collection[int] = ()) -> DirectLabelColormap:
     """Return the colours of the classes; those whose value is in ``hidden`` are not to be seen."""
     colors: dict[int | None, Any] = {None: (0.0, 0.0, 0.0, 0.0), 0: (0.0, 0.0, 0.0, 0.0)}
@@ -163,12 +178,24 @@ def displayed_section(viewer: Viewer, layer: Layer) -> int:
     """Return the index of the section of ``layer`` that the viewer's sliders point at."""
     if layer.ndim < 3:
         return 0
+    return int(np.clip(round(_slider(viewer, layer)), 0, _shape(layer)[0] - 1))
+
+
+def _slider(viewer: Viewer, layer: Layer) -> float:
+    """Return where in the sections of a layer (Z, Y, X) the sliders point."""
     point = np.asarray(viewer.dims.point[-layer.ndim :], float)
     units = getattr(viewer.dims, "units", None)
     if units is not None:
         point = point * _unit_factors(units[-layer.ndim :], layer.units)
-    z = round(float(layer.world_to_data(point)[0]))
-    return int(np.clip(z, 0, _shape(layer)[0] - 1))
+    return float(layer.world_to_data(point)[0])
+
+
+def check_slider(viewer: Viewer, layer: Layer) -> None:
+    """Raise InputError if the viewer's sliders point beside the sections of a layer."""
+    if layer.ndim > 2 and not 0 <= round(_slider(viewer, layer)) < _shape(layer)[0]:
+        raise InputError(
+            f"The slider is at no section of '{layer.name}', which has {_shape(layer)[0]}. Move it to one."
+        )
 
 
 def visible_region(viewer: Viewer, layer: Layer) -> tuple[slice, slice]:

@@ -74,6 +74,7 @@ class MeasurePanel(QWidget):
         self.copy_button.clicked.connect(self.copy)
         self.save_button.clicked.connect(self._ask_for_file)
         state.result_changed.connect(self._refresh)
+        state.reading.connect(self._refresh)
         state.jobs.started.connect(self._refresh)
         state.jobs.ended.connect(self._refresh)
         self._show(None)
@@ -114,6 +115,7 @@ class MeasurePanel(QWidget):
     def measure(self) -> None:
         """Measure the result, off the GUI thread."""
         self._state.reading.emit()
+        self._refresh()  # the scale, and so the unit, may be another
         layer = current_result(self._state)
         if layer is None:
             return
@@ -123,7 +125,7 @@ class MeasurePanel(QWidget):
             return measure(data, classes, size, least)
 
         self._show(None)
-        self._of = _stamp(layer)
+        self._of = stamp(layer)
         self._state.jobs.run(work, title=f"Measuring {layer.name}", on_done=self._show)
 
     def copy(self) -> None:
@@ -153,8 +155,10 @@ class MeasurePanel(QWidget):
 
     def _refresh(self) -> None:
         layer, busy = current_result(self._state), self._state.jobs.busy
-        if self.measures is not None and (layer is None or _stamp(layer) != self._of):
+        if self.measures is not None and (layer is None or stamp(layer) != self._of):
             self._show(None)
+            self.note.setText("The result is another one now: measure again.")
+            self.note.setVisible(layer is not None)
         self.measure_button.setEnabled(layer is not None and not busy)
         self.least_box.setEnabled(layer is not None)
         if layer is not None:
@@ -268,11 +272,11 @@ def classes_of(layer: Labels) -> tuple[LabelClass, ...]:
 def measured_size(layer: Labels) -> tuple[float, float] | None:
     """Return the height and width in nm of a rectangle as large as a pixel of a result.
 
-    The size that the result was made with counts, as a person may have typed it in, and then
-    that of the layer.
+    The size of the layer counts, and where that has none the one that the result was made with, as a
+    person typed it in.
     """
     recorded = layer.metadata[RESULT_KEY].get("pixel_size_nm")
-    size = (float(recorded[0]), float(recorded[1])) if recorded else pixel_size_nm(layer)
+    size = pixel_size_nm(layer) or ((float(recorded[0]), float(recorded[1])) if recorded else None)
     if size is None:
         return None
     # A sheared pixel is a parallelogram: its sides alone do not give its area.
@@ -283,7 +287,7 @@ def measured_size(layer: Labels) -> tuple[float, float] | None:
     return size[0], size[1] if sine > 1 - 1e-9 else size[1] * sine
 
 
-def _stamp(layer: Labels) -> Any:
+def stamp(layer: Labels) -> Any:
     """Return what tells a result from another, and from itself after another segmentation."""
     return layer.unique_id, dict(layer.metadata.get(RESULT_KEY, {}).get("digests", {}))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap
@@ -11,6 +12,7 @@ from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
 from napari_feedback_seg.plugin.layers import RESULT_KEY, class_colormap
+from napari_feedback_seg.plugin.results import PROBABILITY_KEY
 from napari_feedback_seg.segmentation.export import RUN_SUFFIX, is_export, read_export
 
 if TYPE_CHECKING:
@@ -40,9 +42,12 @@ def read_result(path: str | list[str]) -> list[LayerDataTuple]:
 def _layers(path: str) -> list[LayerDataTuple]:
     exported = read_export(path)
     exported.record.pop("image_id", None)  # that image is not of this viewer
+    exported.record["opened"] = uuid4().hex  # what tells the layers of this opening from others
     try:
         labels = _labels_attributes(exported.layers["labels"], exported.record)
-        images = [_image_attributes(state) for state in exported.layers["probabilities"]]
+        images = [
+            _image_attributes(state, exported.record["opened"]) for state in exported.layers["probabilities"]
+        ]
         corrections: list[LayerDataTuple] = []
         if exported.corrections is not None:
             state = _labels_attributes(exported.layers["corrections"], exported.record)
@@ -72,8 +77,10 @@ def _labels_attributes(state: Mapping[str, Any], record: dict[str, Any]) -> dict
     return {**attributes, **_place(state), "metadata": {RESULT_KEY: record}}
 
 
-def _image_attributes(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {**state, **_place(state), "colormap": Colormap(**state["colormap"]), "visible": False}
+def _image_attributes(state: Mapping[str, Any], opened: str) -> dict[str, Any]:
+    metadata = {PROBABILITY_KEY: {**state["metadata"][PROBABILITY_KEY], "labels_id": opened}}
+    look = {"colormap": Colormap(**state["colormap"]), "visible": False, "metadata": metadata}
+    return {**state, **_place(state), **look}
 
 
 def _place(state: Mapping[str, Any]) -> dict[str, Any]:

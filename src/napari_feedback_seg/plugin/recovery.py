@@ -199,11 +199,15 @@ class Recovery(QObject):
             self._soon.start()
         self._dirty |= failed
 
-    def cleanup(self) -> None:
-        """Save what is not saved yet, and stop; may be called again."""
+    def save_now(self) -> None:
+        """Write what was painted up to now."""
         if self._first is not None:
             self._store.look()
             self.save()
+
+    def cleanup(self) -> None:
+        """Save what is not saved yet, and stop; may be called again."""
+        self.save_now()
         self._first = self._image = None
         for timer in (self._timer, self._latest, self._soon):
             timer.stop()

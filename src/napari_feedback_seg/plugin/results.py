@@ -14,7 +14,14 @@ from napari.utils.colormaps import Colormap
 from napari_feedback_seg import __version__
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.plugin.corrections_layer import find_layer
-from napari_feedback_seg.plugin.layers import RESULT_KEY, class_colormap, class_features, like, result_of
+from napari_feedback_seg.plugin.layers import (
+    RESULT_KEY,
+    class_colormap,
+    class_features,
+    like,
+    move,
+    result_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,7 +167,7 @@ class Result:
     def _write_probabilities(self, section: int, prediction: Prediction) -> None:
         assert self.layer is not None
         if prediction.probabilities is None:  # those of an earlier run are no longer those of the labels
-            for layer in probability_layers(self.viewer, self._name, self.layer):
+            for layer in probability_layers(self.viewer, self.layer):
                 if layer.data.shape == self.shape:
                     _plane(layer.data, section)[prediction.region] = 0
                     layer.refresh()
@@ -172,8 +179,10 @@ class Result:
 
     def _probability_layer(self, each: LabelClass) -> Image:
         assert self.layer is not None
-        for layer in probability_layers(self.viewer, self._name, self.layer):
+        for layer in probability_layers(self.viewer, self.layer):
             if layer.metadata[PROBABILITY_KEY]["class"] == each.name and layer.data.shape == self.shape:
+                if self.image in self.viewer.layers:
+                    move(layer, self.image)
                 return layer
         what = {"image": self._name, "class": each.name, "labels_id": str(self.layer.unique_id)}
         active = self.viewer.layers.selection.active
@@ -194,13 +203,12 @@ class Result:
         return layer
 
 
-def probability_layers(viewer: Viewer, image: str, labels: Labels | None = None) -> list[Image]:
-    """Return the probability layers of the image of this name, and of these labels if given."""
-    others = {str(layer.unique_id) for layer in viewer.layers if layer != labels}
+def probability_layers(viewer: Viewer, labels: Labels) -> list[Image]:
+    """Return the probability layers of a result: by its identity, or of the file that both are from."""
+    of = {str(labels.unique_id), labels.metadata[RESULT_KEY].get("opened")} - {None}
     found = []
     for layer in viewer.layers:
-        what = layer.metadata.get(PROBABILITY_KEY, {})
-        if what.get("image") == image and (labels is None or what.get("labels_id") not in others):
+        if layer.metadata.get(PROBABILITY_KEY, {}).get("labels_id") in of:
             found.append(layer)
     return found
 

@@ -14,7 +14,7 @@ import napari
 import numpy as np
 from napari.utils.notifications import show_info
 
-from napari_feedback_seg.plugin.layers import DERIVED_PREFIX
+from napari_feedback_seg.plugin.layers import UNFINISHED_KEY
 from napari_feedback_seg.samples import sstem
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from napari.types import LayerDataTuple
     from napari.utils.events import Event
     from napari.viewer import Viewer
-
-
-UNFINISHED_KEY = f"{DERIVED_PREFIX}-unfinished"
-"""In the metadata of a layer whose pixels are still to come: nobody is to segment it."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from napari_feedback_seg.plugin.fold import Fold
 from napari_feedback_seg.plugin.layers import (
     RESULT_KEY,
     Sections,
+    check_slider,
     displayed_section,
     em_sections,
     pixel_size_nm,
@@ -63,6 +64,7 @@ class SegmentTab(QWidget):
         self._state = state
         self._result: Result | None = None
         self._image: Image | None = None
+        self._typed: dict[Any, float] = {}  # by identity of the image
         self._chosen: list[int] = []
         self._options_used = SegmentOptions()
         self._messages: dict[int, tuple[str, ...]] = {}
@@ -176,13 +178,16 @@ class SegmentTab(QWidget):
         self.image_box.activated.connect(self._choose_image)
         self.device_box.activated.connect(self._choose_device)
         self.what_box.currentIndexChanged.connect(self._show_shapes)
+        self.pixel_box.valueChanged.connect(self._take_typed)
         self.pixel_box.valueChanged.connect(self._refresh_note)
         self.segment_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self._cancel)
         self.export_button.exported.connect(self.status.setText)
         state.image_changed.connect(self._refresh_images)
         state.image_changed.connect(self._refresh_what)
+        state.image_changed.connect(self._show_typed)
         state.image_changed.connect(self._refresh_note)
+        state.image_replaced.connect(self._stop_if_replaced)
         state.layers_changed.connect(self._refresh_images)
         state.layers_changed.connect(self._refresh_shapes)
         state.layers_changed.connect(self._stop_without_image)
@@ -240,14 +245,29 @@ class SegmentTab(QWidget):
 
     def _show_shapes(self) -> None:
         wanted = self.what_box.currentData() == RECTANGLE
-        self._form.setRowVisible(self.shapes_box, wanted)
+        for widget in (self.shapes_box, self._form.labelForField(self.shapes_box)):
+            assert widget is not None
+            widget.setVisible(wanted)
 
     @property
     def pixel_size(self) -> tuple[float, float] | None:
-        """Height and width of a pixel of the image in nm, as typed in or as the layer says."""
-        if self.pixel_box.value() > 0:
-            return self.pixel_box.value(), self.pixel_box.value()
-        return pixel_size_nm(self._state.image) if self._state.image is not None else None
+        """Height and width of a pixel of the image in nm, as the layer says, or else as typed in for it."""
+        image = self._state.image
+        own = pixel_size_nm(image) if image is not None else None
+        typed = self.pixel_box.value()
+        return own or ((typed, typed) if typed > 0 else None)
+
+    def _show_typed(self) -> None:
+        """Show the pixel size that was typed in for this image; none counts for another one."""
+        image = self._state.image
+        self.pixel_box.blockSignals(True)
+        self.pixel_box.setValue(self._typed.get(image.unique_id, 0.0) if image is not None else 0.0)
+        self.pixel_box.blockSignals(False)
+        self.pixel_box.setEnabled(image is not None and pixel_size_nm(image) is None)
+
+    def _take_typed(self, value: float) -> None:
+        if self._state.image is not None:
+            self._typed[self._state.image.unique_id] = value
 
     def _refresh_note(self) -> None:
         size, card = self.pixel_size, self._state.card
@@ -311,6 +331,8 @@ class SegmentTab(QWidget):
         viewer, image, what = self._state.viewer, self._state.image, self.what_box.currentData()
         if what == ALL:
             return list(range(sections.count)), None
+        if what != RECTANGLE:
+            check_slider(viewer, image)
         if what == VISIBLE:
             return [displayed_section(viewer, image)], visible_region(viewer, image)
         if what == RECTANGLE:
@@ -406,6 +428,12 @@ class SegmentTab(QWidget):
         self._state.jobs.cancel()
         self.cancel_button.setText("Cancelling...")
         self.cancel_button.setEnabled(False)
+
+    def _stop_if_replaced(self) -> None:
+        if self._image is not None and self._image == self._state.image:
+            self._image = None
+            self._state.jobs.cancel()
+            show_warning("The image was replaced while it was segmented: the segmentation was stopped.")
 
     def _stop_without_image(self) -> None:
         if self._image is not None and self._image not in self._state.viewer.layers:

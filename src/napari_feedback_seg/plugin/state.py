@@ -13,7 +13,7 @@ from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import DEFAULT_MODEL, ModelEntry, list_models
 from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
 from napari_feedback_seg.plugin.jobs import Jobs
-from napari_feedback_seg.plugin.layers import RESULT_KEY, is_em_image, made_from, result_of
+from napari_feedback_seg.plugin.layers import RESULT_KEY, UNFINISHED_KEY, is_em_image, made_from, result_of
 from napari_feedback_seg.plugin.settings import Settings, apply_settings, unwatch_settings, watch_settings
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class DockState(QObject):
     -------
     image_changed, model_changed, result_changed
         Another image or model is chosen; the result of the image is there, gone or new.
+    image_replaced
+        The image has other pixels than before.
     layers_changed
         The list of layers, or a name in it, has changed.
     segmenting
@@ -45,6 +47,7 @@ class DockState(QObject):
     image_changed = Signal()
     model_changed = Signal()
     result_changed = Signal()
+    image_replaced = Signal()
     layers_changed = Signal()
     segmenting = Signal()
     writing = Signal(int)
@@ -97,8 +100,15 @@ class DockState(QObject):
         before, self._image = self._image, layer
         for each in (before, layer):
             if each is not None:
+                verb = "connect" if each == layer else "disconnect"
                 for emitter in (each.events.scale, each.events.units, each.events.affine):
-                    (emitter.connect if each == layer else emitter.disconnect)(self._on_place)
+                    getattr(emitter, verb)(self._on_place)
+                getattr(each.events.data, verb)(self._on_data)
+
+    def _on_data(self, _: Any = None) -> None:
+        self.image_replaced.emit()
+        self.image_changed.emit()
+        self.result_changed.emit()
 
     def _on_place(self, _: Any = None) -> None:
         self.image_changed.emit()
@@ -123,6 +133,9 @@ class DockState(QObject):
             self.image = images[0] if images else None
         elif self._image is None and images:
             self.image = images[0]
+        active = self.viewer.layers.selection.active
+        if active is not None and active != self._active and is_em_image(active):  # it is complete now
+            self._active = self.image = active
         self._listen({layer for layer in self.viewer.layers if isinstance(layer, Labels)})
         self.layers_changed.emit()
         self.result_changed.emit()
@@ -139,7 +152,9 @@ class DockState(QObject):
 
     def _follow_active(self) -> None:
         active = self.viewer.layers.selection.active
-        if active is not None and active != self._active:
+        if active is None or active == self._active or active not in self.viewer.layers:
+            return
+        if UNFINISHED_KEY not in active.metadata:
             self._active = active
             self._turn_to(active)
 
