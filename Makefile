@@ -81,8 +81,8 @@ manifest: setup-test
 pytest: setup-test
 	$(call heading,Tests)
 	scripts/system-packages.sh $(DISPLAY_PACKAGES)
-	env -u OMP_NUM_THREADS QT_QPA_PLATFORM=xcb QT_API=pyside6 NAPARI_STRICT_QT=1 \
-		$(VIRTUAL_DISPLAY) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	env OMP_NUM_THREADS=1 QT_QPA_PLATFORM=xcb QT_API=pyside6 NAPARI_STRICT_QT=1 \
+		$(VIRTUAL_DISPLAY) $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 format: setup-test
 	$(VENV)/bin/ruff check --fix
