@@ -2,24 +2,26 @@
 
     python benchmarks/future_work.py DATA -o FOLDER
     python benchmarks/future_work.py DATA -o FOLDER --seeds 0 1 2 --epochs 30
+    python benchmarks/future_work.py DATA -o FOLDER --costs
 
 DATA is a folder of labelled sections or ``sstem``. Feedback Attention (Self) on 128 x 128 crops:
 exact attention, pooled keys and values, attention by locality-sensitive hashing, and
 self-distillation with pooled ones. Each case runs in a process of its own and leaves a JSON in
 FOLDER; what is there is not run again, and what was interrupted goes on from its last epoch. IoU is
-on the validation sections, and seconds are of the fastest epoch. Memory is the peak of one training step
-beyond what the process held before it.
+on the validation sections. ``--costs`` measures one training step of every way, one after another, on
+a machine that does nothing else: its seconds, the median of several, and its peak memory beyond what
+the process held before it.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
+import statistics
 import subprocess
 import sys
-from itertools import pairwise
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.training.config import TrainConfig
 
 SIDE = 128
+STEPS = 5  # timed
 
 WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "exact": ({}, {}),
@@ -46,18 +49,24 @@ def main() -> None:
     if options.case:
         run_case(options, json.loads(options.case))
         return
+    if options.cost:
+        print(json.dumps(measure_step(config_of(options.cost, options))))
+        return
     options.output.mkdir(parents=True, exist_ok=True)
+    costs = options.output / "costs.json"
+    if options.costs:
+        costs.write_text(json.dumps(measure_costs(options), indent=2) + "\n", encoding="utf-8")
     results = []
     for seed in options.seeds:
         for way in options.ways:
             case = {"way": way, "seed": seed, "epochs": options.epochs, "width": options.width}
             path = options.output / f"{name_of(case)}.json"
-            if not path.exists() and not options.table:
+            if not path.exists() and not options.table and not options.costs:
                 subprocess.run([*sys.orig_argv, "--case", json.dumps(case)], check=True)
             if path.exists():
                 results.append(json.loads(path.read_text(encoding="utf-8")))
                 print(f"{way}, seed {seed}: {results[-1]['mean_iou']:.2%}", flush=True)
-    print(table(results))
+    print(table(results, json.loads(costs.read_text(encoding="utf-8")) if costs.exists() else {}))
 
 
 def parse() -> argparse.Namespace:
@@ -73,6 +82,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's own choice)")
     parser.add_argument("--table", action="store_true", help="only print the table")
+    parser.add_argument("--costs", action="store_true", help="measure a step of every way")
+    parser.add_argument("--cost", help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -83,23 +94,28 @@ def name_of(case: dict[str, Any]) -> str:
     return f"{way}-w{case['width']}-e{case['epochs']}-s{case['seed']}"
 
 
-def run_case(options: argparse.Namespace, case: dict[str, Any]) -> None:
-    """Train and score one case, in this process."""
+def config_of(way: str, options: argparse.Namespace, seed: int = 0) -> TrainConfig:
+    """Return how a way is trained."""
     import torch
 
-    from napari_feedback_seg.evaluation.train import TrainJob, run_training
     from napari_feedback_seg.networks.spec import NetworkSpec
     from napari_feedback_seg.training.config import TrainConfig
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    of_spec, of_recipe = WAYS[case["way"]]
-    spec = NetworkSpec.named("self", width=case["width"], **{"query_channels": 8, **of_spec})
-    config = TrainConfig(spec=spec, epochs=case["epochs"], tile=SIDE, seed=case["seed"], **of_recipe)
-    megabytes = step_memory(config)
-    folder = options.output / name_of(case)
+    of_spec, of_recipe = WAYS[way]
+    spec = NetworkSpec.named("self", width=options.width, **{"query_channels": 8, **of_spec})
+    return TrainConfig(spec=spec, epochs=options.epochs, tile=SIDE, seed=seed, **of_recipe)
+
+
+def run_case(options: argparse.Namespace, case: dict[str, Any]) -> None:
+    """Train and score one case, in this process."""
+    from napari_feedback_seg.evaluation.train import TrainJob, run_training
+
+    name = name_of(case)
+    folder = options.output / name
     resume = (folder / "last.pt").exists()
-    job = TrainJob(name_of(case), 0, config)
+    job = TrainJob(name, 0, config_of(case["way"], options, case["seed"]))
     events = run_training(options.data, folder, job, device="cpu", resume=resume)
     while True:
         try:
@@ -107,22 +123,27 @@ def run_case(options: argparse.Namespace, case: dict[str, Any]) -> None:
         except StopIteration as stop:
             _, scores = stop.value
             break
-    with (folder / "log.csv").open(encoding="utf-8") as file:
-        seconds = [0.0] + [float(line["seconds"]) for line in csv.DictReader(file)]  # from the start
     result = {
         **case,
         "mean_iou": scores["mean_iou"],
         "first_round": scores["first_round"]["mean_iou"],
-        "seconds": min(end - start for start, end in pairwise(seconds)),
-        "peak_mb": round(megabytes),
-        "threads": torch.get_num_threads(),
     }
-    path = options.output / f"{name_of(case)}.json"
+    path = options.output / f"{name}.json"
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def step_memory(config: TrainConfig) -> float:
-    """Return the peak memory of a training step in MB; to be asked for before anything else is done."""
+def measure_costs(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return seconds and megabytes of a training step of every way, each from a process of its own."""
+    costs = {}
+    for way in options.ways:
+        command = [*sys.orig_argv, "--cost", way]
+        costs[way] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        print(f"{way}: {costs[way]}", flush=True)
+    return costs
+
+
+def measure_step(config: TrainConfig) -> dict[str, float]:
+    """Return seconds and peak megabytes of a training step; to be asked for before anything else is done."""
     import torch
     from attention import Memory
 
@@ -137,7 +158,8 @@ def step_memory(config: TrainConfig) -> float:
         (1.0,) * config.spec.classes, config.dice, config.first_round, config.distillation
     )
 
-    def step(side: int) -> None:
+    def step(side: int) -> float:
+        started = time.perf_counter()
         images = torch.randn(config.batch, 1, side, side).to(memory_format=torch.channels_last)
         with autocast(device, config.precision):
             rounds = network(images)
@@ -145,26 +167,35 @@ def step_memory(config: TrainConfig) -> float:
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
+        return time.perf_counter() - started
 
     step(2 * config.spec.multiple)  # what is made once
     memory = Memory(device)
     step(config.tile)
-    return memory.peak() / 1e6
+    peak = memory.peak() / 1e6
+    seconds = statistics.median(step(config.tile) for _ in range(STEPS))
+    return {"seconds": round(seconds, 3), "peak_mb": round(peak)}
 
 
-def table(results: list[dict[str, Any]]) -> str:
+def table(results: list[dict[str, Any]], costs: dict[str, dict[str, float]]) -> str:
     """Return a row for each way, with the mean over its seeds."""
-    lines = ["| | runs | mean IoU, % | first output, % | s an epoch | MB |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| | mean IoU of each seed, % | mean | first output | s a step | MB |",
+        "|---|---|---|---|---|---|",
+    ]
     for way in WAYS:
-        runs = [each for each in results if each["way"] == way]
+        runs = sorted((each for each in results if each["way"] == way), key=lambda run: run["seed"])
         if not runs:
             continue
         second, first = (
-            100 * sum(each[name] for each in runs) / len(runs) for name in ("mean_iou", "first_round")
+            100 * statistics.mean(each[name] for each in runs) for name in ("mean_iou", "first_round")
         )
-        seconds = min(each["seconds"] for each in runs)
-        peak = f"{min(each['peak_mb'] for each in runs):.0f}"
-        lines.append(f"| {way} | {len(runs)} | {second:.1f} | {first:.1f} | {seconds:.0f} | {peak} |")
+        each_seed = ", ".join(f"{run['mean_iou']:.1%}"[:-1] for run in runs)
+        cost = costs.get(way, {})
+        lines.append(
+            f"| {way} | {each_seed} | {second:.1f} | {first:.1f}"
+            f" | {cost.get('seconds', '')} | {cost.get('peak_mb', '')} |"
+        )
     return "\n".join(lines)
 
 
