@@ -5,12 +5,12 @@
     python benchmarks/future_work.py DATA -o FOLDER --costs
 
 DATA is a folder of labelled sections or ``sstem``. Feedback Attention (Self) on 128 x 128 crops:
-exact attention, pooled keys and values, attention by locality-sensitive hashing, and
-self-distillation with pooled ones. Each case runs in a process of its own and leaves a JSON in
-FOLDER; what is there is not run again, and what was interrupted goes on from its last epoch. IoU is
-on the validation sections. ``--costs`` measures one training step of every way, one after another, on
-a machine that does nothing else: its seconds, the median of several, and its peak memory beyond what
-the process held before it.
+exact attention, pooled keys and values, and self-distillation with pooled ones. Each case runs in a
+process of its own and leaves a JSON in FOLDER; what is there is not run again, and what was
+interrupted goes on from its last epoch. IoU is on the validation sections. ``--costs`` measures one
+training step of every way, one after another, on a machine that does nothing else: its seconds, the
+median of several, and its peak memory beyond what the process held before it. The table is of all
+that is in FOLDER with these epochs and this width.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,6 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "keys pooled 4 x 4": ({"key_pooling": 4}, {}),
     "keys pooled 8 x 8": ({"key_pooling": 8}, {}),
     "keys pooled 16 x 16": ({"key_pooling": 16}, {}),
-    "hashing, 8 buckets": ({"hashing": 8}, {}),
-    "hashing, 32 buckets": ({"hashing": 32}, {}),
     "keys pooled 8 x 8, self-distillation 0.5": ({"key_pooling": 8}, {"distillation": 0.5}),
 }
 
@@ -56,17 +55,14 @@ def main() -> None:
     costs = options.output / "costs.json"
     if options.costs:
         costs.write_text(json.dumps(measure_costs(options), indent=2) + "\n", encoding="utf-8")
-    results = []
-    for seed in options.seeds:
-        for way in options.ways:
+    if not (options.costs or options.table):
+        for seed, way in product(options.seeds, options.ways):
             case = {"way": way, "seed": seed, "epochs": options.epochs, "width": options.width}
-            path = options.output / f"{name_of(case)}.json"
-            if not path.exists() and not options.table and not options.costs:
+            if not (options.output / f"{name_of(case)}.json").exists():
                 subprocess.run([*sys.orig_argv, "--case", json.dumps(case)], check=True)
-            if path.exists():
-                results.append(json.loads(path.read_text(encoding="utf-8")))
-                print(f"{way}, seed {seed}: {results[-1]['mean_iou']:.2%}", flush=True)
-    print(table(results, json.loads(costs.read_text(encoding="utf-8")) if costs.exists() else {}))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in options.output.glob("*-s*.json")]
+    same = [each for each in found if (each["epochs"], each["width"]) == (options.epochs, options.width)]
+    print(table(same, json.loads(costs.read_text(encoding="utf-8")) if costs.exists() else {}))
 
 
 def parse() -> argparse.Namespace:
@@ -78,7 +74,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's own choice)")
     parser.add_argument("--table", action="store_true", help="only print the table")
@@ -183,7 +179,7 @@ def table(results: list[dict[str, Any]], costs: dict[str, dict[str, float]]) -> 
         "| | mean IoU of each seed, % | mean | first output | s a step | MB |",
         "|---|---|---|---|---|---|",
     ]
-    for way in WAYS:
+    for way in dict.fromkeys([*WAYS, *(each["way"] for each in results)]):
         runs = sorted((each for each in results if each["way"] == way), key=lambda run: run["seed"])
         if not runs:
             continue

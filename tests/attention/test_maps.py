@@ -207,12 +207,6 @@ class TestTile:
         with pytest.raises(ModelError, match="not by attention"):
             SectionAttention(section, make_model(mode=mode))
 
-    def test_attention_by_hashing_is_refused(
-        self, make_model: Callable[..., Model], section: np.ndarray
-    ) -> None:
-        with pytest.raises(ModelError, match="attends by hashing"):
-            SectionAttention(section, make_model(key_pooling=2, hashing=8))
-
     def test_section_without_anything_to_see_is_refused(self, make_model: Callable[..., Model]) -> None:
         with pytest.raises(InputError, match="one grey value"):
             SectionAttention(np.full((50, 50), 7, np.uint8), make_model())

@@ -38,8 +38,6 @@ ATTENTION: dict[str, dict[str, Any]] = {
     "key_pooling_odd": {"key_pooling": 3, "mode": "source_target"},
     "query_channels": {"query_channels": 6},
     "more_query_than_value_channels": {"query_channels": 12},
-    "hashing": {"hashing": 8, "width": 16},
-    "hashing_and_pooling": {"hashing": 5, "key_pooling": 2, "norm_per_round": True, "mode": "source_target"},
     "narrow": {"width": 1},
     "depth_1": {"depth": 1},
     "depth_4": {"depth": 4},

@@ -22,7 +22,6 @@ OTHER_VALUES: dict[str, Any] = {
     "norm_per_round": True,
     "key_pooling": 8,
     "query_channels": 8,
-    "hashing": 16,
 }
 
 
@@ -30,7 +29,7 @@ def test_defaults_are_the_paper_s() -> None:
     spec = NetworkSpec()
     assert (spec.kind, spec.mode, spec.tap) == ("feedback_attention", "self", "two_conv")
     assert (spec.width, spec.depth, spec.classes) == (64, 4, 4)
-    assert (spec.key_pooling, spec.query_channels, spec.hashing) == (1, None, 1)
+    assert (spec.key_pooling, spec.query_channels) == (1, None)
     assert (spec.detach_first_round, spec.norm_per_round) == (True, False)
 
 
@@ -38,11 +37,6 @@ def test_json_there_and_back() -> None:
     assert set(OTHER_VALUES) == {field.name for field in fields(NetworkSpec)}
     for spec in (NetworkSpec(), NetworkSpec(**OTHER_VALUES)):
         assert NetworkSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
-
-
-def test_json_names_hashing_only_where_there_is_any() -> None:
-    assert "hashing" not in NetworkSpec().to_json()
-    assert NetworkSpec(hashing=8).to_json()["hashing"] == 8
 
 
 @pytest.mark.parametrize("name", OTHER_VALUES)
@@ -72,7 +66,6 @@ def test_json_keeps_each_field(name: str) -> None:
                 ("classes", 2, 255),
                 ("key_pooling", 1, 256),
                 ("query_channels", 1, 1024),
-                ("hashing", 1, 4096),
             )
             for value in (least - 1, most + 1, -3, 4.0, "4", True, float("nan"))
         ],

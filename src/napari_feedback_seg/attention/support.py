@@ -15,12 +15,10 @@ def why_no_attention(card: ModelCard) -> str | None:
     """Return the sentence that says why a model has no attention maps; None if it has."""
     spec = card.spec
     attends = spec.kind == "feedback_attention" and spec.mode in ATTENTION_MODES
-    if attends and spec.hashing <= 2:  # two halves are the whole
+    if attends:
         return None
     if spec.rounds < 2:
         reason = "looks at the image once: it has no feedback, and so no attention to show"
-    elif attends:
-        reason = "attends by hashing, each pixel to a part of the places, of which there are no maps yet"
     elif spec.kind == "feedback_attention":
         reason = f"brings its first output back by {spec.mode.replace('_', ' ')}, and not by attention"
     else:

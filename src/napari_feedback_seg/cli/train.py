@@ -40,9 +40,6 @@ def train(
         int | None,
         typer.Option(help="Channels of Query and Key; the paper's eighth of the width if not given."),
     ] = 8,
-    hashing: Annotated[
-        int, typer.Option(help="1 is exact attention; b finds the keys of a query in b buckets of a hash.")
-    ] = 1,
     tap: Annotated[str, typer.Option(help="two_conv or one_conv.")] = "two_conv",
     detach_first_round: Annotated[
         bool, typer.Option(help="Let no gradient flow from round 2 through the output of round 1.")
@@ -86,7 +83,6 @@ def train(
                 norm_per_round=norm_per_round,
                 key_pooling=key_pooling,
                 query_channels=query_channels,
-                hashing=hashing,
             )
             config = TrainConfig(
                 spec=spec,

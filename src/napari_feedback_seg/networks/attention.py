@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,6 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_feedback_seg.errors import DeviceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _FUSED_DEVICES = ("cpu", "cuda")
 """Where torch has fused attention that saves memory in both directions."""
@@ -169,18 +166,9 @@ class FeedbackAttention(nn.Module):
         Query from the output-side map, or from the input-side map.
     key_pooling : int
         Key and Value are average-pooled ``p x p``; 1 is exact attention.
-    attention : callable, optional
-        Takes the place of :func:`attend`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        query_channels: int,
-        mode: str,
-        key_pooling: int,
-        attention: Callable[[Tensor, Tensor, Tensor], Tensor] = attend,
-    ) -> None:
+    def __init__(self, channels: int, query_channels: int, mode: str, key_pooling: int) -> None:
         super().__init__()
         value_channels = max(1, channels // 2)
         self.mode = mode
@@ -191,7 +179,6 @@ class FeedbackAttention(nn.Module):
         self.project = nn.Conv2d(value_channels, channels, 1)
         self.norm = nn.BatchNorm2d(channels) if mode == "source_target" else nn.Identity()
         self.scale = nn.Parameter(torch.zeros(1))
-        self.attend = attention
 
     def query_and_key(self, input_side: Tensor, output_side: Tensor) -> tuple[Tensor, Tensor]:
         """Return Query (B, D, H, W) and pooled Key (B, D, H / p, W / p)."""
@@ -202,7 +189,7 @@ class FeedbackAttention(nn.Module):
         """Return the input-side map (B, C, H, W) with the attended output-side map added."""
         query, key = self.query_and_key(input_side, output_side)
         value = self._pool(self.value(output_side))
-        attended = self.attend(_places(query), _places(key), _places(value))
+        attended = attend(_places(query), _places(key), _places(value))
         attended = attended.unflatten(1, input_side.shape[-2:]).permute(0, 3, 1, 2)
         fed_back: Tensor = self.scale * self.norm(self.project(attended))
         return input_side + fed_back

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from napari_feedback_seg.networks.attention import FeedbackAttention, attend
+from napari_feedback_seg.networks.attention import FeedbackAttention
 from napari_feedback_seg.networks.connections import Connection
-from napari_feedback_seg.networks.hashing import HashedAttention
 from napari_feedback_seg.networks.recurrent import FeedbackUNet, recurrent_unet
 from napari_feedback_seg.networks.unet import UNet
 
@@ -52,10 +51,7 @@ class FeedbackAttentionUNet(nn.Module):
         self.feedback: FeedbackAttention | Connection
         if spec.mode in ("self", "source_target"):
             query_channels = spec.query_channels or max(1, spec.width // 8)
-            attention = HashedAttention(query_channels, spec.hashing) if spec.hashing > 1 else attend
-            self.feedback = FeedbackAttention(
-                spec.width, query_channels, spec.mode, spec.key_pooling, attention
-            )
+            self.feedback = FeedbackAttention(spec.width, query_channels, spec.mode, spec.key_pooling)
         else:
             self.feedback = Connection(spec.width, spec.mode)
 

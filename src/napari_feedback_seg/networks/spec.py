@@ -56,9 +56,6 @@ class NetworkSpec:
     query_channels : int, optional
         Channels of Query and Key; the paper's eighth of ``width`` if not given. The
         paper's width of 64 gives 8; a narrow network may want to keep those.
-    hashing : int
-        1 is the paper's exact attention; ``b`` looks for like places in ``b`` buckets of a
-        hash, and attends to ``2 / b`` of all.
 
     Raises
     ------
@@ -81,7 +78,6 @@ class NetworkSpec:
     norm_per_round: bool = False
     key_pooling: int = 1
     query_channels: int | None = None
-    hashing: int = 1
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", Kind), ("mode", Mode), ("tap", Tap)):
@@ -96,7 +92,6 @@ class NetworkSpec:
             ("in_channels", 1, 1024),
             ("classes", 2, 255),
             ("key_pooling", 1, 256),
-            ("hashing", 1, 4096),
         ):
             _check_integer(name, getattr(self, name), least, most)
         if self.width * 2**self.depth > LARGEST_WIDTH:
@@ -142,10 +137,7 @@ class NetworkSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the description as a JSON object."""
-        data = asdict(self)
-        if self.hashing == 1:
-            del data["hashing"]  # so that a card without it reads as before there was any
-        return data
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> NetworkSpec:
