@@ -21,7 +21,16 @@ find_python() {
     return 1
 }
 
-if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+has_pip() {
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1
+}
+
+if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv" 2>/dev/null || echo file)" ]; then
+    echo "$venv is there already and is no virtual environment. Choose another folder: VENV=other." >&2
+    exit 1
+fi
+has_pip || "$venv/bin/python" -m ensurepip >/dev/null 2>&1 || true
+if ! has_pip; then
     python=$(find_python)
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')

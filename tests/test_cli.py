@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from skimage.io import imsave
+from skimage.io import imread, imsave
 from typer.testing import CliRunner
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.cli import app, train
-from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.errors import InputError, ModelError
+from napari_feedback_seg.evaluation.evaluate import write_to_card
 from napari_feedback_seg.models.library import find_model, load_model
 from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
 from napari_feedback_seg.samples.builtin import builtin_section
@@ -276,6 +277,24 @@ class TestEvaluate:
         told = run("evaluate", copy, data_set.parent / "other", "--sections", "test", "--to-card", code=2)
         assert "names no test sections of other" in told
 
+    def test_it_says_which_scores_flatter(self, data_set: Path, tmp_path: Path) -> None:
+        run("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *SMALL)
+        path = tmp_path / "run" / "model.safetensors"
+        told = run("evaluate", path, data_set, "--sections", "1-2")
+        assert "was trained or chosen on sections 1, 2" in told
+        image = imread(data_set / "images" / "0.png").astype(np.float32)
+        image[0, 0] = np.nan
+        (data_set / "images" / "0.png").unlink()
+        tifffile.imwrite(data_set / "images" / "0.tif", image)
+        assert "has changed since" in run("evaluate", path, data_set, "--sections", "validation", code=2)
+        assert "Section 0: 1 pixel" in run("evaluate", path, data_set, "--sections", "0")
+
+    def test_the_bundled_models_keep_their_scores(self, data_set: Path) -> None:
+        told = run("evaluate", "unet-w16", data_set, "--sections", "0", "--to-card", code=2)
+        assert "--to-card goes with" in told
+        with pytest.raises(ModelError, match="came with the package"):
+            write_to_card(load_model("unet-w16"), "test", {})
+
     def test_sections_that_are_none(self, model: Path, data_set: Path) -> None:
         run("evaluate", model, data_set, "--sections", "x", code=2)
         assert "sections 0 to 2" in run("evaluate", model, data_set, "--sections", "3", code=2)
@@ -319,9 +338,9 @@ class TestTrain:
         folder = tmp_path / "run"
         run("train", data_set, "-o", folder, "--pixel-size", 5, "--half", *SMALL)
         whole = (folder / "model.safetensors").read_bytes()
-        for name in ("last.pt", "best.pt", "model.safetensors"):
+        for name in ("last.pt", "log.csv", "model.safetensors"):  # best.pt is the first that is written
             (folder / name).unlink()
-        run("train", data_set, "-o", folder, "--resume", "--device", "cpu")
+        run("train", data_set, "-o", folder, "--pixel-size", 5, "--half", *SMALL)
         again = folder / "model.safetensors"
         assert again.stat().st_size == len(whole)  # --half counts still
         assert again.read_bytes()[-again.stat().st_size // 2 :] == whole[-again.stat().st_size // 2 :]
@@ -335,6 +354,105 @@ class TestTrain:
         imsave(changed / "images" / "0.png", builtin_section(128, seed=9).image, check_contrast=False)
         text = run("train", changed, "-o", tmp_path / "run", "--resume", code=1)
         assert "data has changed" in text
+
+    def test_a_full_disk_is_said_and_nothing_half_written_is_left(
+        self, data_set: Path, tmp_path: Path
+    ) -> None:
+        arguments = ["train", str(data_set), "-o", str(tmp_path / "run"), "--pixel-size", "5", *SMALL]
+        code = (
+            "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+            "from napari_feedback_seg.cli import main; main()"
+        )
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "best.pt' was not written: the disk is full" in " ".join(done.stderr.split())
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["job.json"]
+
+    @pytest.mark.parametrize("name", ["log.csv", "best.pt", "model.safetensors", "job.json"])
+    def test_files_of_another_origin_are_kept(self, name: str, data_set: Path, tmp_path: Path) -> None:
+        (tmp_path / name).write_text("mine")
+        run("train", data_set, "-o", tmp_path, "--pixel-size", 5, *SMALL, code=1)
+        assert (tmp_path / name).read_text() == "mine"
+        assert {path.name for path in tmp_path.iterdir()} == {"data", name}
+
+    def test_without_the_last_epoch_nothing_is_begun_anew(self, data_set: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "run"
+        run("train", data_set, "-o", folder, "--pixel-size", 5, *SMALL)
+        (folder / "last.pt").unlink()
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        assert "no last.pt to go on from" in run("train", data_set, "-o", folder, "--resume", code=1)
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+    def test_a_best_epoch_of_another_training_is_refused(self, data_set: Path, tmp_path: Path) -> None:
+        run("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *SMALL)
+        path = tmp_path / "run" / "best.pt"
+        best = torch.load(path, weights_only=True)
+        best["progress"]["epoch"] = 7
+        torch.save(best, path)
+        assert "two trainings ran" in run("train", data_set, "-o", tmp_path / "run", "--resume", code=1)
+
+    def test_one_at_a_time_in_a_folder(self, data_set: Path, tmp_path: Path) -> None:
+        process = start(
+            *("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *SMALL, "--epochs", "500")
+        )
+        wait_for(tmp_path / "run" / "last.pt")
+        told = run("train", data_set, "-o", tmp_path / "run", "--resume", code=1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert f"is being run by process {process.pid}" in told
+
+    def test_ctrl_c_before_the_first_epoch_promises_nothing(self, data_set: Path, tmp_path: Path) -> None:
+        many = ["--pixel-size", 5, *SMALL, "--patches", 20000]
+        process = start("train", data_set, "-o", tmp_path / "run", *many)
+        wait_for(tmp_path / "run" / "job.json")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "No epoch was finished. Give the same command again." in errors
+        run("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *SMALL)
+
+    def test_the_pixel_size_that_is_given_counts(self, data_set: Path, tmp_path: Path) -> None:
+        for path in (data_set / "images").iterdir():
+            image = imread(path)
+            path.unlink()
+            tifffile.imwrite(
+                path.with_suffix(".tif"), image, resolution=(1e6, 1e6), resolutionunit="CENTIMETER"
+            )  # 10 nm
+        run("train", data_set, "-o", tmp_path / "run", "--pixel-size", 8, *SMALL)
+        assert read_card(tmp_path / "run" / "model.safetensors").pixel_size_nm == 8
+        run("train", data_set, "-o", tmp_path / "other", *SMALL)
+        assert read_card(tmp_path / "other" / "model.safetensors").pixel_size_nm == pytest.approx(10)
+
+    @pytest.mark.parametrize(
+        ("image", "sentence"),
+        [
+            (np.zeros((128, 128), bool), "Section 1 of data: The image holds only true and false"),
+            (np.full((128, 128), 7, np.uint8), "Section 1 of data has one grey value only"),
+            (np.full((128, 128), np.nan, np.float32), "Section 1 of data: The section holds no numbers"),
+        ],
+    )
+    def test_a_section_without_anything_to_see(
+        self, image: np.ndarray, sentence: str, data_set: Path, tmp_path: Path
+    ) -> None:
+        (data_set / "images" / "1.png").unlink()
+        tifffile.imwrite(data_set / "images" / "1.tif", image)
+        assert sentence in run("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *SMALL, code=1)
+
+    def test_a_fold_without_labels(self, data_set: Path, tmp_path: Path) -> None:
+        imsave(data_set / "labels" / "2.png", np.zeros((128, 128), np.uint8), check_contrast=False)
+        told = run("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *SMALL, code=1)
+        assert "Nothing is labelled in the validation sections of data (2)" in told
+
+    def test_scores_of_other_sections_stay_when_a_finished_one_is_resumed(
+        self, data_set: Path, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "run" / "model.safetensors"
+        run("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *SMALL)
+        run("evaluate", path, data_set, "--sections", "train", "--to-card")
+        run("train", data_set, "-o", tmp_path / "run", "--resume")
+        assert set(read_card(path).scores) == {"train", "validation"}
 
     @pytest.mark.parametrize("settings", [["--name", "a/b"], ["--name", " "], ["--pixel-size", -1]])
     def test_what_could_not_become_a_model_is_not_begun(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -146,21 +147,22 @@ def test_nothing_to_report(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(data_set: Path, tmp_path: Path) -> None:
     arguments = ["--table", 1, "--networks", "unet", "--seeds", 0, *given(data_set, tmp_path)]
-    arguments[arguments.index("1", 5)] = "200"  # epochs
+    arguments[arguments.index("1", 5)] = "60"  # epochs
     code = (
         "from dataclasses import replace; from napari_feedback_seg.evaluation.reproduce import RECIPES; "
         "from napari_feedback_seg.cli import main; from napari_feedback_seg.networks import NetworkSpec; "
         "RECIPES['ours'] = replace(RECIPES['ours'], spec=NetworkSpec(depth=2), patches=4, batch=2, tile=64); "
         "main()"
     )
+    command = [sys.executable, "-c", code, "reproduce", *map(str, arguments)]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "reproduce", *map(str, arguments)],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    last = tmp_path / "unet-w2-ours-e200-f0-s0" / "last.pt"
+    last = tmp_path / "unet-w2-ours-e60-f0-s0" / "last.pt"
     until = time.monotonic() + 120
     while not last.exists() and time.monotonic() < until and process.poll() is None:
         time.sleep(0.1)
@@ -169,6 +171,11 @@ def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(data_set: Path
     assert process.returncode == 1, errors
     assert "Give the same command again to go on" in errors
     assert "Traceback" not in errors
-    assert torch.load(last, weights_only=True)["progress"]["epoch"] >= 1
+    done = torch.load(last, weights_only=True)["progress"]["epoch"]
+    assert done >= 1
     assert not list(tmp_path.glob("*.claim"))
     assert not list(tmp_path.glob("*.json"))
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    epochs = re.findall("epoch ([0-9]+)/60", again.stdout + again.stderr)
+    assert [int(each) for each in epochs] == list(range(done + 1, 61))
+    assert len(list(tmp_path.glob("*.json"))) == 1

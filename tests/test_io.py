@@ -97,6 +97,12 @@ class TestReadingTiff:
         refused(path, "colour image")
         np.testing.assert_array_equal(open_image(path, labels=True).sections[0], labels)
 
+    def test_a_folder_in_the_order_of_its_numbers(self, tmp_path):
+        names = ["1_s3.png", "s1.tif", "s2.tif", "s2b.tif", "s10.tif", "s0010.tif", "t1.tif"]
+        for name in names:
+            (tmp_path / name).touch()
+        assert [path.name for path in images_in(tmp_path)] == [*names[:4], "s0010.tif", "s10.tif", "t1.tif"]
+
     def test_a_folder_without_what_macos_leaves_in_it(self, tmp_path):
         for name in ("b.tif", "a.PNG", "._b.tif", "notes.txt"):
             (tmp_path / name).touch()

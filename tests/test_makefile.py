@@ -42,3 +42,12 @@ def test_with_a_screen_the_demo_opens_napari_after_it_has_written(tmp_path: Path
 
 def test_the_tests_do_not_ask_for_a_screen(tmp_path: Path) -> None:
     assert planned("test", tmp_path) == planned("test", tmp_path, DISPLAY=":0")
+
+
+def test_a_folder_that_is_no_environment_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    command = ["scripts/setup.sh", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "is no virtual environment" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

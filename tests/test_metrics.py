@@ -52,6 +52,17 @@ def test_a_pixel_predicted_as_no_class_counts_against_its_class() -> None:
     assert table["mean_iou"] == 0.75
 
 
+def test_a_class_that_the_truth_lacks_does_not_pull_the_mean_down() -> None:
+    truth = np.full((10, 10), 4, np.uint8)
+    truth[:5] = 1
+    predicted = truth.copy()
+    assert iou_table(confusion_matrix(truth, predicted, EM_CLASSES), EM_CLASSES)["mean_iou"] == 1
+    predicted[0, 0] = 3
+    table = iou_table(confusion_matrix(truth, predicted, EM_CLASSES), EM_CLASSES)
+    assert table["iou"] == {"membrane": 0.98, "synapse": 0.0, "cytoplasm": 1.0}
+    assert table["mean_iou"] == pytest.approx(0.99)
+
+
 def test_nothing_labelled_scores_nothing() -> None:
     nothing = np.zeros((3, 3), np.uint8)
     table = iou_table(confusion_matrix(nothing, nothing + 1, EM_CLASSES), EM_CLASSES)

@@ -74,9 +74,11 @@ def dice(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 def iou_table(confusion: npt.NDArray[np.int64], classes: Sequence[LabelClass]) -> dict[str, Any]:
     """Return ``{"iou": {class name: value}, "mean_iou": value}``, fractions of 1.
 
-    A class that is nowhere has no value and does not count in the mean.
+    A class that is nowhere has no value. The mean is over the classes that the truth has: one that
+    it lacks would be 0 or nothing at all for the sake of a single pixel. Its pixels count against
+    the classes that they are taken from.
     """
-    return _table("iou", iou(confusion), classes)
+    return _table("iou", iou(confusion), confusion, classes)
 
 
 class Scores:
@@ -112,7 +114,7 @@ class Scores:
             a row for each true class, a column for each predicted one and one for none of them.
         """
         table = iou_table(self._confusion, self._classes)
-        table |= _table("dice", dice(self._confusion), self._classes)
+        table |= _table("dice", dice(self._confusion), self._confusion, self._classes)
         if self._cells:
             table["cells"] = {
                 name: float(np.mean([each[name] for each in self._cells])) for name in self._cells[0]
@@ -266,11 +268,17 @@ def _ratio(above: npt.NDArray[np.int64], below: npt.NDArray[np.int64]) -> npt.ND
     return found
 
 
-def _table(name: str, values: npt.NDArray[np.float64], classes: Sequence[LabelClass]) -> dict[str, Any]:
+def _table(
+    name: str,
+    values: npt.NDArray[np.float64],
+    confusion: npt.NDArray[np.int64],
+    classes: Sequence[LabelClass],
+) -> dict[str, Any]:
     named = {
         each.name: float(value) for each, value in zip(classes, values, strict=True) if np.isfinite(value)
     }
-    return {name: named, f"mean_{name}": float(np.mean(list(named.values()))) if named else None}
+    true = values[confusion.sum(axis=1)[: len(values)] > 0]
+    return {name: named, f"mean_{name}": float(true.mean()) if true.size else None}
 
 
 def _class_values(labels: Labels, classes: Sequence[LabelClass]) -> npt.NDArray[np.uint8]:

@@ -16,22 +16,22 @@ from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.events import EpochDone, StepDone
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def reporting(on_stop: str = "") -> Iterator[None]:
-    """Turn what goes wrong into a sentence and exit code 1."""
+def reporting(on_stop: str | Callable[[], str] = "") -> Iterator[None]:
+    """Turn what goes wrong into a sentence and exit code 1; ``on_stop`` is what Ctrl-C is answered with."""
     try:
         yield
     except FeedbackSegError as error:
         err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        err.print(f"\nStopped. {escape(on_stop)}", soft_wrap=True)
+        err.print(f"\nStopped. {escape(on_stop if isinstance(on_stop, str) else on_stop())}", soft_wrap=True)
         raise typer.Exit(1) from error
     except (OSError, MemoryError) as error:
         err.print(f"[red]Error:[/red] {type(error).__name__}: {escape(str(error))}", soft_wrap=True)

@@ -174,6 +174,20 @@ class TestPerform:
         weights = load_file(tmp_path / RUN.name / "other.safetensors")
         assert {each.dtype for each in weights.values() if each.is_floating_point()} == {torch.float32}
 
+    def test_a_precision_that_is_asked_for_is_that_of_the_run(
+        self, data: Dataset, done: Path, tmp_path: Path
+    ) -> None:
+        asked = replace(RUN, precision="bf16")
+        assert asked.name == f"{RUN.name}-bf16"
+        shutil.copytree(done / RUN.name, tmp_path / asked.name)
+        with pytest.raises(TrainingError, match="has another precision"):
+            list(perform(asked, data, tmp_path, "cpu"))
+        shutil.rmtree(tmp_path / asked.name)
+        list(perform(asked, data, tmp_path, "cpu"))
+        (found,) = read_results(tmp_path)
+        assert found.run == asked
+        assert found.record["settings"]["precision"] == "bf16"
+
     @pytest.mark.parametrize(
         ("change", "told"), [({"learning_rate": 0.1}, "learning_rate"), ({"seed": 5}, "seed"), ({}, "fold")]
     )

@@ -7,9 +7,10 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from napari_feedback_seg.cli.options import Device, Flips, Overlap, PixelSize
-from napari_feedback_seg.terminal import drain, out, reporting, score_table, spans
+from napari_feedback_seg.terminal import drain, err, out, reporting, score_table, spans
 
 
 def evaluate(
@@ -40,7 +41,13 @@ def evaluate(
 ) -> None:
     """Print the scores of each class on labelled sections, and of the cells that the membranes enclose."""
     with reporting():
-        from napari_feedback_seg.evaluation.evaluate import PARTS, choose_sections, score, write_to_card
+        from napari_feedback_seg.evaluation.evaluate import (
+            PARTS,
+            caveats,
+            choose_sections,
+            score,
+            write_to_card,
+        )
         from napari_feedback_seg.models.library import load_model
         from napari_feedback_seg.samples.sstem import load_dataset
         from napari_feedback_seg.segmentation.prediction import SegmentOptions
@@ -62,6 +69,8 @@ def evaluate(
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
         scores = drain(score(loaded, data, numbers, options), "scoring")
+        for message in (*scores.get("messages", []), *caveats(loaded.card, data, numbers)):
+            err.print(f"[yellow]Note:[/yellow] {escape(message)}", soft_wrap=True)
         if to_card:
             write_to_card(loaded, sections, scores)
         if as_json:

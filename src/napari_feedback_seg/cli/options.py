@@ -11,13 +11,13 @@ Model = Annotated[str, typer.Option("--model", "-m", help="Name of a model, or a
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Overlap = Annotated[float, typer.Option(help="Overlap of neighbouring tiles, 0 to below 1.")]
 PixelSize = Annotated[
-    float | None, typer.Option(help="Pixel size of the images in nm, if the file does not say.")
+    float | None, typer.Option(help="Pixel size of the images in nm, instead of what the files say.")
 ]
 PixelSides = Annotated[
     str | None,
     typer.Option(
         metavar="NM",
-        help="Pixel size of the images in nm, if the file does not say; 8x4: height x width.",
+        help="Pixel size of the images in nm, instead of what the file says; 8x4: height x width.",
     ),
 ]
 Flips = Annotated[bool, typer.Option("--flips", help="Average over flips and turns: slower, steadier.")]

@@ -42,6 +42,9 @@ def reproduce(
         int | None, typer.Option(min=1, help="1 is exact attention.", show_default="the recipe's")
     ] = None,
     device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, the machine's best; bf16 or fp32, for machines that are to share.")
+    ] = "auto",
     pixel_size: PixelSize = None,
     report: Annotated[
         bool, typer.Option("--report", help="Train nothing, only make the table of what is there.")
@@ -72,6 +75,7 @@ def reproduce(
                     width=width,
                     key_pooling=key_pooling,
                     epochs=epochs,
+                    precision=precision,
                 )
             except (ValueError, FeedbackSegError) as error:
                 raise typer.BadParameter(str(error)) from error
@@ -90,7 +94,7 @@ def _perform(runs: list[Run], dataset: str, pixel_size: float | None, results: P
     from napari_feedback_seg.samples.sstem import load_dataset
 
     data, failed = load_dataset(dataset), 0
-    data = replace(data, pixel_size_nm=data.pixel_size_nm or pixel_size)
+    data = replace(data, pixel_size_nm=pixel_size or data.pixel_size_nm)
     check_data(results, data)
     missing = [run for run in runs if not result_path(results, run).exists()]
     out.print(f"{len(runs)} runs, of which {len(runs) - len(missing)} are in {escape(str(results))}.")

@@ -67,8 +67,14 @@ def train(
     half: Half = False,
 ) -> None:
     """Train a network; RUN gets log.csv, a checkpoint an epoch, and at the end NAME.safetensors."""
-    again = shlex.join(["feedback-seg", "train", dataset, "-o", str(output), "--device", device, "--resume"])
-    with reporting(f"The last full epoch is kept. Go on with: {again}"):
+
+    def on_stop() -> str:
+        again = ["feedback-seg", "train", dataset, "-o", str(output), "--device", device, "--resume"]
+        if (output / "last.pt").exists():
+            return f"The last full epoch is kept. Go on with: {shlex.join(again)}"
+        return "No epoch was finished. Give the same command again."
+
+    with reporting(on_stop):
         from napari_feedback_seg.evaluation.train import TrainJob, run_training
         from napari_feedback_seg.networks.spec import NetworkSpec
         from napari_feedback_seg.training.config import TrainConfig

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.events import SectionDone
 from napari_feedback_seg.metrics import Scores
+from napari_feedback_seg.models.library import BUNDLED
 from napari_feedback_seg.models.model_file import replace_card
 from napari_feedback_seg.segmentation.predict import segment_stack
-from napari_feedback_seg.segmentation.prediction import SegmentOptions
+from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -43,7 +44,8 @@ def score(
     -------
     dict
         ``sections``, ``overlap``, ``flips``, all that :meth:`~napari_feedback_seg.metrics.Scores.table`
-        gives, and for a network of two rounds ``first_round`` with the same of its first output.
+        gives, for a network of two rounds ``first_round`` with the same of its first output, and
+        ``messages`` where the segmentation has something to say about a section.
 
     Raises
     ------
@@ -65,10 +67,12 @@ def score(
     if options.pixel_size_nm is None:
         options = replace(options, pixel_size_nm=dataset.pixel_size_nm)
     answer, first_round = Scores(dataset.classes), Scores(dataset.classes)
+    messages: list[tuple[str, ...]] = [() for _ in dataset.images]
     for event in segment_stack([dataset.images[z] for z in sections], model, options):
         yield event
         if isinstance(event, SectionDone):
             truth = dataset.labels[sections[event.section]]
+            messages[sections[event.section]] = event.prediction.messages
             answer.add(truth, event.prediction.labels)
             if event.prediction.first_round is not None:
                 first_round.add(truth, event.prediction.first_round)
@@ -76,6 +80,8 @@ def score(
     scores |= answer.table()
     if model.card.spec.rounds > 1 and options.first_round:
         scores["first_round"] = first_round.table()
+    if said := merge_messages(messages):
+        scores["messages"] = list(said)
     return scores
 
 
@@ -95,9 +101,14 @@ def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:
     Raises
     ------
     ValueError
-        If the text names no sections.
+        If the text names no sections, or the data set is no longer what the card is about.
     """
     if text in PARTS:
+        if card.data == dataset.name and card.data_digest not in ("", dataset.digest()):
+            raise ValueError(
+                f"{dataset.name} has changed since {card.name} was trained on it, and its sections may "
+                "have other numbers; give numbers such as 0-4."
+            )
         numbers = card.sections.get(text, []) if card.data == dataset.name else []
         numbers = numbers or (list(dataset.test) if text == "test" else [])
         if not numbers:
@@ -106,6 +117,23 @@ def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:
             )
         return list(numbers)
     return choose_numbers(text, "sections", len(dataset.images))
+
+
+def caveats(card: ModelCard, dataset: Dataset, sections: Sequence[int]) -> list[str]:
+    """Return sentences that say in what scores on these sections flatter the model."""
+    said = []
+    known = {z for part in ("train", "validation") for z in card.sections.get(part, [])}
+    if card.data.partition("; ")[0] == dataset.name and (learnt := sorted(known & set(sections))):
+        said.append(
+            f"{card.name} was trained or chosen on section{'s' if len(learnt) > 1 else ''} "
+            f"{', '.join(map(str, learnt))}: on new ones it will score lower."
+        )
+    if "corrected" in card.sections:
+        said.append(
+            f"{card.name} was fine-tuned on corrections. If they are of sections scored here, "
+            "it will score lower on new ones."
+        )
+    return said
 
 
 def choose_numbers(text: str, what: str, count: int) -> list[int]:
@@ -146,5 +174,7 @@ def write_to_card(model: Model, name: str, scores: dict[str, Any]) -> None:
         raise ValueError(f"Scores go into the card under {', '.join(PARTS)}, not {name!r}.")
     if model.path is None:
         raise ModelError("The model has no file yet; save it first.")
+    if model.path.parent == BUNDLED:
+        raise ModelError(f"{model.card.name} came with the package and stays as it is; copy its file first.")
     card = replace(model.card, scores={**model.card.scores, name: scores})
     replace_card(model.path, card)

@@ -7,9 +7,11 @@ is at work its claim, ``NAME.claim``, so that several machines can share the fol
 
 from __future__ import annotations
 
+import csv
 import json
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import InputError, OutputError, TrainingError
@@ -72,6 +74,8 @@ class Run:
         Channels of the first block, epochs, and what tells the repetitions apart.
     key_pooling : int or None
         Of the attention; None for a network that has none.
+    precision : str
+        ``bf16`` or ``fp32``, or ``auto``: the recipe's, which leaves it to the machine.
     """
 
     network: str
@@ -81,12 +85,14 @@ class Run:
     epochs: int
     fold: int
     seed: int
+    precision: str = "auto"
 
     @property
     def name(self) -> str:
         """Name of the run's files, such as ``self-w16-kp16-ours-e80-f0-s1``."""
         pooling = [f"kp{self.key_pooling}"] if self.key_pooling else []
         last = [f"e{self.epochs}", f"f{self.fold}", f"s{self.seed}"]
+        last += [self.precision] if self.precision != "auto" else []
         return "-".join([self.network, f"w{self.width}", *pooling, self.recipe, *last])
 
     @property
@@ -106,7 +112,9 @@ class Run:
         if self.network.endswith(ONE_CONV):
             others["tap"] = "one_conv"
         spec = NetworkSpec.named(self.network.removesuffix(ONE_CONV), **others)
-        return TrainConfig(**{**vars(recipe), "spec": spec, "epochs": self.epochs, "seed": self.seed})
+        precision = recipe.precision if self.precision == "auto" else self.precision
+        own = {"epochs": self.epochs, "seed": self.seed, "precision": precision}
+        return TrainConfig(**{**vars(recipe), "spec": spec, **own})
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ class Result:
         and ``digest``; the scores on the ``validation`` and the ``test`` sections, the latter None
         where a data set has none, of crops side by side, as the paper's; ``validation_blended`` and
         ``test_blended``, of crops that overlap and are blended, as a user would segment;
-        ``seconds``, ``machine``, ``version``.
+        ``seconds``, with all pauses, and ``epoch_seconds`` of the fastest epoch; ``machine``, ``version``.
     """
 
     run: Run
@@ -138,6 +146,7 @@ def plan(
     width: int | None = None,
     key_pooling: int | None = None,
     epochs: int | None = None,
+    precision: str = "auto",
 ) -> list[Run]:
     """Return the runs of a table; what is not given is the recipe's.
 
@@ -162,6 +171,7 @@ def plan(
             epochs or usual.epochs,
             fold,
             seed,
+            precision,
         )
         for fold in folds
         for seed in seeds
@@ -218,7 +228,7 @@ def _perform(
     begun = (folder / "job.json").exists()
     if begun:
         found = read_job(folder / "job.json")
-        _check_same(found, job, folder)
+        _check_same(found, job, run, folder)
         if found.half:  # all runs are scored with the weights that they were trained with
             write_job(folder / "job.json", replace(found, half=False))
     path, _ = yield from run_training(data, folder, job, device=device, resume=begun)
@@ -237,6 +247,7 @@ def _perform(
         "digest": data.digest(),
         **scores,
         "seconds": card.duration_s,
+        "epoch_seconds": fastest_epoch(folder / "log.csv"),
         "machine": card.machine,
         "version": card.version,
     }
@@ -244,10 +255,17 @@ def _perform(
         temporary.write_text(json.dumps({**asdict(run), **record}, indent=1) + "\n", encoding="utf-8")
 
 
-def _check_same(found: TrainJob, asked: TrainJob, folder: Path) -> None:
-    """Raise TrainingError if a folder holds another training; where it computes says nothing."""
+def fastest_epoch(log: Path) -> float:
+    """Return the seconds of the fastest epoch of a training, by its ``log.csv``."""
+    with log.open(newline="", encoding="utf-8") as file:
+        ends = [0.0, *(float(row["seconds"]) for row in csv.DictReader(file))]
+    return round(min(end - start for start, end in pairwise(ends)), 1)
+
+
+def _check_same(found: TrainJob, asked: TrainJob, run: Run, folder: Path) -> None:
+    """Raise TrainingError if a folder holds another training; the machine's own choices say nothing."""
     config, wanted = found.config.to_json(), asked.config.to_json()
-    other = [key for key in wanted if key != "precision" and config[key] != wanted[key]]
+    other = [key for key in wanted if key not in _left_open(run) and config[key] != wanted[key]]
     if found.fold != asked.fold:
         other.append("fold")
     if other:
@@ -287,9 +305,9 @@ def _read_result(path: Path) -> Result:
     names = [each.name for each in fields(Run)]
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        run = Run(**{name: record.pop(name) for name in names})
-        record["digest"], record["validation_blended"]["mean_iou"], record["test"]
-        other = _other_settings(run.config, record)
+        run = Run(**{name: record.pop(name) for name in names if name in record})
+        record["digest"], record["validation_blended"]["mean_iou"], record["test"], record["epoch_seconds"]
+        other = _other_settings(run, record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no result of a run ({type(error).__name__}); move it away.") from error
     if path.stem != run.name:
@@ -299,9 +317,13 @@ def _read_result(path: Path) -> Result:
     return Result(run, record)
 
 
-def _other_settings(asked: TrainConfig, record: dict[str, Any]) -> list[str]:
-    """Return in what a result was not trained as is asked for; where it was computed says nothing."""
-    found, usual, wanted = record["settings"], TrainConfig().to_json(), asked.to_json()
-    keys = [key for key in wanted if key not in ("spec", "tile", "seed", "precision")]
+def _other_settings(run: Run, record: dict[str, Any]) -> list[str]:
+    """Return in what a result was not trained as is asked for; the machine's own choices say nothing."""
+    found, usual, wanted = record["settings"], TrainConfig().to_json(), run.config.to_json()
+    keys = [key for key in wanted if key not in ("spec", "tile", "seed", *_left_open(run))]
     other = [key for key in keys if found.get(key, usual[key]) != wanted[key]]
-    return other if NetworkSpec.from_json(record["spec"]) == asked.spec else ["network", *other]
+    return other if NetworkSpec.from_json(record["spec"]) == run.config.spec else ["network", *other]
+
+
+def _left_open(run: Run) -> tuple[str, ...]:
+    return ("precision",) if run.precision == "auto" else ()

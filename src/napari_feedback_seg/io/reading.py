@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,9 +63,14 @@ def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage
 
 
 def images_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
-    """Return the images of a folder, sorted; not hidden files, such as those that macOS leaves."""
+    """Return the images of a folder, s2 before s10; not hidden files, such as those that macOS leaves."""
     files = (each for each in folder.iterdir() if not each.name.startswith("."))
-    return sorted(each for each in files if each.suffix.lower() in suffixes)
+    return sorted((each for each in files if each.suffix.lower() in suffixes), key=_as_a_person_sorts)
+
+
+def _as_a_person_sorts(path: Path) -> tuple[list[str | int], str]:
+    parts = re.split("([0-9]+)", path.name)
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)], path.name
 
 
 def read_pages(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:

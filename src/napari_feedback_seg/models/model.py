@@ -43,6 +43,8 @@ class ModelCard:
         ``section``, the only one so far.
     description, data : str
         What the model is for, and what it was trained on.
+    data_digest : str
+        SHA-256 of the pixels and labels of that data set, by which ``sections`` are counted.
     sections : dict
         Names of the parts (``train``, ``validation``, ``test``) to lists of section numbers.
     recipe : dict
@@ -76,6 +78,7 @@ class ModelCard:
     normalisation: str = "section"
     description: str = ""
     data: str = ""
+    data_digest: str = ""
     sections: dict[str, list[int]] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
@@ -88,7 +91,7 @@ class ModelCard:
     version: str = ""
 
     def __post_init__(self) -> None:
-        texts = "name normalisation description data machine licence citation version"
+        texts = "name normalisation description data data_digest machine licence citation version"
         for name in texts.split():
             _require(isinstance(getattr(self, name), str), f"{name} is not a text")
         for name in ("sections", "recipe", "scores"):

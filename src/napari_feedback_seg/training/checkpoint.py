@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
-import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from napari_feedback_seg.errors import OutputError, TrainingError
+from napari_feedback_seg.errors import TrainingError
+from napari_feedback_seg.io import replacing
 from napari_feedback_seg.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -43,16 +43,10 @@ def save_checkpoint(
         "random": torch.get_rng_state(),
         **{name: part.state_dict() for name, part in parts.items()},
     }
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(
-            f"The checkpoint {path} cannot be written ({error}). The last one is kept."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with replacing(path, overwrite=True) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -69,7 +63,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise TrainingError(f"There is no checkpoint {path}; start without --resume.") from error
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise TrainingError(
-            f"{path} is damaged or no checkpoint of a training; delete it, or start in another folder."
+            f"{path} is damaged or no checkpoint of a training; start in another folder."
         ) from error
     if not isinstance(content, dict) or not {"config", "progress", "random"} <= set(content):
         raise TrainingError(f"{path} is no checkpoint of a training.")

@@ -48,6 +48,7 @@ def model_card(
         pixel_size_nm=dataset.pixel_size_nm,
         tile=config.tile,
         data=dataset.name,
+        data_digest=dataset.digest(),
         sections={"train": list(training), "validation": list(validation), "test": list(dataset.test)},
         recipe={key: value for key, value in config.to_json().items() if key not in ("spec", "seed", "tile")},
         seed=config.seed,

@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 
 from napari_feedback_seg.errors import TrainingError
 from napari_feedback_seg.events import EpochDone, StepDone
-from napari_feedback_seg.io import replacing
 from napari_feedback_seg.metrics import confusion_matrix, iou_table
 from napari_feedback_seg.networks import build_network
 from napari_feedback_seg.segmentation.device import (
@@ -196,7 +195,12 @@ def _train(
         left = progress["seconds"] / (epoch + 1) * (config.epochs - epoch - 1)
         yield EpochDone(epoch + 1, config.epochs, total / config.steps, scores, best, left)
 
-    load_checkpoint(folder / "best.pt", config, {"average": average})
+    best_of = load_checkpoint(folder / "best.pt", config, {"average": average})
+    if best_of["epoch"] != progress["best_epoch"]:
+        raise TrainingError(
+            f"{folder / 'best.pt'} is of epoch {best_of['epoch']}, and the best was epoch "
+            f"{progress['best_epoch']}: two trainings ran in this folder. Start in another one."
+        )
     network = average.module.cpu().eval()
     scores, seconds = progress["best_scores"], progress["seconds"]
     return Trained(network, scores, progress["best_epoch"], seconds, tuple(machines))
@@ -296,10 +300,12 @@ def _log_row(epoch: int, loss: float, scores: dict[str, Any], seconds: float) ->
 
 def _write_log(path: Path, rows: list[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with (
-        replacing(path, overwrite=True) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(path)
+    except OSError:  # a spreadsheet has it open; all of it is in the checkpoint, and the next epoch writes it
+        temporary.unlink(missing_ok=True)
