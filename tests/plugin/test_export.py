@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog
 from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
+from napari_feedback_seg.io import open_image
 from napari_feedback_seg.plugin.export import export_result
 
 
@@ -86,6 +87,19 @@ def test_the_command_line_in_the_record_gives_the_same_labels(
     done = CliRunner().invoke(app, [*shlex.split(line)[1:], "--device", "cpu"])
     assert done.exit_code == 0, done.output
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "my-cells-labels.tif"), layer.data)
+
+
+def test_pixel_size_and_distance_of_sections_go_with_it(viewer, segment, section, tab, export, folder):
+    place = {"scale": (0.05, 9.2, 9.2), "units": ("um", "nm", "nm")}
+    viewer.add_image(np.stack([section] * 2), name="cells", **place)
+    tab.probabilities_box.setChecked(True)
+    segment()
+    export()
+    written = open_image(folder / "cells-segmented" / "cells-labels.tif")
+    assert written.pixel_size_nm == pytest.approx(9.2)
+    assert written.spacing_nm == pytest.approx(50)
+    with tifffile.TiffFile(folder / "cells-segmented" / "cells-probabilities.tif") as probabilities:
+        assert probabilities.imagej_metadata["spacing"] == pytest.approx(50)
 
 
 def test_the_table_has_the_least_size_of_the_panel(viewer, segment, section, tab, export):

@@ -13,7 +13,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
 from napari_feedback_seg.plugin.corrections_layer import find_layer
-from napari_feedback_seg.plugin.layers import RESULT_KEY, like
+from napari_feedback_seg.plugin.layers import RESULT_KEY, like, spacing_nm
 from napari_feedback_seg.plugin.measure import current_result, measured_size
 from napari_feedback_seg.plugin.results import PROBABILITY_KEY, probability_layers, was_painted
 from napari_feedback_seg.segmentation.export import Result, SectionExported, export
@@ -140,6 +140,7 @@ def _result(state: DockState, layer: Labels) -> Result:
         probabilities={name: each.data for name, each in probabilities.items()},
         corrections=None if corrections is None else corrections.data,
         pixel_size_nm=measured_size(layer),
+        spacing_nm=spacing_nm(layer),
         image_path=_image_path(state, image),
     )
 

@@ -119,6 +119,15 @@ def pixel_size_nm(layer: Layer) -> tuple[float, float] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
+def spacing_nm(layer: Layer) -> float | None:
+    """Return the distance of the sections of a stack in nm; None if its unit is no length."""
+    factor = _nanometres(layer.units[0]) if layer.ndim == 3 else None
+    if factor is None:
+        return None
+    origin, next_section = (np.asarray(layer.data_to_world((z, 0, 0))) for z in (0, 1))
+    return float(f"{abs(next_section[0] - origin[0]) * factor:.6g}") or None
+
+
 def like(layer: Layer) -> dict[str, Any]:
     """Return the attributes that put a derived layer where its source is."""
     names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")

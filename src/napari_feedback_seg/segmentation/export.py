@@ -60,6 +60,8 @@ class Result:
         Of the labels' shape: the class that a person gave to a pixel, 0 for none.
     pixel_size_nm : (float, float), optional
         Height and width of a pixel.
+    spacing_nm : float, optional
+        Distance of the sections of a stack.
     image_path : str, optional
         The file that the image was opened from.
     """
@@ -70,6 +72,7 @@ class Result:
     probabilities: Mapping[str, Any] = field(default_factory=dict)
     corrections: Any = None
     pixel_size_nm: tuple[float, float] | None = None
+    spacing_nm: float | None = None
     image_path: str | None = None
 
     @property
@@ -170,6 +173,7 @@ def export(
                     shape,
                     classes=result.classes,
                     pixel_size_nm=result.pixel_size_nm,
+                    spacing_nm=result.spacing_nm,
                 )
             )
             if result.probabilities:
@@ -179,6 +183,7 @@ def export(
                         shape,
                         list(result.probabilities),
                         pixel_size_nm=result.pixel_size_nm,
+                        spacing_nm=result.spacing_nm,
                     )
                 )
             if result.corrections is not None:
@@ -188,6 +193,7 @@ def export(
                         shape,
                         classes=result.classes,
                         pixel_size_nm=result.pixel_size_nm,
+                        spacing_nm=result.spacing_nm,
                     )
                 )
             for z in range(count):
