@@ -180,6 +180,30 @@ def test_a_table_of_what_was_there_before_goes(viewer, segment, section, tab, pa
     assert image in viewer.layers
 
 
+def test_a_table_of_what_was_painted_or_undone_since_goes(
+    viewer, segment, section, panel, measured, press, tmp_path, qtbot
+):
+    viewer.add_image(section, name="cells")
+    layer = segment()
+    layer.brush_size = 30
+    measured()
+    layer.paint((50, 40), 3)
+    assert panel.measures is None
+    assert "measure again" in panel.note.text()
+    measured()
+    assert panel.measures.rows[2].pixels == (layer.data == 3).sum()
+    layer.undo()
+    qtbot.waitUntil(lambda: panel.measures is None, timeout=60_000)
+    measured()
+    layer.data[:10] = 1  # by a script, of which napari knows nothing
+    panel.save(tmp_path / "old.csv")
+    assert not (tmp_path / "old.csv").exists()
+    measured()
+    viewer.layers["cells labels"].visible = False
+    qtbot.wait(400)
+    assert panel.measures is not None
+
+
 def test_nothing_segmented_is_a_sentence(viewer, segment, section, panel, measured, said):
     image = viewer.add_image(section)
     layer = segment()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from napari.layers import Labels
@@ -27,10 +27,13 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.plugin.layers import RESULT_KEY, pixel_size_nm
+from napari_feedback_seg.plugin.unchanged import Unchanged, checksums
 from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from napari.layers import Layer
 
     from napari_feedback_seg.plugin.state import DockState
     from napari_feedback_seg.segmentation.measure import Measures, Row, SectionMeasured
@@ -55,6 +58,7 @@ class MeasurePanel(QWidget):
         super().__init__(parent)
         self._state = state
         self._of: Any = None
+        self._unchanged = Unchanged(state.viewer, self)
         self.measures: Measures | None = None
         self.least_box = QDoubleSpinBox()
         self.least_box.setToolTip("Smaller profiles are taken for specks, and not counted")
@@ -73,6 +77,7 @@ class MeasurePanel(QWidget):
         self.measure_button.clicked.connect(self.measure)
         self.copy_button.clicked.connect(self.copy)
         self.save_button.clicked.connect(self._ask_for_file)
+        self._unchanged.changed.connect(self._outdate)
         state.result_changed.connect(self._refresh)
         state.reading.connect(self._refresh)
         state.jobs.started.connect(self._refresh)
@@ -121,15 +126,28 @@ class MeasurePanel(QWidget):
             return
         data, classes, size, least = layer.data, classes_of(layer), measured_size(layer), self.least()
 
-        def work() -> Generator[SectionMeasured, None, Measures]:
-            return measure(data, classes, size, least)
+        def work() -> Generator[SectionMeasured, None, tuple[Measures, list[int]]]:
+            sums = checksums(data)
+            return (yield from measure(data, classes, size, least)), sums
 
         self._show(None)
         self._of = stamp(layer)
-        self._state.jobs.run(work, title=f"Measuring {layer.name}", on_done=self._show)
+        if self._state.jobs.run(work, title=f"Measuring {layer.name}", on_done=self._finish):
+            self._unchanged.watch(layer)
+
+    def _finish(self, found: tuple[Measures, list[int]]) -> None:
+        measures, sums = found
+        self._show(measures)
+        self._unchanged.read(sums)
+
+    def _outdate(self) -> None:
+        """Take note that what was measured has changed."""
+        self._of = None
+        self._refresh()
 
     def copy(self) -> None:
         """Copy the table as text, with tabs between the columns."""
+        self._unchanged.look()
         clipboard = QApplication.clipboard()
         if self.measures is not None and clipboard is not None:
             clipboard.setText(self.measures.to_text())
@@ -137,6 +155,7 @@ class MeasurePanel(QWidget):
 
     def save(self, path: Path, overwrite: bool = False) -> None:
         """Save the table as a CSV file."""
+        self._unchanged.look()
         if self.measures is None:
             return
         try:
@@ -145,6 +164,10 @@ class MeasurePanel(QWidget):
             show_error(str(error))
         else:
             show_info(f"The table is saved as {path}.")
+
+    def cleanup(self) -> None:
+        """Let go of the layer; may be called again."""
+        self._unchanged.forget()
 
     def _ask_for_file(self) -> None:
         chosen, _ = QFileDialog.getSaveFileName(self, "Save the table", "measures.csv", "Tables (*.csv)")
@@ -157,7 +180,7 @@ class MeasurePanel(QWidget):
         layer, busy = current_result(self._state), self._state.jobs.busy
         if self.measures is not None and (layer is None or stamp(layer) != self._of):
             self._show(None)
-            self.note.setText("The result is another one now: measure again.")
+            self.note.setText("The result has changed: measure again.")
             self.note.setVisible(layer is not None)
         self.measure_button.setEnabled(layer is not None and not busy)
         self.least_box.setEnabled(layer is not None)
@@ -183,6 +206,7 @@ class MeasurePanel(QWidget):
         for widget in (self.table, self.note, self.copy_button, self.save_button):
             widget.setVisible(measures is not None)
         if measures is None:
+            self._unchanged.forget()
             return
         stack = measures.rows[-1].section is not None
         self.table.setColumnHidden(0, not stack)
@@ -252,16 +276,17 @@ class _Table(QAbstractTableModel):
 def current_result(state: DockState) -> Labels | None:
     """Return the result that is the active layer, or that of the image, or if there is none the newest."""
     active = state.viewer.layers.selection.active
-    if isinstance(active, Labels) and "classes" in active.metadata.get(RESULT_KEY, {}):
+    if is_result(active):
         return active
     if state.image is not None:
         return state.result
-    results = [
-        layer
-        for layer in state.viewer.layers
-        if isinstance(layer, Labels) and "classes" in layer.metadata.get(RESULT_KEY, {})
-    ]
+    results = [layer for layer in state.viewer.layers if is_result(layer)]
     return results[-1] if results else None
+
+
+def is_result(layer: Layer | None) -> TypeGuard[Labels]:
+    """Return whether a layer was made by a segmentation, and says which classes it has."""
+    return isinstance(layer, Labels) and "classes" in layer.metadata.get(RESULT_KEY, {})
 
 
 def classes_of(layer: Labels) -> tuple[LabelClass, ...]:

@@ -471,6 +471,8 @@ class SegmentTab(QWidget):
     def cleanup(self) -> None:
         """Let go of the layers; may be called again."""
         self._forget()
+        self.measure_panel.cleanup()
+        self.compare_panel.cleanup()
 
 
 def _sides(size: tuple[float, float]) -> str:
