@@ -213,9 +213,7 @@ def test_what_is_returned_is_the_average_of_the_best_epoch(dataset: Dataset, tmp
         ({"rare": 1.5}, "rare from 0 to 1"),
         ({"crops": "all"}, "crops are random or grid"),
         ({"optimiser": "sgd"}, "adamw or adam"),
-        ({"distillation": -1.0}, "weights of the losses"),
-        ({"distillation": float("inf")}, "weights of the losses"),
-        ({"distillation": 0.5, "spec": NetworkSpec(kind="unet")}, "unet, has no second one"),
+        ({"first_round": -1.0}, "weights of the losses"),
     ],
 )
 def test_settings_that_cannot_train(change: dict, message: str) -> None:
@@ -225,21 +223,3 @@ def test_settings_that_cannot_train(change: dict, message: str) -> None:
 
 def test_config_round_trip() -> None:
     assert TrainConfig.from_json(CONFIG.to_json()) == CONFIG
-
-
-def test_a_config_from_before_distillation_is_one_without() -> None:
-    data = CONFIG.to_json()
-    assert data.pop("distillation") == 0.0
-    assert TrainConfig.from_json(data) == CONFIG
-    taught = replace(CONFIG, distillation=0.5)
-    assert TrainConfig.from_json(taught.to_json()) == taught
-
-
-def test_distillation_is_part_of_the_loss(dataset: Dataset, tmp_path: Path) -> None:
-    losses = []
-    for weight in (0.0, 5.0):
-        config = replace(CONFIG, spec=replace(SPEC, kind="feedback_unet"), distillation=weight)
-        events = train(dataset, [0], [2], config, tmp_path)
-        losses.append(next(events).loss)
-        events.close()
-    assert losses[1] > losses[0]  # the two rounds of this network differ from the first step on

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_feedback_seg.training.losses import TEMPERATURE, SegmentationLoss
+from napari_feedback_seg.training.losses import SegmentationLoss
 
 
 @pytest.fixture
@@ -45,31 +45,3 @@ def test_first_round_counts_by_its_weight(logits: torch.Tensor, target: torch.Te
     assert both.item() == pytest.approx((one + 0.4 * first).item(), rel=1e-5)
     alone = SegmentationLoss((1.0,) * 4)((other, logits), target)
     assert alone.item() == pytest.approx(one.item())
-
-
-def test_the_last_round_teaches_the_first(logits: torch.Tensor, target: torch.Tensor) -> None:
-    pupil = torch.zeros_like(logits).normal_(generator=torch.Generator().manual_seed(2))
-    target[:, :3] = -1
-    plain, taught = (SegmentationLoss((1.0,) * 4, distillation=weight) for weight in (0.0, 0.5))
-    given, taken = ((each / TEMPERATURE).softmax(1)[:, :, 3:] for each in (logits, pupil))
-    divergence = (given * (given / taken).log()).sum(1).mean()
-    expected = plain((pupil, logits), target) + 0.5 * TEMPERATURE**2 * divergence
-    assert taught((pupil, logits), target).item() == pytest.approx(expected.item(), rel=1e-5)
-    assert taught((logits, logits), target).item() == pytest.approx(plain((logits,), target).item(), rel=1e-5)
-    assert taught((logits,), target).item() == plain((logits,), target).item()
-
-
-def test_the_pupil_learns_and_the_teacher_does_not(logits: torch.Tensor, target: torch.Tensor) -> None:
-    target[:, :3] = -1
-    pupil = torch.zeros_like(logits).requires_grad_()
-    alone = SegmentationLoss((1.0,) * 4)((pupil, logits), target)
-    (of_labels,) = torch.autograd.grad(alone, logits)
-    SegmentationLoss((1.0,) * 4, distillation=0.5)((pupil, logits), target).backward()
-    assert torch.equal(logits.grad, of_labels)
-    assert pupil.grad is not None
-    assert pupil.grad[:, :, :3].abs().max() == 0
-    assert pupil.grad[:, :, 3:].abs().min() > 0
-    # A step down the gradient brings the pupil nearer to the teacher.
-    loss_of = SegmentationLoss((1.0,) * 4, distillation=1.0)
-    nearer = (pupil - 10 * pupil.grad).detach()
-    assert loss_of((nearer, logits), target) < loss_of((pupil, logits), target)

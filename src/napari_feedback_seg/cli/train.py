@@ -46,9 +46,6 @@ def train(
     ] = False,
     norm_per_round: Annotated[bool, typer.Option(help="One set of batch-norm layers per round.")] = True,
     first_round_loss: Annotated[float, typer.Option(help="Weight of the loss on round 1.")] = 0.4,
-    distillation: Annotated[
-        float, typer.Option(help="Weight of what the output of round 2 teaches round 1.")
-    ] = 0.0,
     dice: Annotated[float, typer.Option(help="Weight of the soft Dice loss.")] = 1.0,
     fold: Annotated[int, typer.Option(help="0 to 4: which fifth of the sections validates.")] = 0,
     epochs: Annotated[int, typer.Option(help="Epochs.")] = 80,
@@ -100,7 +97,6 @@ def train(
                 rare=rare,
                 dice=dice,
                 first_round=first_round_loss,
-                distillation=distillation,
                 seed=seed,
                 precision=precision,
             )

@@ -46,8 +46,6 @@ class TrainConfig:
         ``tile`` pixels that lie side by side, as they are (``rare`` has no say then).
     optimiser : {"adamw", "adam"}
         ``adam`` keeps the learning rate as it is.
-    distillation : float
-        Weight of what round 2 teaches round 1 besides the labels; see ``SegmentationLoss``.
 
     Raises
     ------
@@ -71,7 +69,6 @@ class TrainConfig:
     precision: str = "auto"
     crops: str = "random"
     optimiser: str = "adamw"
-    distillation: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patches", "batch", "tile"):
@@ -102,13 +99,8 @@ class TrainConfig:
             )
         if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
             raise TrainingError("The learning rate is above 0, the weight decay at least 0.")
-        if not all(0 <= each < math.inf for each in (self.dice, self.first_round, self.distillation)):
+        if not all(0 <= each < math.inf for each in (self.dice, self.first_round)):
             raise TrainingError("The weights of the losses are at least 0.")
-        if self.distillation and self.spec.rounds < 2:
-            raise TrainingError(
-                f"A network of one round, such as {self.spec.name}, has no second one to teach the first: "
-                "leave distillation at 0."
-            )
         if not (0 <= self.ema < 1 and 0 <= self.rare <= 1):
             raise TrainingError("The EMA is from 0 to below 1, rare from 0 to 1.")
 

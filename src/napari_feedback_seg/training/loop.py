@@ -148,7 +148,7 @@ def _train(
     patches = GridCrops(*drawn) if config.crops == "grid" else Patches(*drawn, config.rare)
     values = np.array([each.value for each in dataset.classes])
     weights = config.class_weights or (1.0,) * config.spec.classes
-    loss_of = SegmentationLoss(weights, config.dice, config.first_round, config.distillation).to(device)
+    loss_of = SegmentationLoss(weights, config.dice, config.first_round).to(device)
     folder.mkdir(parents=True, exist_ok=True)
 
     for epoch in range(progress["epoch"], config.epochs):
