@@ -20,6 +20,7 @@ FULL = replace(
     SMALL,
     description="A test of every field.",
     data="ssTEM",
+    data_digest="c0ffee",
     sections={"train": [0, 1], "validation": [2], "test": []},
     recipe={"epochs": 2, "augment": {"noise": 0.1}, "classes": ["a", "b"], "note": None, "ema": True},
     seed=3,
