@@ -15,7 +15,8 @@ from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
 def segment(
     images: Annotated[
-        list[str], typer.Argument(metavar="IN...", help="TIFF or PNG files, folders, or globs in quotes.")
+        list[str],
+        typer.Argument(metavar="IN...", help="TIFF, PNG or JPEG files, folders, or globs in quotes."),
     ],
     output: Annotated[
         Path,
