@@ -204,7 +204,7 @@ def test_pixels_that_are_replaced_or_set_by_a_script_are_in_no_score(viewer, doc
 
 def test_a_stroke_undone_on_another_section_counts(viewer, dock, tab, panel, compared, section, qtbot):
     viewer.add_image(np.stack([section, section[::-1], section]), name="cells")
-    choose(tab.what_box, "All sections")
+    choose(tab.what_box.chooser, "All sections")
     with qtbot.waitSignal(dock.state.jobs.ended, timeout=LONG):
         tab.segment()
     truth = viewer.add_labels(dock.state.result.data.copy(), name="truth")

@@ -15,7 +15,7 @@ from napari_feedback_seg.plugin.corrections_count import Counter, difference
 from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
 from napari_feedback_seg.plugin.corrections_section import SeenSection
 from napari_feedback_seg.plugin.dock import FeedbackDock
-from napari_feedback_seg.plugin.segment_tab import ALL
+from napari_feedback_seg.plugin.what_box import ALL
 
 LONG = 60_000
 
@@ -142,7 +142,7 @@ class TestWhatIsSeen:
                 segmented.data_setitem((np.array([2]), np.array([20]), np.array([20])), value)
 
         dock.state.result_changed.connect(paint)
-        tab.what_box.setCurrentIndex(tab.what_box.findData(ALL))
+        tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findData(ALL))
         tab.segment()
         finish(dock)
         assert painted

@@ -85,7 +85,7 @@ class TestOpening:
             tab.image_box,
             tab.models.chooser,
             tab.device_box,
-            tab.what_box,
+            tab.what_box.chooser,
             tab.overlap_box,
             tab.segment_button,
             tab.cancel_button,
@@ -102,7 +102,7 @@ def running(viewer, qtbot, section):
     (dock,) = docks(viewer)
     dock.state.model_name = "small"
     tab = dock.segment_tab
-    tab.what_box.setCurrentIndex(tab.what_box.findData("all"))
+    tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findData("all"))
     tab.segment()
     qtbot.waitUntil(lambda: tab.progress.maximum() > 0 and tab.progress.value() > 0, timeout=60_000)
 

@@ -75,7 +75,7 @@ def test_the_command_line_in_the_record_gives_the_same_labels(
 ):
     tifffile.imwrite(tmp_path / "my cells.tif", np.stack([section] * 2), photometric="minisblack")
     viewer.open(tmp_path / "my cells.tif", scale=(1, 9.2, 9.2), units=("um", "nm", "nm"))
-    tab.rescale_box.setChecked(True)
+    tab.pixel_note.rescale_box.setChecked(True)
     tab.probabilities_box.setChecked(True)
     layer = segment()
     assert layer.data.any()
@@ -111,7 +111,7 @@ def test_the_table_has_the_least_size_of_the_panel(viewer, segment, section, tab
 
 def test_what_a_person_painted_is_in_the_record(viewer, segment, section, tab, export):
     viewer.add_image(np.stack([section] * 3), name="cells")
-    tab.what_box.setCurrentIndex(tab.what_box.findText("All sections"))
+    tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findText("All sections"))
     layer = segment()
     assert export()["sections_edited_by_hand"] == []
     layer.paint((1, 5, 5), 2)
@@ -121,7 +121,7 @@ def test_what_a_person_painted_is_in_the_record(viewer, segment, section, tab, e
 
 def test_messages_of_the_run_are_in_the_record(viewer, segment, section, tab, export):
     viewer.add_image(np.stack([section, section * 0]), name="cells")
-    tab.what_box.setCurrentIndex(tab.what_box.findText("All sections"))
+    tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findText("All sections"))
     segment()
     [message] = export()["messages"]
     assert message.startswith("Section 1: The section has one grey value")

@@ -71,7 +71,7 @@ def test_a_section_in_square_micrometres(viewer, segment, section, panel, measur
 
 def test_a_stack_section_by_section(viewer, segment, section, tab, panel, measured):
     viewer.add_image(np.stack([section, section[::-1], section]), name="cells")
-    tab.what_box.setCurrentIndex(tab.what_box.findText("All sections"))
+    tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findText("All sections"))
     layer = segment()
     panel.least_box.setValue(20)
     rows = measured()
@@ -98,7 +98,7 @@ def test_the_unit_follows_the_pixel_size(viewer, segment, section, panel, tab):
 
 def test_a_size_that_was_typed_in_counts(viewer, segment, section, tab, panel, measured):
     viewer.add_image(section)
-    tab.pixel_box.setValue(8)
+    tab.pixel_note.box.setValue(8)
     layer = segment()
     measured()
     assert panel.measures.rows[0].um2 == pytest.approx((layer.data == 1).sum() * 64e-6)

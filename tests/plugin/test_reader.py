@@ -92,7 +92,7 @@ def test_every_attribute_comes_back(viewer, segment, section, tab, export, stack
         image = np.stack([section, section[::-1]])
         attributes = {"scale": (50, 4.6, 9.2), "translate": (3, 2, 1), "rotate": (5, 10, 15)}
         attributes |= {"units": ("nm", "nm", "nm"), "axis_labels": ("z", "y", "x"), "shear": [0.1, 0.2, 0.3]}
-        tab.what_box.setCurrentIndex(tab.what_box.findText("All sections"))
+        tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findText("All sections"))
     viewer.add_image(image, name="cells", **attributes)
     tab.probabilities_box.setChecked(True)
     tab.legend.boxes[4].setChecked(False)

@@ -46,7 +46,7 @@ def test_what_is_changed_in_the_panel_while_the_model_loads_does_not_count(
     image = viewer.add_image(section, name="one", scale=(4.6, 4.6), units="nm")
     press(tab.segment_button)
     viewer.add_image(section, name="two", scale=(10, 10), units="nm")
-    tab.pixel_box.setValue(77)
+    tab.pixel_note.box.setValue(77)
     finish(dock)
     record = dock.state.result_of(image).metadata["feedback-seg"]
     assert record["pixel_size_nm"] == [4.6, 4.6]
@@ -147,11 +147,11 @@ def test_the_active_result_is_what_is_measured(viewer, dock, tab, press, finish,
 @pytest.mark.parametrize("scale", [(20, 20), (500, 500)])
 def test_the_note_follows_the_scale_of_the_layer(viewer, tab, section, scale):
     image = viewer.add_image(section, scale=(4.6, 4.6), units="nm")
-    assert not tab.note_frame.isVisibleTo(tab)
+    assert not tab.pixel_note.isVisibleTo(tab)
     image.scale = scale
-    assert tab.note_frame.isVisibleTo(tab)
-    assert f"{scale[0]} nm" in tab.note.text()
-    assert tab.rescale_box.isVisibleTo(tab) == (scale == (20, 20))
+    assert tab.pixel_note.isVisibleTo(tab)
+    assert f"{scale[0]} nm" in tab.pixel_note.text.text()
+    assert tab.pixel_note.rescale_box.isVisibleTo(tab) == (scale == (20, 20))
 
 
 def test_without_an_em_image_there_is_a_sentence(viewer, segment, section, said):
@@ -163,7 +163,7 @@ def test_without_an_em_image_there_is_a_sentence(viewer, segment, section, said)
 def test_a_shape_across_the_sections_is_refused(viewer, tab, segment, section, said):
     viewer.add_image(np.stack([section] * 6))
     viewer.add_shapes([[[0, 5, 5], [0, 5, 20], [4, 5, 20], [4, 5, 5]]], shape_type="polygon")
-    tab.what_box.setCurrentIndex(tab.what_box.findData("rectangle"))
+    tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findData("rectangle"))
     assert segment() is None
     assert "across the sections" in said()
 

@@ -154,7 +154,7 @@ class TestPart:
     @pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
     def test_all_sections(self, viewer, segment, stack, tab, lazy):
         viewer.add_image(da.from_array(stack, chunks=(1, -1, -1)) if lazy else stack)
-        choose(tab.what_box, "All sections")
+        choose(tab.what_box.chooser, "All sections")
         result = segment()
         np.testing.assert_array_equal(result.data, labels_of(stack))
         assert result.metadata["feedback-seg"]["runs"][0]["sections"] == [0, 1, 2]
@@ -164,7 +164,7 @@ class TestPart:
         self, viewer, dock, tab, press, finish, qtbot, section, said
     ):
         viewer.add_image(np.tile(section, (40, 4, 4)))
-        choose(tab.what_box, "All sections")
+        choose(tab.what_box.chooser, "All sections")
         press(tab.segment_button)
         qtbot.waitUntil(
             lambda: dock.state.result is not None and dock.state.result.data[0].any(), timeout=60_000
@@ -183,8 +183,8 @@ class TestPart:
         viewer.add_image(section, scale=(2, 2), name="cells")
         whole = segment().data.copy()
         viewer.add_shapes([[[40, 20], [40, 60], [100, 60], [100, 20]]], shape_type="rectangle", name="box")
-        choose(tab.what_box, "Rectangle of a Shapes layer")
-        assert tab.shapes_box.isVisibleTo(tab)
+        choose(tab.what_box.chooser, "Rectangle of a Shapes layer")
+        assert tab.what_box.shapes_box.isVisibleTo(tab)
         tab.overlap_box.setValue(0.6)
         result = segment()
         region = (slice(20, 51), slice(10, 31))
@@ -195,7 +195,7 @@ class TestPart:
 
     def test_without_a_rectangle_a_sentence_says_so(self, viewer, segment, section, tab, said):
         viewer.add_image(section)
-        choose(tab.what_box, "Rectangle of a Shapes layer")
+        choose(tab.what_box.chooser, "Rectangle of a Shapes layer")
         assert segment() is None
         assert "draw a rectangle" in said()
 
@@ -204,10 +204,10 @@ class TestPart:
     ):
         viewer.add_image(stack)
         viewer.dims.ndisplay = 3
-        choose(tab.what_box, "Visible region")
+        choose(tab.what_box.chooser, "Visible region")
         assert segment() is None
         assert "The view is in 3D" in said()
-        choose(tab.what_box, "This section")
+        choose(tab.what_box.chooser, "This section")
         assert segment().data.any()
 
     def test_the_slider_beside_the_stack_is_a_sentence(self, viewer, dock, segment, stack, tab, said):
@@ -215,67 +215,67 @@ class TestPart:
         viewer.add_labels(np.zeros((10, *stack.shape[1:]), np.uint8), name="long")
         dock.state.image = image
         viewer.dims.set_point(0, 7)
-        choose(tab.what_box, "This section")
+        choose(tab.what_box.chooser, "This section")
         assert segment() is None
         assert "The slider is at no section of 'short'" in said()
 
     def test_an_image_that_gets_sections_can_be_segmented_in_all_of_them(self, viewer, tab, stack):
         image = viewer.add_image(stack[0])
-        assert tab.what_box.findText("All sections") < 0
+        assert tab.what_box.chooser.findText("All sections") < 0
         image.data = stack
-        assert tab.what_box.findText("All sections") >= 0
+        assert tab.what_box.chooser.findText("All sections") >= 0
 
 
 class TestPixelSize:
     def test_near_the_models_there_is_no_note(self, viewer, tab, section):
         viewer.add_image(section, scale=(5, 5), units="nm")
-        assert not tab.note_frame.isVisibleTo(tab)
+        assert not tab.pixel_note.isVisibleTo(tab)
 
     def test_far_off_a_note_offers_to_rescale(self, viewer, tab, segment, section):
         viewer.add_image(section, scale=(9.2, 9.2), units="nm")
-        assert tab.note_frame.isVisibleTo(tab)
-        assert "9.2 nm" in tab.note.text()
-        assert "4.6 nm" in tab.note.text()
+        assert tab.pixel_note.isVisibleTo(tab)
+        assert "9.2 nm" in tab.pixel_note.text.text()
+        assert "4.6 nm" in tab.pixel_note.text.text()
         plain = segment().data.copy()
         np.testing.assert_array_equal(plain, labels_of(section))
-        tab.rescale_box.setChecked(True)
+        tab.pixel_note.rescale_box.setChecked(True)
         rescaled = segment()
         np.testing.assert_array_equal(rescaled.data, labels_of(section, pixel_size_nm=9.2))
         assert (rescaled.data != plain).any()
 
     def test_height_and_width_may_differ(self, viewer, tab, segment, section):
         viewer.add_image(section, scale=(9.2, 4.6), units="nm")
-        assert "9.2 x 4.6 nm" in tab.note.text()
-        tab.rescale_box.setChecked(True)
+        assert "9.2 x 4.6 nm" in tab.pixel_note.text.text()
+        tab.pixel_note.rescale_box.setChecked(True)
         np.testing.assert_array_equal(segment().data, labels_of(section, pixel_size_nm=(9.2, 4.6)))
 
     def test_units_that_are_no_lengths_tell_nothing(self, viewer, tab, segment, section):
         viewer.add_image(section, scale=(9.2, 9.2))
-        assert not tab.note_frame.isVisibleTo(tab)
-        tab.pixel_box.setValue(9.2)
-        assert tab.note_frame.isVisibleTo(tab)
+        assert not tab.pixel_note.isVisibleTo(tab)
+        tab.pixel_note.box.setValue(9.2)
+        assert tab.pixel_note.isVisibleTo(tab)
 
     def test_what_is_typed_is_of_its_image_and_only_where_the_layer_says_nothing(
         self, viewer, dock, tab, section
     ):
         plain = viewer.add_image(section, name="plain")
-        tab.pixel_box.setValue(4)
-        assert tab.pixel_size == (4, 4)
+        tab.pixel_note.box.setValue(4)
+        assert tab.pixel_note.size == (4, 4)
         viewer.add_image(section, name="in nm", scale=(10, 10), units="nm")
-        assert tab.pixel_size == (10, 10)
-        assert not tab.pixel_box.isEnabled()
+        assert tab.pixel_note.size == (10, 10)
+        assert not tab.pixel_note.box.isEnabled()
         viewer.add_image(section, name="plain, too")
-        assert tab.pixel_size is None
+        assert tab.pixel_note.size is None
         dock.state.image = plain
-        assert tab.pixel_size == (4, 4)
+        assert tab.pixel_note.size == (4, 4)
         plain.scale, plain.units = (8, 8), ("nm", "nm")
-        assert tab.pixel_size == (8, 8)
+        assert tab.pixel_note.size == (8, 8)
 
     def test_mixed_units_of_layers_and_axes(self, viewer, tab, segment, section):
         viewer.add_image(section, scale=(4.6, 4.6), units="nm", name="in nm")
         viewer.add_image(section, scale=(0.0046, 4.6), units=("um", "nm"), name="mixed")
         assert tab.image_box.currentText() == "mixed"
-        assert not tab.note_frame.isVisibleTo(tab)
+        assert not tab.pixel_note.isVisibleTo(tab)
         np.testing.assert_array_equal(segment().data, labels_of(section))
 
 
@@ -359,7 +359,7 @@ class TestBadInput:
 
     def test_the_result_deleted_while_it_runs(self, viewer, dock, tab, press, finish, qtbot, said, section):
         viewer.add_image(np.tile(section, (30, 4, 4)))
-        choose(tab.what_box, "All sections")
+        choose(tab.what_box.chooser, "All sections")
         press(tab.segment_button)
         qtbot.waitUntil(lambda: dock.state.result is not None, timeout=60_000)
         viewer.layers.remove(dock.state.result)

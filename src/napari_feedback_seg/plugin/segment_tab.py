@@ -6,14 +6,12 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Shapes
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -27,31 +25,20 @@ from napari_feedback_seg.events import SectionDone
 from napari_feedback_seg.plugin.compare import ComparePanel
 from napari_feedback_seg.plugin.export import ExportButton
 from napari_feedback_seg.plugin.fold import Fold
-from napari_feedback_seg.plugin.layers import (
-    RESULT_KEY,
-    Sections,
-    check_slider,
-    displayed_section,
-    em_sections,
-    pixel_size_nm,
-    rectangle_region,
-    visible_region,
-)
+from napari_feedback_seg.plugin.layers import RESULT_KEY, em_sections
 from napari_feedback_seg.plugin.legend import Legend
 from napari_feedback_seg.plugin.measure import MeasurePanel
 from napari_feedback_seg.plugin.model_box import ModelBox, narrow
+from napari_feedback_seg.plugin.pixel_size import PixelSizeNote
 from napari_feedback_seg.plugin.results import Result
 from napari_feedback_seg.plugin.runs import Run
-from napari_feedback_seg.segmentation.prediction import MAX_RATIO, SegmentOptions, merge_messages, pixel_sides
+from napari_feedback_seg.plugin.what_box import WhatBox
+from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages, pixel_sides
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_feedback_seg.plugin.state import DockState
-
-VISIBLE, SECTION, ALL, RECTANGLE = "visible", "section", "all", "rectangle"
-NOTABLE = 0.25
-"""Pixels that differ by more than this fraction from the model's deserve a note."""
 
 DEVICES = {"auto": "Automatic", "cpu": "CPU", "cuda": "NVIDIA GPU (CUDA)", "mps": "Apple GPU (MPS)"}
 
@@ -64,7 +51,6 @@ class SegmentTab(QWidget):
         self._state = state
         self._result: Result | None = None
         self._image: Image | None = None
-        self._typed: dict[Any, float] = {}  # by identity of the image
         self._chosen: list[int] = []
         self._options_used = SegmentOptions()
         self._messages: dict[int, tuple[str, ...]] = {}
@@ -78,7 +64,6 @@ class SegmentTab(QWidget):
         self._connect()
         self._refresh_settings()
         self._refresh_images()
-        self._refresh_what()
         self._show_idle()
 
     # --- widgets
@@ -93,29 +78,14 @@ class SegmentTab(QWidget):
             self.device_box.addItem(name, device)
         self.device_box.setToolTip("Automatic takes a GPU where there is one")
         narrow(self.device_box)
-        self.what_box = QComboBox()
-        narrow(self.what_box)
-        self.shapes_box = QComboBox()
-        self.shapes_box.setToolTip("The selected rectangle of this layer, or the last one drawn")
-        narrow(self.shapes_box)
-        self.note = QLabel()
-        self.note.setWordWrap(True)
-        self.rescale_box = QCheckBox("Rescale the image for the model")
-        self.rescale_box.setToolTip("The image is resampled to the model's pixel size, and the result back")
-        self.note_frame = QFrame()
-        self.note_frame.setFrameShape(QFrame.Shape.StyledPanel)
+        self.what_box = WhatBox(self._state)
+        self.pixel_note = PixelSizeNote(self._state)
         self.overlap_box = QDoubleSpinBox()
         self.overlap_box.setRange(0, 0.9)
         self.overlap_box.setSingleStep(0.05)
         self.overlap_box.setToolTip(
             "How much of a tile its neighbour covers too: more is smoother and slower"
         )
-        self.pixel_box = QDoubleSpinBox()
-        self.pixel_box.setRange(0, 100_000)
-        self.pixel_box.setDecimals(3)
-        self.pixel_box.setSuffix(" nm")
-        self.pixel_box.setSpecialValueText("from the layer")
-        self.pixel_box.setToolTip("Side of a pixel, where the layer's scale and units do not say it")
         self.flips_box = QCheckBox("Average over flips and turns (8 x slower)")
         self.probabilities_box = QCheckBox("Also a layer of probabilities a class")
         self.segment_button = QPushButton("Segment")
@@ -139,21 +109,15 @@ class SegmentTab(QWidget):
             ("&Model", self.models),
             ("&Device", self.device_box),
             ("&What", self.what_box),
-            ("Sha&pes", self.shapes_box),
         ):
             form.addRow(name, widget)
         form.insertRow(2, self.models.fold)
         self.models.setFocusProxy(self.models.chooser)
-        self._form = form
-        note = QVBoxLayout(self.note_frame)
-        note.setContentsMargins(6, 4, 6, 4)
-        note.addWidget(self.note)
-        note.addWidget(self.rescale_box)
         settings = QWidget()
         more = QFormLayout(settings)
         more.setContentsMargins(0, 0, 0, 0)
         more.addRow("&Overlap", self.overlap_box)
-        more.addRow("Pi&xel size", self.pixel_box)
+        more.addRow("Pi&xel size", self.pixel_note.box)
         more.addRow(self.flips_box)
         more.addRow(self.probabilities_box)
         self.settings_fold = Fold("Settings", settings)
@@ -162,7 +126,7 @@ class SegmentTab(QWidget):
         buttons.addWidget(self.cancel_button)
         self.layout_ = QVBoxLayout(self)
         self.layout_.addLayout(form)
-        self.layout_.addWidget(self.note_frame)
+        self.layout_.addWidget(self.pixel_note)
         self.layout_.addWidget(self.settings_fold)
         self.layout_.addLayout(buttons)
         self.layout_.addWidget(self.progress)
@@ -177,21 +141,13 @@ class SegmentTab(QWidget):
         state = self._state
         self.image_box.activated.connect(self._choose_image)
         self.device_box.activated.connect(self._choose_device)
-        self.what_box.currentIndexChanged.connect(self._show_shapes)
-        self.pixel_box.valueChanged.connect(self._take_typed)
-        self.pixel_box.valueChanged.connect(self._refresh_note)
         self.segment_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self._cancel)
         self.export_button.exported.connect(self.status.setText)
         state.image_changed.connect(self._refresh_images)
-        state.image_changed.connect(self._refresh_what)
-        state.image_changed.connect(self._show_typed)
-        state.image_changed.connect(self._refresh_note)
         state.image_replaced.connect(self._stop_if_replaced)
         state.layers_changed.connect(self._refresh_images)
-        state.layers_changed.connect(self._refresh_shapes)
         state.layers_changed.connect(self._stop_without_image)
-        state.model_changed.connect(self._refresh_note)
         state.settings_changed.connect(self._refresh_settings)
         state.jobs.started.connect(self._show_busy)
         state.jobs.progressed.connect(self._show_progress)
@@ -213,84 +169,12 @@ class SegmentTab(QWidget):
         if self._state.image in images:
             self.image_box.setCurrentIndex(images.index(self._state.image))
         self.image_box.setEnabled(bool(images))
-        self._refresh_note()
 
     def _choose_image(self, index: int) -> None:
         self._state.image = self._state.images[index]
 
     def _choose_device(self, index: int) -> None:
         self._state.device = self.device_box.itemData(index)
-
-    def _refresh_what(self) -> None:
-        image, chosen = self._state.image, self.what_box.currentData()
-        stack = image is not None and image.ndim > 2
-        choices = {SECTION: "This section", ALL: "All sections"} if stack else {SECTION: "The whole image"}
-        choices |= {VISIBLE: "Visible region", RECTANGLE: "Rectangle of a Shapes layer"}
-        self.what_box.clear()
-        for key, name in choices.items():
-            self.what_box.addItem(name, key)
-        self.what_box.setCurrentIndex(max(0, self.what_box.findData(chosen)))
-        self._refresh_shapes()
-
-    def _refresh_shapes(self) -> None:
-        chosen = self.shapes_box.currentText()
-        self.shapes_box.clear()
-        for layer in self._shapes():
-            self.shapes_box.addItem(layer.name)
-        self.shapes_box.setCurrentIndex(max(0, self.shapes_box.findText(chosen)))
-        self._show_shapes()
-
-    def _shapes(self) -> list[Shapes]:
-        return [layer for layer in reversed(self._state.viewer.layers) if isinstance(layer, Shapes)]
-
-    def _show_shapes(self) -> None:
-        wanted = self.what_box.currentData() == RECTANGLE
-        for widget in (self.shapes_box, self._form.labelForField(self.shapes_box)):
-            assert widget is not None
-            widget.setVisible(wanted)
-
-    @property
-    def pixel_size(self) -> tuple[float, float] | None:
-        """Height and width of a pixel of the image in nm, as the layer says, or else as typed in for it."""
-        image = self._state.image
-        own = pixel_size_nm(image) if image is not None else None
-        typed = self.pixel_box.value()
-        return own or ((typed, typed) if typed > 0 else None)
-
-    def _show_typed(self) -> None:
-        """Show the pixel size that was typed in for this image; none counts for another one."""
-        image = self._state.image
-        self.pixel_box.blockSignals(True)
-        self.pixel_box.setValue(self._typed.get(image.unique_id, 0.0) if image is not None else 0.0)
-        self.pixel_box.blockSignals(False)
-        self.pixel_box.setEnabled(image is not None and pixel_size_nm(image) is None)
-
-    def _take_typed(self, value: float) -> None:
-        if self._state.image is not None:
-            self._typed[self._state.image.unique_id] = value
-
-    def _refresh_note(self) -> None:
-        size, card = self.pixel_size, self._state.card
-        factor = 1.0
-        if size and card:
-            factor = max(max(side / card.pixel_size_nm, card.pixel_size_nm / side) for side in size)
-        notable = factor > 1 + NOTABLE
-        self.rescale_box.setVisible(factor <= MAX_RATIO)
-        if size and card and factor > MAX_RATIO:
-            self.note.setText(
-                f"A pixel of the image is {_sides(size)} nm, and the model learnt from "
-                f"{card.pixel_size_nm:g} nm: too far apart to rescale. Check the scale of the layer, or take "
-                "another model."
-            )
-            self.rescale_box.setChecked(False)
-        elif notable and size and card:
-            self.note.setText(
-                f"A pixel of the image is {_sides(size)} nm, and the model learnt from "
-                f"{card.pixel_size_nm:g} nm. The result is better with the image rescaled."
-            )
-        else:
-            self.rescale_box.setChecked(False)
-        self.note_frame.setVisible(notable)
 
     # --- the run
 
@@ -304,7 +188,7 @@ class SegmentTab(QWidget):
             sections = em_sections(self._state.image or self._state.viewer.layers.selection.active)
             if self._state.image is None:
                 raise InputError("There is no EM image that is complete. Open one, or wait for the sample.")
-            chosen, region = self._part(sections)
+            chosen, region = self.what_box.part(sections)
             options = self._options(region)
         except FeedbackSegError as error:
             self._fail(error)
@@ -315,7 +199,7 @@ class SegmentTab(QWidget):
         self._image, self._result = image, None
         self._messages = {-1: sections.messages}
         self._chosen, self._options_used = chosen, options
-        self._size_used, self._shape = self.pixel_size, tuple(sections.data.shape)
+        self._size_used, self._shape = self.pixel_note.size, tuple(sections.data.shape)
         self._started = time.perf_counter()
         self._state.jobs.run(
             Run(sections, chosen, options, partial(self._state.load_model, self._state.entry)),
@@ -326,26 +210,11 @@ class SegmentTab(QWidget):
             on_stopped=self._stopped,
         )
 
-    def _part(self, sections: Sections) -> tuple[list[int], tuple[slice, slice] | None]:
-        """Return the sections to segment, and the region of them."""
-        viewer, image, what = self._state.viewer, self._state.image, self.what_box.currentData()
-        if what == ALL:
-            return list(range(sections.count)), None
-        if what != RECTANGLE:
-            check_slider(viewer, image)
-        if what == VISIBLE:
-            return [displayed_section(viewer, image)], visible_region(viewer, image)
-        if what == RECTANGLE:
-            shapes = {layer.name: layer for layer in self._shapes()}.get(self.shapes_box.currentText())
-            section, region = rectangle_region(viewer, shapes, image)
-            return [section], region
-        return [displayed_section(viewer, image)], None
-
     def _options(self, region: tuple[slice, slice] | None) -> SegmentOptions:
         return SegmentOptions(
             device=self._state.device,
             overlap=round(self.overlap_box.value(), 3),
-            pixel_size_nm=self.pixel_size if self.rescale_box.isChecked() else None,
+            pixel_size_nm=self.pixel_note.to_rescale_from,
             region=region,
             flips=self.flips_box.isChecked(),
             probabilities=self.probabilities_box.isChecked(),
@@ -473,11 +342,6 @@ class SegmentTab(QWidget):
         self._forget()
         self.measure_panel.cleanup()
         self.compare_panel.cleanup()
-
-
-def _sides(size: tuple[float, float]) -> str:
-    height, width = size
-    return f"{height:g}" if abs(height - width) < 1e-3 * height else f"{height:g} x {width:g}"
 
 
 def _duration(seconds: float) -> str:
