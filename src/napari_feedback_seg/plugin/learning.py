@@ -17,7 +17,7 @@ from napari_feedback_seg.finetuning.corrections import LEAST_PIXELS
 from napari_feedback_seg.plugin.correct_work import FinetuneWork
 from napari_feedback_seg.plugin.layers import RESULT_KEY, displayed_section, em_sections, visible_region
 from napari_feedback_seg.plugin.results import Result
-from napari_feedback_seg.plugin.runs import Run
+from napari_feedback_seg.plugin.runs import Run, run_record, write_section
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.autosave import Autosave
     from napari_feedback_seg.plugin.corrections import CorrectionStore
     from napari_feedback_seg.plugin.finetuned import FinetunedModels
@@ -265,17 +264,12 @@ class Learning(QObject):
             return
         if isinstance(event, Model):
             shape = tuple(int(length) for length in em_sections(image).data.shape)
-            record = self._record(event, self._options(region))
+            before = self._state.result
+            size = before.metadata[RESULT_KEY].get("pixel_size_nm") if before is not None else None
+            record = run_record(event, self._options(region), size)
             self._result = Result(self._state.viewer, image, shape, event.card.classes, record, chosen)
         elif isinstance(event, SectionDone) and self._result is not None:
-            self._state.writing.emit(event.section)
-            try:
-                self._result.write(event.section, event.prediction)
-            except LookupError:
-                self._state.jobs.cancel()
-                show_warning("The result was deleted while it was made: the segmentation was stopped.")
-                return
-            self._state.result_changed.emit()
+            write_section(self._state, self._result, event)
 
     # --- back and forth
 
@@ -358,24 +352,6 @@ class Learning(QObject):
                 **others,
             }
         )
-
-    def _record(self, model: Model, options: SegmentOptions) -> dict[str, Any]:
-        result = self._state.result
-        before = result.metadata[RESULT_KEY] if result is not None else {}
-        size = options.pixel_size_nm
-        return {
-            "model": model.card.name,
-            "model_file": str(model.path),
-            "model_sha256": model.digest,
-            "pixel_size_nm": before.get("pixel_size_nm"),
-            "settings": {
-                "device": options.device,
-                "overlap": options.overlap,
-                "rescaled_from_nm": list(size) if isinstance(size, tuple) else size,
-                "flips": False,
-                "probabilities": False,
-            },
-        }
 
     def cleanup(self) -> None:
         """Let go of layers; may be called again."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils.notifications import show_warning
 
 from napari_feedback_seg.events import SectionDone, TileDone
 from napari_feedback_seg.plugin.layers import class_colormap
+from napari_feedback_seg.segmentation.prediction import pixel_sides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers import Sections
+    from napari_feedback_seg.plugin.results import Result
+    from napari_feedback_seg.plugin.state import DockState
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 
@@ -61,3 +65,51 @@ class Run:
                     yield TileDone(done, tiles * len(self.chosen), event.section)
                 else:
                     yield event
+
+
+def run_record(
+    model: Model, options: SegmentOptions, pixel_size_nm: Sequence[float] | None
+) -> dict[str, Any]:
+    """Return what a result notes of how it was made, so that the run can be repeated.
+
+    Parameters
+    ----------
+    model : Model
+        What segments.
+    options : SegmentOptions
+        How.
+    pixel_size_nm : sequence of float, optional
+        Height and width of a pixel of the image in nm, whether it is rescaled or not.
+
+    Returns
+    -------
+    dict
+        As JSON can hold it.
+    """
+    rescaled = options.pixel_size_nm
+    return {
+        "model": model.card.name,
+        "model_file": str(model.path),
+        "model_sha256": model.digest,
+        "pixel_size_nm": list(pixel_size_nm) if pixel_size_nm else None,
+        "settings": {
+            "device": options.device,
+            "overlap": options.overlap,
+            "rescaled_from_nm": list(pixel_sides(rescaled)) if rescaled else None,
+            "flips": options.flips,
+            "probabilities": options.probabilities,
+        },
+    }
+
+
+def write_section(state: DockState, result: Result, event: SectionDone) -> bool:
+    """Show a section that is done in the result; return whether that is still there. If not, stop the job."""
+    state.writing.emit(event.section)
+    try:
+        result.write(event.section, event.prediction)
+    except LookupError:
+        state.jobs.cancel()
+        show_warning("The result was deleted while it was made: the segmentation was stopped.")
+        return False
+    state.result_changed.emit()
+    return True

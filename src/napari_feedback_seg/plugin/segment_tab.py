@@ -31,9 +31,9 @@ from napari_feedback_seg.plugin.measure import MeasurePanel
 from napari_feedback_seg.plugin.model_box import ModelBox, narrow
 from napari_feedback_seg.plugin.pixel_size import PixelSizeNote
 from napari_feedback_seg.plugin.results import Result
-from napari_feedback_seg.plugin.runs import Run
+from napari_feedback_seg.plugin.runs import Run, run_record, write_section
 from napari_feedback_seg.plugin.what_box import WhatBox
-from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages, pixel_sides
+from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -224,37 +224,15 @@ class SegmentTab(QWidget):
         from napari_feedback_seg.models.model import Model
 
         if isinstance(event, Model):
-            self._result = self._new_result(event)
+            assert self._image is not None
+            record = run_record(event, self._options_used, self._size_used)
+            self._result = Result(
+                self._state.viewer, self._image, self._shape, event.card.classes, record, self._chosen
+            )
         elif isinstance(event, SectionDone) and self._result is not None:
-            self._state.writing.emit(event.section)
-            try:
-                self._result.write(event.section, event.prediction)
-            except LookupError:
-                self._state.jobs.cancel()
-                show_warning("The result was deleted while it was made: the segmentation was stopped.")
-                return
-            self._messages[event.section] = event.prediction.messages
-            self._device = event.prediction.device
-            self._state.result_changed.emit()
-
-    def _new_result(self, model: Any) -> Result:
-        assert self._image is not None
-        options, size = self._options_used, self._size_used
-        rescaled = options.pixel_size_nm
-        record = {
-            "model": model.card.name,
-            "model_file": str(model.path),
-            "model_sha256": model.digest,
-            "pixel_size_nm": list(size) if size else None,
-            "settings": {
-                "device": options.device,
-                "overlap": options.overlap,
-                "rescaled_from_nm": list(pixel_sides(rescaled)) if rescaled else None,
-                "flips": options.flips,
-                "probabilities": options.probabilities,
-            },
-        }
-        return Result(self._state.viewer, self._image, self._shape, model.card.classes, record, self._chosen)
+            if write_section(self._state, self._result, event):
+                self._messages[event.section] = event.prediction.messages
+                self._device = event.prediction.device
 
     def _finish(self, _: Any) -> None:
         seconds = time.perf_counter() - self._started
