@@ -23,6 +23,10 @@ def test_example_runs(example: str) -> None:
     exec(compile(example, "docs/python-api.md", "exec"), {})
 
 
+def test_examples_are_found() -> None:
+    assert len(EXAMPLES) > 5
+
+
 def test_scores_are_those_of_the_cards() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "model_scores.py"))
     text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")

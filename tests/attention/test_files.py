@@ -14,6 +14,7 @@ from napari_feedback_seg.attention.files import AttentionJob, write_attention
 from napari_feedback_seg.attention.maps import SectionAttention
 from napari_feedback_seg.cli import app
 from napari_feedback_seg.errors import InputError, ModelError, OutputError
+from napari_feedback_seg.io import open_image
 from napari_feedback_seg.models.model_file import save_model
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def run(*arguments: object, code: int = 0) -> str:
 def test_map_is_written_at_its_place_in_the_section(image: Path, model: Model, section: np.ndarray) -> None:
     ((name, found),) = write_attention(job(image), [model], device="cpu")
     written = tifffile.imread(image.with_name("map.tif"))
+    assert open_image(image.with_name("map.tif")).pixel_size_nm == pytest.approx(4.6, rel=1e-4)
     tile = SectionAttention(section, model, device="cpu").at(40, 30)
     assert name == "small self"
     assert written.shape == section.shape
@@ -110,9 +112,11 @@ def test_section_of_a_stack(stack: Path, model: Model, section: np.ndarray) -> N
 
 def test_figure_has_a_membrane_and_a_cytoplasm_pixel(image: Path, model: Model) -> None:
     figure = image.with_name("map.png")
-    write_attention(job(image, figure=figure), [model], device="cpu")
+    ((_, found),) = write_attention(job(image, figure=figure), [model], device="cpu")
+    wanted = {"membrane", "cytoplasm", found.label_class.name}
     with Image.open(figure) as picture:
-        assert picture.width >= 4 * 320
+        panels = round(picture.width / 332)
+    assert panels == 2 + len(wanted)  # image, output, and the maps
 
 
 @pytest.mark.parametrize(

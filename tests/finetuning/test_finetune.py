@@ -93,15 +93,16 @@ class TestRun:
 
     @pytest.mark.slow
     def test_it_learns_to_see_blurred_sections(self, parent: Model) -> None:
-        made = builtin_section(300, seed=5)
+        made = builtin_section(512, seed=5)
         blurred = gaussian_filter(made.image.astype(np.float32), 3)
         said = segment(blurred, parent).labels
         labels = made.labels.copy()
-        labels[150:] = 0
+        labels[256:] = 0
         result = finetune(parent, blurred, labels, FinetuneConfig(hold_out=0), device="cpu")
         assert result.accepted, result.verdict
         after = segment(blurred, result.model).labels
-        right = [(each[150:] == made.labels[150:]).mean() for each in (said, after)]
+        assert result.model.card.recipe["start"] == ["statistics of the image"]
+        right = [(each[256:] == made.labels[256:]).mean() for each in (said, after)]
         assert right[1] > right[0] + 0.04, right
 
     def test_dense_labels_work_the_same_way(self, parent: Model) -> None:
@@ -301,6 +302,32 @@ class TestStopping:
         assert found.model is not parent
 
 
+class TestStatistics:
+    def test_those_of_the_image_replace_the_models_and_nothing_else(self, small_model: Model) -> None:
+        material = Material(sections(), small_model.card, CONFIG)
+        before = weights(small_model)
+        other = start.restated(small_model, material, torch.device("cpu"), seed=0)
+        assert other is not None
+        assert not other.network.training
+        for name, each in other.network.state_dict().items():
+            same = torch.equal(each, before[name])
+            assert same != ("running" in name or "num_batches" in name), name
+            assert torch.equal(small_model.network.state_dict()[name], before[name])
+        assert start.moved(small_model, other) > 0 == start.moved(small_model, small_model)
+
+    def test_they_are_taken_only_if_they_are_others(
+        self, small_model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        material = Material(sections(), small_model.card, CONFIG)
+        monkeypatch.setattr(start, "_CLEARLY", 0.0)  # the inverted image is another matter
+        monkeypatch.setattr(start, "_MOVED", np.inf)
+        assert start.choose_start(small_model, material, torch.device("cpu"), 0).model is small_model
+        monkeypatch.setattr(start, "_MOVED", 0.0)
+        found = start.choose_start(small_model, material, torch.device("cpu"), 0)
+        assert found.differs == ("statistics of the image",)
+        assert found.model is not small_model
+
+
 class TestBadInput:
     @pytest.mark.parametrize("fill", [np.nan, 7.0])
     def test_a_section_without_contents_is_named(self, small_model: Model, fill: float) -> None:
@@ -315,6 +342,7 @@ class TestBadInput:
         image = SAMPLE.image.astype(np.float32)
         image[50:60, 50:60] = np.nan
         result = finetune(small_model, image, sparse(), CONFIG, device="cpu")
+        assert result.after, result.verdict  # a loss that is no number ends without
         assert all(bool(each.isfinite().all()) for each in result.model.network.state_dict().values())
 
     def test_nothing_to_learn_from(self, small_model: Model) -> None:

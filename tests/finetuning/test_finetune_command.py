@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
@@ -43,6 +45,7 @@ def test_a_better_model_is_written(files: tuple[Path, Path], tmp_path: Path) -> 
     said = run("unet-w16", *files, "-o", new, "--half", *FAST)
     assert "wrote" in said
     assert "Better: " in said
+    assert torch.float16 in {each.dtype for each in load_file(new).values()}
     card = load_model_file(new).card
     assert card.sections["corrected"] == [0]
     assert "a.tif" in card.data

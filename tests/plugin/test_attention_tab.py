@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Points, Shapes
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, Qt, QThreadPool
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_feedback_seg import load_model
-from napari_feedback_seg.attention.colours import contrast_limits
+from napari_feedback_seg.attention.colours import coloured, contrast_limits
 from napari_feedback_seg.attention.maps import SectionAttention
 from napari_feedback_seg.models.model_file import save_model
 
@@ -389,7 +389,9 @@ class TestSummary:
         assert "mitochondria looks 3.25 times as much at synapse as if it looked everywhere alike" in texts
         assert "There is no cytoplasm or no membrane in this tile." in texts
         assert "" in texts
-        assert len({bytes(_pixels(tab.matrix)), b""}) == 2
+        shown, cell = tab.matrix.grab().toImage(), tab.matrix._cell(1, 2)  # the highest
+        colour = shown.pixelColor(int(cell.left()) + 2, int(cell.top()) + 2).getRgb()[:3]
+        assert colour == tuple(coloured(np.array([[1.0]]), (0.0, 1.0))[0, 0])
 
 
 class TestChange:
@@ -453,7 +455,7 @@ class TestBadInput:
         image = viewer.add_image(section, name="cells")
         pick(image, -3, 20)
         assert "There is no pixel of 'cells' there: its rows go from 0 to 95" in said()
-        assert tab.status.text() in said()
+        assert "There is no pixel of 'cells' there" in tab.status.text()
         assert len(viewer.layers) == 1
 
     def test_dragging_outside_is_passed_over(self, viewer, tab, pick, section, said):
@@ -496,7 +498,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("data", "options", "sentence"),
         [
-            (np.zeros((40, 40, 3), np.uint8), {"rgb": True}, "There is no image"),
+            (np.zeros((40, 40, 3), np.uint8), {"rgb": True}, "is a colour image"),
             (np.zeros((2, 3, 40, 40), np.uint8), {}, "has 4 axes"),
             (np.full((40, 40), 7, np.uint8), {}, "one grey value everywhere"),
             (np.full((40, 40), np.nan, np.float32), {}, "holds no numbers"),
@@ -506,7 +508,7 @@ class TestBadInput:
         viewer.add_image(data, name="odd", **options)
         tab.pick(np.full(viewer.dims.ndim, 5.0))
         answer()
-        assert sentence in said() or "colour image" in said()
+        assert sentence in said()
         assert "odd attention" not in viewer.layers
 
     def test_3d_view(self, viewer, tab, pick, section, said):
@@ -649,32 +651,30 @@ class TestEnd:
         assert not tab._picker.on
         assert tab._engine is None
         assert tab._shown is None
-        image.data = section[::-1]  # nobody listens any more
+        version = tab._version
+        image.data = section[::-1]
+        assert tab._version == version  # nobody listens any more
 
     def test_dock_closed_while_it_computes(self, viewer, dock, tab, section, qtbot):
         image = viewer.add_image(section, name="cells")
         tab.pick(image.data_to_world((30, 20)))
         dock.cleanup()
-        qtbot.wait(300)
+        qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=LONG)
+        QApplication.processEvents()
         assert "cells attention" not in viewer.layers
 
 
-@pytest.mark.slow
-def test_click_in_a_tile_that_was_seen_shows_within_150_ms(viewer, dock, tab, answer):
-    from napari_feedback_seg.samples.builtin import builtin_section
-
-    dock.state.model_name = "self-w16"
-    image = viewer.add_image(builtin_section(512).image, name="cells")
-    tab.pick(image.data_to_world((256, 256)))
-    answer()
-    seconds = []
-    for step in range(12):
-        started = time.thread_time()  # others may share the processor
-        tab.pick(image.data_to_world((256 + step, 256 - step)))
-        QApplication.processEvents()
-        seconds.append(time.thread_time() - started)
-        assert tab._shown.pixel.y == 256 + step
-    assert np.median(seconds) < 0.15
+def test_click_in_a_tile_that_was_seen_shows_at_once(viewer, dock, tab, pick, section):
+    """Without a job, and without the network: how fast that is, `benchmarks/clicks.py` measures."""
+    image = viewer.add_image(section, name="cells")
+    pick(image, 40, 30)
+    jobs, tile = [], tab._shown.tile
+    dock.state.jobs.started.connect(jobs.append)
+    for step in range(3):
+        tab.pick(image.data_to_world((40 + step, 30 - step)))
+        assert tab._shown.pixel.y == 40 + step
+        assert tab._shown.tile is tile
+    assert not jobs
 
 
 def _move(widget, position):
@@ -718,7 +718,3 @@ def _other(model):
     with torch.no_grad():
         network.feedback.query[0].weight.mul_(3)
     return type(model)(model.card, network)
-
-
-def _pixels(widget):
-    return widget.grab().toImage().constBits()

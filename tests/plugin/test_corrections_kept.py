@@ -108,10 +108,21 @@ class TestWhatIsSeen:
         assert sum(counts[2].pixels for counts in correct.store.counts.values()) == painted
         assert same_where_corrected(correct, segmented)
 
-    def test_export_and_measure_look_before(self, dock, correct, segmented, finish, tmp_path):
+    @pytest.mark.parametrize("reader", ["export", "measure", "compare"])
+    def test_who_reads_the_result_looks_before(
+        self, viewer, dock, correct, segmented, finish, tmp_path, reader
+    ):
+        viewer.add_labels(np.ones_like(segmented.data), name="truth")
+        viewer.layers.selection.active = viewer.layers["cells"]
+        tab = dock.segment_tab
         value = other(segmented.data, 1, 20, 20)
         stroke(correct, value, 1, 20, 20)
-        dock.segment_tab.export_button.export_to(tmp_path)
+        if reader == "export":
+            tab.export_button.export_to(tmp_path)
+        elif reader == "measure":
+            tab.measure_panel.measure()
+        else:
+            tab.compare_panel.compare()
         assert (segmented.data[1, 20:26, 20:26] == value).all()
         finish(dock)
 

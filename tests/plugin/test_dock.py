@@ -12,7 +12,7 @@ import pytest
 from napari.utils._proxies import PublicOnlyProxy
 from npe2 import PluginManifest
 from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QApplication, QComboBox, QTabBar, QTableView
 
 import napari_feedback_seg
 from napari_feedback_seg.plugin.autosave import autosave_of
@@ -80,18 +80,17 @@ class TestOpening:
         from qtpy.QtCore import Qt
 
         open_segment(viewer)
-        tab = docks(viewer)[0].segment_tab
-        for widget in (
-            tab.image_box,
-            tab.models.chooser,
-            tab.device_box,
-            tab.what_box.chooser,
-            tab.overlap_box,
-            tab.segment_button,
-            tab.cancel_button,
-            *tab.legend.boxes.values(),
-        ):
-            assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+        dock = docks(viewer)[0]
+        kinds = (QAbstractButton, QComboBox, QAbstractSpinBox)
+        found = [each for kind in kinds for each in dock.findChildren(kind)]
+        # Qt's own: the arrows of a row of tabs, and the corner of a table, which Ctrl+A stands for.
+        controls = [each for each in found if not isinstance(each.parent(), (QTabBar, QTableView))]
+        assert len(controls) > 40
+        assert not [
+            (type(each).__name__, type(each.parent()).__name__, each.toolTip())
+            for each in controls
+            if not each.focusPolicy() & Qt.FocusPolicy.TabFocus
+        ]
 
 
 @pytest.fixture

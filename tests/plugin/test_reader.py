@@ -212,8 +212,10 @@ def test_labels_in_other_colours_get_them_back_or_those_of_the_classes(
     record["layers"]["labels"]["colors"] = None
     run.write_text(json.dumps(record))
     [(_, attributes, _)] = read_result(str(run))
-    expected = class_colormap(small_model.card.classes).color_dict
-    assert attributes["colormap"].color_dict.keys() == expected.keys()
+    found, expected = attributes["colormap"].color_dict, class_colormap(small_model.card.classes).color_dict
+    assert found.keys() == expected.keys()
+    for value in expected:
+        np.testing.assert_array_equal(found[value], expected[value])
 
 
 @pytest.mark.parametrize(

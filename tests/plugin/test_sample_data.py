@@ -164,18 +164,6 @@ def test_without_a_network_a_sentence_says_so(viewer, open_in_window, said, qtbo
     assert not errors_with_traceback()
 
 
-def test_the_real_network_or_a_sentence(viewer, open_in_window, said, qtbot, tmp_path, monkeypatch):
-    """Where there is a network the section comes from the public repository."""
-    monkeypatch.setenv(sstem.CACHE_VARIABLE, str(tmp_path))
-    layer = open_in_window("sstem_section")
-    qtbot.waitUntil(lambda: not viewer.layers or LOADING not in layer.name, timeout=LONG)
-    if viewer.layers:
-        assert layer.data.any()
-    else:
-        assert "cannot be downloaded" in said()
-    assert not errors_with_traceback()
-
-
 @pytest.mark.usefixtures("cache")
 def test_a_script_waits_and_gets_the_error(viewer):
     with pytest.raises(InputError, match="cannot be downloaded"):

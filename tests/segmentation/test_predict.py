@@ -5,8 +5,10 @@ import tracemalloc
 import weakref
 from dataclasses import replace
 
+import dask.array
 import numpy as np
 import pytest
+import zarr
 
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import InputError, ModelError
@@ -230,12 +232,12 @@ class TestStack:
             segment(tensor.to(torch.bfloat16), unet)
 
     def test_dask(self, unet, stack):
-        lazy = pytest.importorskip("dask.array").from_array(stack, chunks=(1, 40, 40))
+        lazy = dask.array.from_array(stack, chunks=(1, 40, 40))
         self.check(segment(lazy, unet), stack, unet)
         np.testing.assert_array_equal(segment(lazy[1], unet).labels, segment(stack[1], unet).labels)
 
     def test_zarr(self, unet, stack):
-        lazy = pytest.importorskip("zarr").array(stack, chunks=(1, 40, 40))
+        lazy = zarr.array(stack, chunks=(1, 40, 40))
         self.check(segment(lazy, unet), stack, unet)
 
     def test_memory_does_not_grow(self, unet):

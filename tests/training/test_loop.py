@@ -193,8 +193,17 @@ def test_what_is_returned_is_the_average_of_the_best_epoch(dataset: Dataset, tmp
     events, trained = run(dataset, tmp_path, config)
     scores = [event.scores["mean_iou"] for event in events if isinstance(event, EpochDone)]
     assert trained.scores["mean_iou"] == max(scores)
+    assert trained.epoch == 1 + scores.index(max(scores)) < len(scores)
     found = validate(trained.network, dataset, [2], config, torch.device("cpu"))
     assert found == trained.scores
+
+
+def test_the_average_of_the_weights_is_what_is_returned(dataset: Dataset, tmp_path: Path) -> None:
+    _, trained = run(dataset, tmp_path, replace(CONFIG, epochs=1, ema=0.5))
+    last = torch.load(tmp_path / "last.pt", weights_only=True)["network"]
+    average = trained.network.state_dict()
+    assert average.keys() == last.keys()
+    assert any(not torch.equal(each, last[name]) for name, each in average.items())
 
 
 @pytest.mark.parametrize(
