@@ -22,12 +22,15 @@ from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.cli import app, train
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.evaluation.evaluate import write_to_card
+from napari_feedback_seg.finetuning.course import Course
 from napari_feedback_seg.models.library import find_model, load_model
 from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
+from napari_feedback_seg.samples import sstem
 from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.training.config import TrainConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_feedback_seg.evaluation.train import TrainJob
@@ -46,16 +49,31 @@ def run(*arguments: object, code: int = 0) -> str:
     return " ".join(result.output.split())
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on() -> Iterator[None]:
+    """End what a test that failed has left running."""
+    yield
+    for process in _started:
+        process.kill()
+        process.wait()
+    _started.clear()
+
+
 def start(*arguments: object) -> subprocess.Popen[str]:
     """Start a command that Ctrl-C can stop, as one that a shell put in the background could not."""
     code = "from napari_feedback_seg.cli import main; main()"
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+    _started.append(process)
+    return process
 
 
 def wait_for(path: Path, beside: Path | None = None) -> None:
@@ -558,3 +576,49 @@ def test_python_and_the_command_line_have_the_same_defaults() -> None:
         "query_channels",
     ):
         assert settings[name].default == getattr(TrainConfig().spec, name), name
+
+
+def test_demo_without_a_network_takes_the_built_in_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sstem, "_SOURCE", "http://127.0.0.1:9/")
+    monkeypatch.setenv(sstem.CACHE_VARIABLE, str(tmp_path / "cache"))
+    text = run("demo", "-o", tmp_path / "demo", "--sample", "sstem", "--device", "cpu", code=1)
+    assert "cannot be downloaded" in text
+    assert not (tmp_path / "demo" / "image.tif").exists()
+    text = run("demo", "-o", tmp_path / "demo", "--device", "cpu")
+    assert "The built-in sample is taken instead" in text
+    labels = tifffile.imread(tmp_path / "demo" / "labels.tif")
+    assert f"{(labels == 1).sum() * 0.0046**2:.2f}" in text
+
+
+class TestFinetune:
+    def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = builtin_section(160, seed=3)
+        labels = np.zeros_like(made.labels)
+        for row in range(10, 150, 40):
+            labels[row : row + 8, 10:150] = made.labels[row : row + 8, 10:150]
+        imsave(tmp_path / "image.png", 255 - made.image, check_contrast=False)
+        imsave(tmp_path / "corrections.png", labels, check_contrast=False)
+        files = ("unet-w16", tmp_path / "image.png", tmp_path / "corrections.png")
+        arguments = ("finetune", *files, "-o", tmp_path / "new.safetensors", "--device", "cpu", "--steps", 40)
+        process = start(*arguments)
+        kept = tmp_path / ".new.finetune.pt"
+        wait_for(kept)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "the same command goes on from there" in " ".join(errors.split())
+        assert not (tmp_path / "new.safetensors").exists()
+        begun: list[int] = []
+        load = Course.load_state_dict
+        monkeypatch.setattr(
+            Course, "load_state_dict", lambda self, state: (begun.append(state["done"]), load(self, state))
+        )
+        run(*arguments)
+        assert begun
+        assert min(begun) > 0
+        assert (tmp_path / "new.safetensors").exists()
+        assert not kept.exists()

@@ -9,12 +9,13 @@ import torch
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import InputError, ModelError
-from napari_feedback_seg.evaluation.evaluate import choose_sections, score, write_to_card
+from napari_feedback_seg.evaluation.evaluate import caveats, choose_sections, score, write_to_card
 from napari_feedback_seg.metrics import cell_scores
 from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
 from napari_feedback_seg.samples.builtin import builtin_section
 from napari_feedback_seg.samples.dataset import Dataset
 from napari_feedback_seg.segmentation.predict import segment
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +64,36 @@ def test_scores_are_those_of_the_labels_a_user_gets(dataset: Dataset, model: Mod
     for name in ("vi_split", "vi_merge", "are"):
         assert scores["cells"][name] == pytest.approx(np.mean([each[name] for each in apart]))
     assert set(scores["first_round"]) == {"iou", "mean_iou", "dice", "mean_dice", "cells", "confusion"}
+
+
+@pytest.mark.parametrize(
+    ("of_data", "options", "expected"),
+    [
+        (9.2, {}, {"pixel_size_nm": 9.2}),
+        (9.2, {"pixel_size_nm": 2.3}, {"pixel_size_nm": 2.3}),
+        (None, {"overlap": 0.5, "flips": True}, {"overlap": 0.5, "flips": True}),
+    ],
+)
+def test_sections_are_segmented_as_asked_for(
+    dataset: Dataset,
+    model: Model,
+    of_data: float | None,
+    options: dict[str, Any],
+    expected: dict[str, Any],
+) -> None:
+    data = replace(dataset, pixel_size_nm=of_data)
+    scores = returned(score(model, data, [1], SegmentOptions("cpu", **options)))
+    labels = segment(dataset.images[1], model, device="cpu", **expected).labels
+    assert (labels != segment(dataset.images[1], model, device="cpu").labels).any()
+    assert np.trace(scores["confusion"]) == (labels == dataset.labels[1]).sum()
+
+
+def test_scores_that_flatter_are_pointed_at(dataset: Dataset, model: Model) -> None:
+    card = replace(model.card, data="d", sections={"train": [0], "validation": [1], "corrected": [2]})
+    learnt, corrected = caveats(card, dataset, [0, 1, 2])
+    assert "trained or chosen on sections 0, 1" in learnt
+    assert "fine-tuned on corrections" in corrected
+    assert caveats(replace(card, sections={"train": [0]}), dataset, [2]) == []
 
 
 def test_a_section_that_is_not_there(dataset: Dataset, model: Model) -> None:

@@ -302,6 +302,30 @@ class TestStopping:
         assert found.model is not parent
 
 
+class TestRehearsal:
+    def test_what_the_model_was_sure_of_counts_as_much_as_asked_for(self, small_model: Model) -> None:
+        material = Material(sections(), small_model.card, CONFIG)
+        lesson = Lesson(material, set(material.regions), [], CONFIG, 0)
+        said = torch.randn(1, 4, 32, 32)
+        corrected = torch.full((1, 32, 32), -1)
+        corrected[0, :4, :4] = 1
+        kept = said.softmax(dim=1)
+        kept[:, :, :8] = 0  # of these pixels nothing is to be kept
+
+        def loss(weight: float, logits: torch.Tensor, taught: torch.Tensor) -> float:
+            settings = {"steps": 1, "rate": 0.1, "first_round": 0.0, "device": torch.device("cpu")}
+            course = Course(small_model.network, lesson, CONFIG, rehearsal=weight, **settings)
+            return float(course._total((logits,), taught, kept))
+
+        turned = said.clone()
+        turned[:, :, 8:] = said[:, :, 8:].flip(1)  # another answer, but not where it is corrected
+        nothing = torch.full_like(corrected, -1)
+        assert loss(0.0, turned, corrected) == pytest.approx(loss(0.0, said, corrected))
+        assert loss(9.0, turned, corrected) > loss(9.0, said, corrected)
+        learnt, remembered = loss(0.0, turned, corrected), loss(9.0, turned, nothing)
+        assert loss(9.0, turned, corrected) == pytest.approx((learnt + 9 * remembered) / 10, rel=1e-4)
+
+
 class TestStatistics:
     def test_those_of_the_image_replace_the_models_and_nothing_else(self, small_model: Model) -> None:
         material = Material(sections(), small_model.card, CONFIG)

@@ -15,6 +15,7 @@ from napari_feedback_seg.models.library import (
     BUNDLED,
     DEFAULT_MODEL,
     FOLDER_VARIABLE,
+    add_to_library,
     find_model,
     list_models,
     load_model,
@@ -205,3 +206,26 @@ def test_the_bundled_models_are_whole(monkeypatch: pytest.MonkeyPatch, tmp_path:
         assert model.card.name == entry.name
         assert model.card.licence
         assert model.card.citation
+
+
+def test_a_file_is_copied_in_unless_its_name_is_that_of_another_model(
+    own: Path, bundled: Path, model: Model, tmp_path: Path
+) -> None:
+    theirs = save_model(model, tmp_path / "theirs.safetensors")
+    assert add_to_library(theirs) == "theirs"
+    copy = own / "theirs.safetensors"
+    assert copy.read_bytes() == theirs.read_bytes()
+    assert add_to_library(theirs) == "theirs"  # the same once more
+    torch.manual_seed(1)
+    other = replace(model, network=build_network(SPEC).eval())
+    save_model(other, theirs, overwrite=True)
+    before = copy.read_bytes()
+    with pytest.raises(OutputError, match="is there already"):
+        add_to_library(theirs)
+    assert copy.read_bytes() == before
+    with pytest.raises(OutputError, match="came with the package"):
+        add_to_library(save_model(other, tmp_path / f"{DEFAULT_MODEL}.safetensors"))
+    (tmp_path / "none.safetensors").write_bytes(b"none")
+    with pytest.raises(ModelError):
+        add_to_library(tmp_path / "none.safetensors")
+    assert sorted(path.name for path in own.iterdir()) == ["theirs.safetensors"]

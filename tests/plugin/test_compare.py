@@ -51,6 +51,12 @@ def compared(dock, panel, press, finish):
 
 
 @pytest.fixture
+def settled(panel, qtbot):
+    """Wait until the pixels were looked at, if anything has asked for that."""
+    return lambda: qtbot.waitUntil(lambda: not panel._unchanged._turn.isActive(), timeout=LONG)
+
+
+@pytest.fixture
 def truth(viewer, segment, section):
     """A result, and a ground truth that differs in a corner and leaves another out."""
     viewer.add_image(section, name="cells", scale=(4.6, 4.6), units="nm")
@@ -178,12 +184,12 @@ def test_what_is_painted_since_is_in_no_score(viewer, dock, panel, compared, pre
 
 
 @pytest.mark.parametrize("painted", ["result", "truth"])
-def test_what_is_undone_since_is_in_no_score(viewer, dock, panel, compared, truth, painted, qtbot):
+def test_what_is_undone_since_is_in_no_score(viewer, dock, panel, compared, truth, painted, qtbot, settled):
     layer = {"result": dock.state.result, "truth": truth}[painted]
     layer.brush_size = 30
     layer.paint((50, 40), 3)
     compared()
-    qtbot.wait(400)
+    settled()
     assert panel.scores is not None
     layer.undo()
     qtbot.waitUntil(lambda: panel.scores is None, timeout=LONG)
@@ -202,7 +208,9 @@ def test_pixels_that_are_replaced_or_set_by_a_script_are_in_no_score(viewer, doc
     assert panel.scores is None
 
 
-def test_a_stroke_undone_on_another_section_counts(viewer, dock, tab, panel, compared, section, qtbot):
+def test_a_stroke_undone_on_another_section_counts(
+    viewer, dock, tab, panel, compared, section, qtbot, settled
+):
     viewer.add_image(np.stack([section, section[::-1], section]), name="cells")
     choose(tab.what_box.chooser, "All sections")
     with qtbot.waitSignal(dock.state.jobs.ended, timeout=LONG):
@@ -213,7 +221,7 @@ def test_a_stroke_undone_on_another_section_counts(viewer, dock, tab, panel, com
     truth.paint((2, 50, 40), 3)
     compared()
     viewer.dims.set_point(0, 0)
-    qtbot.wait(500)
+    settled()
     assert panel.scores is not None
     truth.undo()
     qtbot.waitUntil(lambda: panel.scores is None, timeout=LONG)
@@ -228,7 +236,7 @@ def test_a_stroke_while_it_is_compared_makes_it_out_of_date(viewer, dock, panel,
     assert "compare again" in panel.note.text()
 
 
-def test_what_changes_no_pixel_leaves_the_scores(viewer, dock, panel, compared, truth, qtbot):
+def test_what_changes_no_pixel_leaves_the_scores(viewer, dock, panel, compared, truth, settled):
     compared()
     for layer in (truth, dock.state.result):
         layer.visible = False
@@ -239,13 +247,13 @@ def test_what_changes_no_pixel_leaves_the_scores(viewer, dock, panel, compared, 
     viewer.layers["cells labels errors"].paint((50, 40), 3)
     viewer.add_points(np.zeros((1, 2)))
     truth.name = "another name"
-    qtbot.wait(500)
+    settled()
     assert panel.scores is not None
     assert panel.truth_box.currentText() == "another name"
     assert panel.copy_button.isVisibleTo(panel)
 
 
-def test_of_an_array_on_disk_only_the_section_on_display_is_read_again(viewer, panel, compared, qtbot):
+def test_of_an_array_on_disk_only_the_section_on_display_is_read_again(viewer, panel, compared, settled):
     labels = np.random.default_rng(0).integers(1, 5, (4, 60, 50)).astype(np.uint8)
     read = []
 
@@ -259,10 +267,10 @@ def test_of_an_array_on_disk_only_the_section_on_display_is_read_again(viewer, p
     truth = viewer.add_labels(lazy, name="truth")
     viewer.dims.set_point(0, 1)
     assert compared()["mean"][0] == "100.0%"
-    qtbot.wait(500)
+    settled()
     read.clear()
     truth.refresh()
-    qtbot.wait(500)
+    settled()
     panel.copy()
     assert set(read) <= {1}
     assert panel.scores is not None

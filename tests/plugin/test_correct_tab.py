@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 from qtpy.QtCore import Qt, QThreadPool
-from qtpy.QtWidgets import QApplication, QMessageBox
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QApplication, QColorDialog, QInputDialog, QMessageBox
 
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.plugin.autosave import autosave_of, unsaved_folder
@@ -39,7 +40,7 @@ def paint(correct, qtbot):
         rows, columns = np.mgrid[corner[-2] : corner[-2] + side, corner[-1] : corner[-1] + side]
         places = np.stack([*(np.full(rows.size, z) for z in corner[:-2]), rows.ravel(), columns.ravel()])
         layer.data_setitem(tuple(places), value)
-        qtbot.waitUntil(lambda: not correct.store._touched.waiting)
+        qtbot.waitUntil(lambda: not correct.store._touched.waiting, timeout=LONG)
         return layer
 
     return paint
@@ -74,12 +75,12 @@ class TestStore:
         window = dock.window()
         window.show()
         window.activateWindow()
-        qtbot.waitUntil(lambda: correct.classes.isVisible())
+        qtbot.waitUntil(lambda: correct.classes.isVisible(), timeout=LONG)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             QApplication.setActiveWindow(window)  # no window manager does it here
         qtbot.keyClick(window, Qt.Key.Key_3, Qt.KeyboardModifier.AltModifier)
-        qtbot.waitUntil(lambda: correct.store.layer is not None)
+        qtbot.waitUntil(lambda: correct.store.layer is not None, timeout=LONG)
         assert correct.store.layer.selected_label == 3
 
     def test_what_was_painted_wins_in_the_result_and_undo_gives_it_back(
@@ -119,8 +120,8 @@ class TestStore:
         result = segment()
         value = 3 if result.data[30, 30] != 3 else 2
         result.paint((30, 30), value)
-        qtbot.waitUntil(lambda: correct.store.layer is not None)
-        qtbot.waitUntil(lambda: correct.store.layer.data[30, 30] == value)
+        qtbot.waitUntil(lambda: correct.store.layer is not None, timeout=LONG)
+        qtbot.waitUntil(lambda: correct.store.layer.data[30, 30] == value, timeout=LONG)
         assert "1 stroke" in correct.classes.counts[value].text()
 
     def test_segmenting_again_keeps_what_was_painted(self, viewer, correct, segment, section, paint, seen):
@@ -698,3 +699,25 @@ class TestExport:
         np.testing.assert_array_equal(correct.store.layer.data, corrections)
         assert {each.value for each in correct.store.classes} == {1, 2, 3, 4}
         assert correct.store.counts
+
+
+class TestDialogs:
+    def test_add_a_class_asks_for_name_and_colour(self, viewer, dock, correct, section, press, monkeypatch):
+        viewer.add_image(section, name="cells")
+        monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: (" nucleus ", True))
+        monkeypatch.setattr(QColorDialog, "getColor", lambda *_, **__: QColor("#56b4e9"))
+        press(correct.classes.add_button)
+        (new,) = correct.store.added
+        assert (new.name, new.color) == ("nucleus", "#56b4e9")
+        monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: ("vesicle", False))
+        press(correct.classes.add_button)
+        assert correct.store.added == [new]
+
+    def test_save_the_model_asks_for_a_name(
+        self, dock, correct, inverted, press, finish, monkeypatch, models_folder
+    ):
+        press(correct.tune_button)
+        finish(dock)
+        monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: (" mine ", True))
+        press(correct.save_button)
+        assert (models_folder / "mine.safetensors").is_file()

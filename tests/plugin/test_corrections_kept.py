@@ -69,7 +69,7 @@ class TestWhatIsSeen:
         value = other(segmented.data, 0, 20, 20)
         stroke(correct, value, 0, 20, 20)
         viewer.dims.set_point(0, 2)
-        qtbot.waitUntil(lambda: 0 in correct.store.counts)
+        qtbot.waitUntil(lambda: 0 in correct.store.counts, timeout=LONG)
         assert correct.store.counts[0][value].pixels == 36
         assert same_where_corrected(correct, segmented)
         qtbot.waitUntil(lambda: autosave_of(stack).saved == [0], timeout=LONG)
@@ -78,20 +78,20 @@ class TestWhatIsSeen:
         value = other(segmented.data, 0, 20, 20)
         segmented.data_setitem((np.array([0]), np.array([20]), np.array([20])), value)
         viewer.dims.set_point(0, 2)
-        qtbot.waitUntil(lambda: correct.store.layer is not None)
+        qtbot.waitUntil(lambda: correct.store.layer is not None, timeout=LONG)
         assert correct.store.layer.data[0, 20, 20] == value
 
     def test_undo_and_redo_are_seen_from_another_section(self, viewer, correct, segmented, qtbot):
         said = segmented.data.copy()
         value = other(said, 0, 20, 20)
         layer = stroke(correct, value, 0, 20, 20)
-        qtbot.waitUntil(lambda: 0 in correct.store.counts)
+        qtbot.waitUntil(lambda: 0 in correct.store.counts, timeout=LONG)
         viewer.dims.set_point(0, 2)
         layer.undo()
-        qtbot.waitUntil(lambda: correct.store.counts == {})
+        qtbot.waitUntil(lambda: correct.store.counts == {}, timeout=LONG)
         np.testing.assert_array_equal(segmented.data, said)
         layer.redo()
-        qtbot.waitUntil(lambda: 0 in correct.store.counts)
+        qtbot.waitUntil(lambda: 0 in correct.store.counts, timeout=LONG)
         assert same_where_corrected(correct, segmented)
 
     def test_strokes_across_the_sections_are_seen(self, viewer, correct, segmented, qtbot):
@@ -104,7 +104,7 @@ class TestWhatIsSeen:
         assert (layer.data.any(axis=(1, 2))).all()
         layer.n_edit_dimensions = 2
         painted = int((layer.data > 0).sum())
-        qtbot.waitUntil(lambda: sorted(correct.store.counts) == [0, 1, 2])
+        qtbot.waitUntil(lambda: sorted(correct.store.counts) == [0, 1, 2], timeout=LONG)
         assert sum(counts[2].pixels for counts in correct.store.counts.values()) == painted
         assert same_where_corrected(correct, segmented)
 
@@ -138,7 +138,7 @@ class TestWhatIsSeen:
         correct.store._touched._pause.setInterval(LONG)
         correct.store._touched._latest.setInterval(20)
         stroke(correct, 2, 0, 20, 20)
-        qtbot.waitUntil(lambda: 0 in correct.store.counts)
+        qtbot.waitUntil(lambda: 0 in correct.store.counts, timeout=LONG)
 
     def test_a_stroke_while_all_sections_are_segmented_splits_no_result(
         self, dock, correct, segmented, tab, finish
@@ -197,7 +197,7 @@ class TestLayer:
         labels = np.zeros(stack.data.shape, np.int32)
         labels[0, 40:50, 40:50] = 3
         layer.data = labels
-        qtbot.waitUntil(lambda: list(correct.store.counts.get(0, {})) == [3])
+        qtbot.waitUntil(lambda: list(correct.store.counts.get(0, {})) == [3], timeout=LONG)
         assert same_where_corrected(correct, segmented)
 
     def test_data_of_another_shape_later_is_a_sentence_and_nothing_is_written(
@@ -208,7 +208,7 @@ class TestLayer:
         correct.recovery.save()
         before = segmented.data.copy()
         layer.data = np.ones((3, 10, 10), np.uint8)
-        qtbot.waitUntil(lambda: "its shape is (3, 10, 10)" in correct.note.text())
+        qtbot.waitUntil(lambda: "its shape is (3, 10, 10)" in correct.note.text(), timeout=LONG)
         press(correct.classes.buttons[1])
         assert "its shape is (3, 10, 10)" in correct.status.text()
         correct.recovery.save()
@@ -301,25 +301,25 @@ class TestAnotherImage:
         another = viewer.add_image(section, name="another")
         assert dock.state.image == another
         layer.data_setitem((np.array([1]), np.array([40]), np.array([40])), 3)
-        qtbot.waitUntil(lambda: dock.state.image == stack)
-        qtbot.waitUntil(lambda: 1 in correct.store.counts)
+        qtbot.waitUntil(lambda: dock.state.image == stack, timeout=LONG)
+        qtbot.waitUntil(lambda: 1 in correct.store.counts, timeout=LONG)
         assert same_where_corrected(correct, segmented)
         qtbot.waitUntil(lambda: autosave_of(stack).saved == [0, 1], timeout=LONG)
 
     def test_so_does_one_on_the_result(self, dock, correct, stack, segmented, away, qtbot):
         value = other(segmented.data, 0, 20, 20)
         segmented.data_setitem((np.array([0]), np.array([20]), np.array([20])), value)
-        qtbot.waitUntil(lambda: dock.state.image == stack)
-        qtbot.waitUntil(lambda: correct.store.layer is not None)
+        qtbot.waitUntil(lambda: dock.state.image == stack, timeout=LONG)
+        qtbot.waitUntil(lambda: correct.store.layer is not None, timeout=LONG)
         assert correct.store.layer.data[0, 20, 20] == value
 
     def test_so_does_choosing_the_result(self, viewer, dock, stack, segmented, away, qtbot):
         viewer.layers.selection.active = segmented
-        qtbot.waitUntil(lambda: dock.state.image == stack)
+        qtbot.waitUntil(lambda: dock.state.image == stack, timeout=LONG)
 
     def test_a_layer_that_is_active_for_a_moment_does_not(self, viewer, dock, stack, segmented, away, qtbot):
         viewer.layers.selection.active = segmented
-        qtbot.waitUntil(lambda: dock.state.image == stack)
+        qtbot.waitUntil(lambda: dock.state.image == stack, timeout=LONG)
         dock.state.image = away  # chosen in the panel
         viewer.layers.selection.active = None
         viewer.layers.selection.active = segmented
@@ -562,7 +562,7 @@ class TestAutosave:
         correct.recovery._latest.setInterval(50)
         stroke(correct, 2, 20, 20)
         correct.store.look()
-        qtbot.waitUntil(lambda: autosave_of(image).saved == [0])
+        qtbot.waitUntil(lambda: autosave_of(image).saved == [0], timeout=LONG)
 
     def test_much_is_written_bit_by_bit_and_only_once(
         self, viewer, dock, correct, stack, segmented, section, qtbot, monkeypatch
@@ -574,7 +574,7 @@ class TestAutosave:
         correct.store.look()
         correct.recovery._save_some()
         assert len(autosave_of(stack).saved) == 1
-        qtbot.waitUntil(lambda: autosave_of(stack).saved == [0, 1, 2])
+        qtbot.waitUntil(lambda: autosave_of(stack).saved == [0, 1, 2], timeout=LONG)
         files = sorted(autosave_of(stack).folder.glob("section-*.npz"))
         before = [path.stat().st_mtime_ns for path in files]
         dock.state.image = viewer.add_image(section, name="another")

@@ -200,7 +200,7 @@ def test_a_table_of_what_was_painted_or_undone_since_goes(
     assert not (tmp_path / "old.csv").exists()
     measured()
     viewer.layers["cells labels"].visible = False
-    qtbot.wait(400)
+    qtbot.waitUntil(lambda: not panel._unchanged._turn.isActive(), timeout=60_000)
     assert panel.measures is not None
 
 

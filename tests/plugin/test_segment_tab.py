@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 from napari.layers import Image, Labels
+from qtpy.QtWidgets import QFileDialog
 
 from napari_feedback_seg import __version__
 from napari_feedback_seg.classes import EM_CLASSES
+from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.models.library import FOLDER_VARIABLE, load_model
 from napari_feedback_seg.models.model import Model, ModelCard
 from napari_feedback_seg.models.model_file import save_model
@@ -198,6 +200,26 @@ class TestPart:
         choose(tab.what_box.chooser, "Rectangle of a Shapes layer")
         assert segment() is None
         assert "draw a rectangle" in said()
+
+    def test_the_visible_region_is_what_the_canvas_shows(self, make_napari_viewer, qtbot):
+        from napari_feedback_seg.plugin.layers import visible_region
+
+        viewer = make_napari_viewer(show=True)
+        image = viewer.add_image(np.zeros((1000, 1200), np.uint8), scale=(2, 2))
+        camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+        camera.center, camera.zoom = (1000, 800), 4
+        qtbot.waitUntil(lambda: image.corner_pixels[0, 0] > 0, timeout=60_000)
+        rows, columns = visible_region(viewer, image)
+        height, width = (length / (4 * 2) for length in viewer.window._qt_viewer.canvas.size)
+        expected = (500 - height / 2, 500 + height / 2, 400 - width / 2, 400 + width / 2)
+        np.testing.assert_allclose((rows.start, rows.stop, columns.start, columns.stop), expected, atol=3)
+        camera.center = (-90_000, 0)
+        qtbot.waitUntil(lambda: (image.corner_pixels[0] == image.corner_pixels[1]).any(), timeout=60_000)
+        with pytest.raises(InputError, match="is not in view"):
+            visible_region(viewer, image)
+        image.visible = False
+        with pytest.raises(InputError, match="is hidden"):
+            visible_region(viewer, image)
 
     def test_in_3d_the_visible_region_is_refused_and_the_section_is_not(
         self, viewer, segment, stack, tab, said
@@ -405,6 +427,16 @@ class TestModels:
         assert tab.models.chooser.currentText() == "theirs"
         assert dock.state.card.name == "small"
 
+    def test_the_button_asks_for_the_file(
+        self, dock, tab, press, finish, tmp_path, small_model, models_folder, monkeypatch
+    ):
+        path = save_model(small_model, tmp_path / "theirs.safetensors")
+        monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: (str(path), ""))
+        press(tab.models.import_button)
+        finish(dock)
+        assert (models_folder / "theirs.safetensors").is_file()
+        assert dock.state.model_name == "theirs"
+
     def test_import_of_what_is_no_model(self, dock, tab, finish, tmp_path, said, models_folder):
         path = tmp_path / "odd.safetensors"
         path.write_bytes(b"no model")
@@ -460,42 +492,19 @@ def test_the_choosers_follow_the_viewer(viewer, tab, section):
     assert tab.image_box.currentText() == "two"
 
 
+def test_flips_are_averaged_over_if_ticked(viewer, segment, section, tab):
+    viewer.add_image(section)
+    tab.flips_box.setChecked(True)
+    averaged = labels_of(section, flips=True)
+    assert (averaged != labels_of(section)).any()
+    np.testing.assert_array_equal(segment().data, averaged)
+
+
 def test_layer_types_are_as_promised(viewer, segment, section, tab):
     viewer.add_image(section)
     tab.probabilities_box.setChecked(True)
     segment()
     assert [type(layer) for layer in viewer.layers] == [Image, Labels, *[Image] * 4]
-
-
-def test_the_page_in_preferences_is_where_the_panel_starts(viewer, models_folder, monkeypatch, tmp_path):
-    from napari_feedback_seg.plugin import state as state_module
-    from napari_feedback_seg.plugin.dock import FeedbackDock
-    from napari_feedback_seg.plugin.settings import Settings
-
-    chosen = Settings(device="cpu", overlap=0.4, messages=("The models folder is no folder.",))
-    monkeypatch.setattr(state_module, "apply_settings", lambda: chosen)
-    dock = FeedbackDock(viewer)
-    assert dock.state.device == "cpu"
-    assert dock.segment_tab.device_box.currentText() == "CPU"
-    assert dock.segment_tab.overlap_box.value() == 0.4
-    dock.cleanup()
-
-
-def test_a_change_in_preferences_leaves_what_was_chosen_in_the_panel(dock, tab, monkeypatch):
-    from napari_feedback_seg.plugin import state as state_module
-    from napari_feedback_seg.plugin.settings import Settings
-
-    choose(tab.device_box, "CPU")
-    tab.overlap_box.setValue(0.5)
-    monkeypatch.setattr(state_module, "apply_settings", lambda: Settings(models_folder=None))
-    dock.state.settings_changed.emit()
-    dock.state._on_settings()
-    assert dock.state.device == "cpu"
-    assert tab.overlap_box.value() == 0.5
-    monkeypatch.setattr(state_module, "apply_settings", lambda: Settings(overlap=0.1))
-    dock.state._on_settings()
-    assert tab.overlap_box.value() == 0.1
-    assert dock.state.device == "cpu"
 
 
 def test_a_model_file_that_came_later_is_in_the_list_when_it_opens(tab, models_folder, small_model):

@@ -8,7 +8,9 @@ from npe2 import PluginManifest
 from qtpy.QtCore import QObject
 
 import napari_feedback_seg
-from napari_feedback_seg.models.library import FOLDER_VARIABLE, models_folder, use_models_folder
+from napari_feedback_seg.models import library
+from napari_feedback_seg.models.library import FOLDER_VARIABLE, use_models_folder
+from napari_feedback_seg.plugin.dock import FeedbackDock
 from napari_feedback_seg.plugin.settings import (
     PLUGIN,
     Settings,
@@ -83,20 +85,20 @@ def test_a_file_with_bad_values_gives_the_defaults(registered, tmp_path):
 
 @pytest.mark.usefixtures("_no_variable")
 def test_the_models_folder_reaches_the_library(page, tmp_path, monkeypatch):
-    usual = models_folder()
+    usual = library.models_folder()
     page.models_folder = f" {tmp_path / 'models'} "
     assert apply_settings().models_folder == tmp_path / "models"
-    assert models_folder() == tmp_path / "models"
+    assert library.models_folder() == tmp_path / "models"
     page.models_folder = "~/models"
     apply_settings()
-    assert models_folder() == Path.home() / "models"
+    assert library.models_folder() == Path.home() / "models"
     page.models_folder = ""
     apply_settings()
-    assert models_folder() == usual
+    assert library.models_folder() == usual
     page.models_folder = str(tmp_path)
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "variable"))
     apply_settings()
-    assert models_folder() == tmp_path / "variable"
+    assert library.models_folder() == tmp_path / "variable"
 
 
 @pytest.mark.usefixtures("_no_variable")
@@ -105,7 +107,7 @@ def test_the_models_folder_reaches_the_library(page, tmp_path, monkeypatch):
     [("models", "no full path"), ("{file}", "no folder"), ("~nobody-here/m", "no full path")],
 )
 def test_a_models_folder_that_is_none_gives_a_sentence_and_the_usual_one(page, tmp_path, text, wrong):
-    usual = models_folder()
+    usual = library.models_folder()
     file = tmp_path / "file"
     file.touch()
     page.models_folder = text.format(file=file)
@@ -113,7 +115,7 @@ def test_a_models_folder_that_is_none_gives_a_sentence_and_the_usual_one(page, t
     assert settings.models_folder is None
     (message,) = settings.messages
     assert wrong in message
-    assert models_folder() == usual
+    assert library.models_folder() == usual
 
 
 class Watcher(QObject):
@@ -146,3 +148,31 @@ def test_watching_keeps_nothing_alive(page):
     del watcher
     page.device = "cpu"
     assert not seen
+
+
+class TestPanel:
+    @pytest.fixture
+    def dock(self, page, make_napari_viewer, models_folder):
+        page.device, page.overlap = "cpu", 0.4
+        dock = FeedbackDock(make_napari_viewer())
+        yield dock
+        dock.cleanup()
+
+    def test_the_page_is_where_the_panel_starts(self, dock):
+        assert dock.state.device == "cpu"
+        assert dock.segment_tab.device_box.currentText() == "CPU"
+        assert dock.segment_tab.overlap_box.value() == 0.4
+
+    def test_a_change_there_is_followed_and_leaves_what_was_chosen_in_the_panel(self, dock, page):
+        tab = dock.segment_tab
+        tab.overlap_box.setValue(0.5)
+        page.device = "auto"
+        assert tab.overlap_box.value() == 0.5
+        page.overlap = 0.1
+        assert tab.overlap_box.value() == 0.1
+
+    def test_what_is_wrong_there_is_said_when_the_panel_opens(self, page, make_napari_viewer, said):
+        page.models_folder = "models"
+        dock = FeedbackDock(make_napari_viewer())
+        assert "'models' is no full path" in said()
+        dock.cleanup()

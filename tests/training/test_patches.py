@@ -56,6 +56,29 @@ def test_labels_follow_the_image_through_the_augmentation(dataset: Dataset) -> N
         assert image[0][label == 1].mean() < image[0][label == 4].mean()
 
 
+def test_patches_are_turned_mirrored_scaled_and_stained_otherwise() -> None:
+    """One bright arrow of known size: what becomes of it tells what was done."""
+    labels = np.full((96, 96), 4, np.uint8)
+    labels[33:63, 44:52] = 1
+    labels[33:41, 44:64] = 1  # an L: it tells a turn from a mirror
+    image = np.where(labels == 1, 40, 200).astype(np.uint8)
+    turns, areas, contrasts = set(), [], []
+    for patch, label in Patches(Dataset("L", (image,), (labels,)), [0], 96, 80, seed=0, rare=0.0):
+        shape = (label == 1).numpy()
+        areas.append(int(shape.sum()))
+        contrasts.append(float(patch[0][label == 4].mean() - patch[0][label == 1].mean()))
+        rows, columns = np.nonzero(shape)
+        if len(rows) and 0 < rows.min() and rows.max() < 95 and 0 < columns.min() and columns.max() < 95:
+            box = shape[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+            tall, (top, bottom) = box.shape[0] > box.shape[1], np.array_split(box, 2)
+            left, right = np.array_split(box, 2, axis=1)
+            turns.add((tall, top.sum() > bottom.sum(), left.sum() > right.sum()))
+    assert len(turns) == 8  # four turns, and each mirrored
+    whole = np.array([area for area in areas if area > 100])
+    assert whole.max() > 1.3 * np.median(whole) > 0
+    assert np.ptp(contrasts) > 0.5
+
+
 def test_small_sections_are_padded_and_their_padding_is_unlabelled() -> None:
     labels = np.full((20, 30), 4, np.uint8)
     image = np.random.default_rng(0).integers(0, 255, labels.shape).astype(np.uint8)
