@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
 from napari_feedback_seg import load_model, segment
 from napari_feedback_seg.attention.grid import TileFrame
@@ -117,14 +118,19 @@ class TestRow:
         assert tile.row(3, 3).mean() == pytest.approx(1, abs=1e-5)
 
     def test_all_65536_places_take_little_memory(self, exact_tile: TileAttention) -> None:
-        tracemalloc.start()
+        tracemalloc.start()  # which sees numpy's arrays, as the profiler sees torch's
         found = exact_tile.pixel(100, 100)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as torch_seen:
+            exact_tile.pixel(100, 100)
+        taken = [each.self_cpu_memory_usage for each in torch_seen.events()]
         scores = exact_tile.key.double() @ exact_tile.query[100 * 256 + 100].double()
         expected = scores.flatten().softmax(dim=0).reshape(256, 256) * 65_536
         np.testing.assert_allclose(found.map, expected.numpy(), rtol=1e-4)
-        assert peak < 40e6  # the matrix would take 17 GB
+        # The matrix would take 17 GB.
+        assert peak < 40e6
+        assert 65_536 < max(taken) < 40e6
 
 
 class TestTile:
