@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtWidgets import (
-    QDoubleSpinBox,
     QFormLayout,
     QFrame,
     QHBoxLayout,
@@ -24,6 +23,7 @@ from napari_feedback_seg.plugin.class_buttons import ClassButtons
 from napari_feedback_seg.plugin.correct_text import missing, summed, where
 from napari_feedback_seg.plugin.corrections import CorrectionStore
 from napari_feedback_seg.plugin.curves import Curves
+from napari_feedback_seg.plugin.decimal_box import DecimalBox
 from napari_feedback_seg.plugin.finetuned import FinetunedModels
 from napari_feedback_seg.plugin.fold import Fold
 from napari_feedback_seg.plugin.learning import Learning
@@ -68,11 +68,11 @@ class CorrectTab(QWidget):
         self.look_button.setToolTip("Go to where the model is least sure and nothing is corrected yet")
         self.steps_box = QSpinBox()
         self.steps_box.setRange(1, 100_000)
-        self.rate_box = QDoubleSpinBox()
+        self.rate_box = DecimalBox()
         self.rate_box.setDecimals(5)
         self.rate_box.setRange(0.00001, 1.0)
         self.rate_box.setSingleStep(0.0005)
-        self.rehearsal_box = QDoubleSpinBox()
+        self.rehearsal_box = DecimalBox()
         self.rehearsal_box.setRange(0, 1000)
         self.rehearsal_box.setToolTip("How much to keep what the model was sure of; 0 for not at all")
         self.tune_button = QPushButton("Fine-tune")

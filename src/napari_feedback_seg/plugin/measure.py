@@ -13,7 +13,6 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
-    QDoubleSpinBox,
     QFileDialog,
     QHBoxLayout,
     QHeaderView,
@@ -26,6 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import OutputError
+from napari_feedback_seg.plugin.decimal_box import DecimalBox
 from napari_feedback_seg.plugin.layers import RESULT_KEY, pixel_size_nm
 from napari_feedback_seg.plugin.unchanged import Unchanged, checksums
 from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
@@ -60,7 +60,7 @@ class MeasurePanel(QWidget):
         self._of: Any = None
         self._unchanged = Unchanged(state.viewer, self)
         self.measures: Measures | None = None
-        self.least_box = QDoubleSpinBox()
+        self.least_box = DecimalBox()
         self.least_box.setToolTip("Smaller profiles are taken for specks, and not counted")
         self.measure_button = QPushButton("Measure")
         self.measure_button.setToolTip(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFrame, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFrame, QLabel, QVBoxLayout, QWidget
 
+from napari_feedback_seg.plugin.decimal_box import DecimalBox
 from napari_feedback_seg.plugin.layers import pixel_size_nm
 from napari_feedback_seg.segmentation.prediction import MAX_RATIO
 
@@ -31,7 +32,7 @@ class PixelSizeNote(QFrame):
         self.text.setWordWrap(True)
         self.rescale_box = QCheckBox("Rescale the image for the model")
         self.rescale_box.setToolTip("The image is resampled to the model's pixel size, and the result back")
-        self.box = QDoubleSpinBox()
+        self.box = DecimalBox()
         self.box.setRange(0, 100_000)
         self.box.setDecimals(3)
         self.box.setSuffix(" nm")

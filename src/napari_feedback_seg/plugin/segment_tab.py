@@ -10,7 +10,6 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -23,6 +22,7 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.errors import FeedbackSegError, InputError
 from napari_feedback_seg.events import SectionDone
 from napari_feedback_seg.plugin.compare import ComparePanel
+from napari_feedback_seg.plugin.decimal_box import DecimalBox
 from napari_feedback_seg.plugin.export import ExportButton
 from napari_feedback_seg.plugin.fold import Fold
 from napari_feedback_seg.plugin.layers import RESULT_KEY, em_sections
@@ -80,7 +80,7 @@ class SegmentTab(QWidget):
         narrow(self.device_box)
         self.what_box = WhatBox(self._state)
         self.pixel_note = PixelSizeNote(self._state)
-        self.overlap_box = QDoubleSpinBox()
+        self.overlap_box = DecimalBox()
         self.overlap_box.setRange(0, 0.9)
         self.overlap_box.setSingleStep(0.05)
         self.overlap_box.setToolTip(

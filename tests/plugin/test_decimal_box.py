@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+from qtpy.QtCore import QLocale, Qt
+from qtpy.QtWidgets import QDoubleSpinBox
+
+from napari_feedback_seg.plugin.decimal_box import DecimalBox
+from napari_feedback_seg.plugin.dock import FeedbackDock
+
+
+@pytest.fixture(params=["en_US", "de_DE", "fr_FR", "de_CH"])
+def language(request):
+    before = QLocale()
+    QLocale.setDefault(QLocale(request.param))
+    yield request.param
+    QLocale.setDefault(before)
+
+
+@pytest.fixture
+def box(language, qtbot):
+    box = DecimalBox()
+    qtbot.addWidget(box)
+    box.setRange(0, 100_000)
+    box.setDecimals(3)
+    box.setSuffix(" nm")
+    return box
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"), [("4.6", 4.6), ("4,6", 4.6), ("0.005", 0.005), ("12345,5", 12345.5)]
+)
+def test_a_point_and_a_comma_are_the_same(box, qtbot, typed, value):
+    box.selectAll()
+    qtbot.keyClicks(box.lineEdit(), typed)
+    qtbot.keyClick(box.lineEdit(), Qt.Key.Key_Return)
+    assert box.value() == pytest.approx(value)
+    assert box.text().endswith(" nm")
+
+
+def test_letters_and_two_points_are_refused(box, qtbot):
+    box.setValue(2.5)
+    box.lineEdit().clear()
+    qtbot.keyClicks(box.lineEdit(), "a7.5.3x")
+    qtbot.keyClick(box.lineEdit(), Qt.Key.Key_Return)
+    assert box.value() == pytest.approx(7.53)  # as Qt's does with a second point
+
+
+def test_every_box_of_the_dock_is_one(viewer, models_folder):
+    dock = FeedbackDock(viewer)
+    boxes = dock.findChildren(QDoubleSpinBox)
+    assert len(boxes) >= 5
+    assert all(isinstance(each, DecimalBox) for each in boxes)
+    dock.cleanup()
