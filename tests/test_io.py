@@ -9,7 +9,7 @@ import resource
 import signal
 import struct
 import tracemalloc
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,14 +23,12 @@ from napari_feedback_seg.io import (
     check_output,
     images_in,
     label_writer,
+    new_folder,
     open_image,
     probability_writer,
     replacing,
     writing,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RNG = np.random.default_rng(0)
 SECTION = RNG.integers(0, 255, (40, 50), np.uint8)
@@ -536,7 +534,7 @@ class TestReplacing:
                 raise PermissionError(errno.EACCES, "in use")
             replace(source, target)
 
-        monkeypatch.setattr(writing, "_MAY_BE_HELD", True)
+        monkeypatch.setattr(writing, "_WINDOWS", True)
         monkeypatch.setattr(os, "replace", held)
         with replacing(path, overwrite=True) as temporary:
             temporary.write_text("new")
@@ -548,7 +546,52 @@ class TestReplacing:
             temporary.write_text("newer")
         assert path.read_text() == "new"
         assert (tmp_path / "labels-1.tif").read_text() == "newer"
+        tries.clear()
+        with (
+            pytest.raises(OutputError, match=r"labels\.tif' cannot be written"),
+            replacing(path, overwrite=True, beside=False) as temporary,
+        ):
+            temporary.write_text("newest")
+        assert path.read_text() == "new"
         assert len(list(tmp_path.iterdir())) == 2
+
+    def test_a_folder_that_cannot_get_its_name_is_not_lost(self, tmp_path, monkeypatch):
+        rename, tries = os.rename, []
+
+        def held(source, target):
+            tries.append(target)
+            if len(tries) < 4:
+                raise PermissionError(errno.EACCES, "in use")
+            rename(source, target)
+
+        monkeypatch.setattr(writing, "_WINDOWS", True)
+        monkeypatch.setattr(os, "rename", held)
+        with new_folder(tmp_path / "first") as folder:
+            (folder / "labels.tif").touch()
+        assert (tmp_path / "first" / "labels.tif").is_file()
+        monkeypatch.setattr(writing, "_PATIENCE", 2)
+        tries.clear()
+        with (
+            pytest.raises(OutputError, match="is complete, but") as caught,
+            new_folder(tmp_path / "two") as folder,
+        ):
+            (folder / "labels.tif").touch()
+        assert str(folder) in str(caught.value)
+        assert (folder / "labels.tif").is_file()
+        with pytest.raises(ValueError, match="mine"), new_folder(tmp_path / "three") as folder:
+            raise ValueError("mine")
+        assert not folder.exists()
+
+    def test_windows_says_of_every_folder_that_it_may_be_written(self, tmp_path, monkeypatch):
+        def refused(*_, **__):
+            raise PermissionError(errno.EACCES, "denied")
+
+        monkeypatch.setattr(writing, "_WINDOWS", True)
+        check_output(tmp_path / "out.tif")
+        assert list(tmp_path.iterdir()) == []
+        monkeypatch.setattr(Path, "touch", refused)
+        with pytest.raises(OutputError, match="may not write"):
+            check_output(tmp_path / "out.tif")
 
     def test_overwrites_nothing_that_came_meanwhile(self, tmp_path):
         path = tmp_path / "out.txt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,7 +92,8 @@ def finetune(
         if not result.accepted:
             raise typer.Exit(1)
         path = save_model(result.model, output, half=half, overwrite=overwrite)
-        checkpoint.unlink(missing_ok=True)
+        with suppress(OSError):
+            checkpoint.unlink(missing_ok=True)
         out.print(f"wrote {escape(str(path))}", soft_wrap=True)
 
 

@@ -8,7 +8,7 @@ import platform
 import secrets
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,8 @@ def claim(path: Path) -> Iterator[Callable[[], None]]:
         yield renew
     finally:
         if _read(path) == mine:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _take(path: Path, mine: str) -> None:
@@ -87,7 +88,8 @@ def _take(path: Path, mine: str) -> None:
             if not _write_new(path, mine):
                 raise _claimed(path)
         finally:
-            guard.unlink()
+            with suppress(OSError):
+                guard.unlink()
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror}).") from error
 
@@ -123,7 +125,8 @@ def _silent_s(path: Path) -> float:
     except FileNotFoundError:
         return 0.0
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def _place() -> dict[str, str]:

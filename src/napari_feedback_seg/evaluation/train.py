@@ -217,7 +217,7 @@ def write_job(path: Path, job: TrainJob) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, overwrite=True) as temporary:
+        with replacing(path, overwrite=True, beside=False) as temporary:
             temporary.write_text(json.dumps(job.to_json(), indent=2), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror}).") from error

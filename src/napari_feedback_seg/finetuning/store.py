@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import pickle
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.io import replacing
 
 if TYPE_CHECKING:
@@ -57,17 +58,15 @@ class Store:
         self.load(phase)
         assert self._phases is not None
         self._phases[phase] = state
-        try:
-            with replacing(self._path, overwrite=True) as temporary:
-                torch.save({"digest": self._digest, "phases": self._phases}, temporary)
-        except RuntimeError as error:  # torch's word for a full disk
-            raise OutputError(
-                f"The checkpoint '{self._path}' cannot be written: is the disk full?"
-            ) from error
+        buffer = io.BytesIO()
+        torch.save({"digest": self._digest, "phases": self._phases}, buffer)
+        with replacing(self._path, overwrite=True, beside=False) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
 
     def remove(self) -> None:
         """Remove the file: the fine-tune is at its end."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # of no more use, and no harm
+            self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _BIG = 2**32 - 2**25
 _STRIP_BYTES = 2**20
-_MAY_BE_HELD = os.name == "nt"  # elsewhere a file can be replaced while somebody reads it
+_WINDOWS = os.name == "nt"  # elsewhere a file can be replaced while somebody reads it
 _PATIENCE = 30  # tenths of a second
 
 
@@ -51,7 +51,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     folder = next((parent for parent in parents if parent.exists()), parents[0])
     if not folder.is_dir():
         raise OutputError(f"'{path}' cannot be written: '{folder}' is a file and not a folder.")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not _may_write(folder):
         raise OutputError(f"'{path}' cannot be written: you may not write to the folder '{folder}'.")
 
 
@@ -67,7 +67,9 @@ def file_keys(path: str | os.PathLike[str]) -> set[object]:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+def replacing(
+    path: str | os.PathLike[str], overwrite: bool = False, *, beside: bool = True
+) -> Iterator[Path]:
     """Write a file under a temporary name, and move it to its own when it is complete.
 
     Folders are made where need be. A symbolic link stays, and the file that it leads to is
@@ -80,6 +82,9 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
         The file to write.
     overwrite : bool
         Whether one that is there may be replaced.
+    beside : bool
+        Whether the file gets another name where a program holds the one that is there, as on Windows:
+        for what a person is to find, and not for what is looked for by its name.
 
     Yields
     ------
@@ -94,23 +99,25 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
     path = Path(path)
     check_output(path, overwrite)
     target = _target(path)
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    temporary = target.with_name(_temporary_name())
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         check_output(path, overwrite)
-        _move(temporary, target)
+        _move(temporary, target, beside)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before is what counts
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Fill a folder under a temporary name, and give it its own when it is complete.
 
-    If anything is raised, Ctrl-C included, the folder is removed with what is in it.
+    If anything is raised, Ctrl-C included, the folder is removed with what is in it; only if it is
+    complete, and another program keeps it from its name, it stays, and the error says where.
 
     Parameters
     ----------
@@ -129,16 +136,24 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     _check_new(path)
-    temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(_temporary_name())
+    complete = False
     try:
         temporary.mkdir(parents=True)
         yield temporary
         _check_new(path)
-        temporary.rename(path)
+        complete = _WINDOWS
+        _patiently(os.rename, temporary, path)
     except OSError as error:
+        if complete:  # a virus scanner or a cloud drive is at what was just written
+            raise OutputError(
+                f"'{path}' is complete, but another program holds something in it: it is called "
+                f"'{temporary}' until you rename it."
+            ) from error
         raise _unwritable(path, error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if not complete:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -324,24 +339,50 @@ class _Pages:
         return xml.tostring(declaration=True).encode()
 
 
-def _move(temporary: Path, target: Path) -> None:
-    """Give a finished file its name; where another program holds what is there, a name beside it."""
-    for _ in range(_PATIENCE if _MAY_BE_HELD else 0):
-        try:
-            os.replace(temporary, target)
-        except PermissionError:  # a viewer has it open, or a virus scanner
-            time.sleep(0.1)
-        else:
-            return
-    if not (_MAY_BE_HELD and target.exists()):
-        os.replace(temporary, target)
+def _move(temporary: Path, target: Path, beside_it: bool) -> None:
+    """Give a finished file its name, or, if wanted, one beside what another program holds."""
+    try:
+        _patiently(os.replace, temporary, target)
         return
+    except PermissionError:
+        if not (beside_it and _WINDOWS and target.exists()):
+            raise
     names = (target.with_stem(f"{target.stem}-{number}") for number in itertools.count(1))
     beside = next(each for each in names if not os.path.lexists(each))
     os.rename(temporary, beside)
     raise OutputError(
         f"'{target}' is open in another program and could not be replaced. The new file is '{beside}'."
     )
+
+
+def _patiently(move: Callable[[Path, Path], None], source: Path, target: Path) -> None:
+    for _ in range(_PATIENCE if _WINDOWS else 0):
+        try:
+            move(source, target)
+        except PermissionError:  # a viewer has it open, or a virus scanner
+            time.sleep(0.1)
+        else:
+            return
+    move(source, target)
+
+
+def _temporary_name() -> str:
+    """Return a name that is hardly longer than any: on Windows paths may have 259 characters."""
+    return f".{secrets.token_hex(4)}.part"
+
+
+def _may_write(folder: Path) -> bool:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    if not _WINDOWS:
+        return True
+    probe = folder / _temporary_name()  # Windows says yes of every folder
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _check_new(path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -76,14 +78,14 @@ class Autosave:
         }
         if places.size > flat.size // _DENSE:
             content = {"labels": flat.reshape(labels.shape)}
-        with replacing(path, overwrite=True) as temporary, temporary.open("wb") as file:
+        with replacing(path, overwrite=True, beside=False) as temporary, temporary.open("wb") as file:
             np.savez(file, **content)
         self.note({})
 
     def note(self, what: dict[str, Any]) -> None:
         """Write down what else belongs to the corrections, such as the model that learnt from them."""
         about = {**self.about, **what, "image": self.image, "shape": list(self.shape), "time": time.time()}
-        with replacing(self.folder / ABOUT, overwrite=True) as temporary:
+        with replacing(self.folder / ABOUT, overwrite=True, beside=False) as temporary:
             temporary.write_text(json.dumps(about, indent=2), encoding="utf-8")
 
     @property
@@ -109,7 +111,8 @@ class Autosave:
     @property
     def saved(self) -> list[int]:
         """The sections of which there are corrections."""
-        return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob("section-*.npz"))
+        found = (re.fullmatch(r"section-(\d{5,})\.npz", path.name) for path in self.folder.glob("section-*"))
+        return sorted(int(each[1]) for each in found if each)
 
     def load_section(self, z: int) -> np.ndarray:
         """Return the corrections (Y, X) of a section.
@@ -153,11 +156,10 @@ class Autosave:
     def remove(self) -> None:
         """Remove all of it."""
         for path in (*self.folder.glob("section-*.npz"), self.folder / ABOUT, self.checkpoint):
-            path.unlink(missing_ok=True)
-        try:
+            with suppress(OSError):  # a virus scanner may be at it
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # something of somebody else's is in it, or it never was
             self.folder.rmdir()
-        except OSError:
-            pass  # something of somebody else's is in it, or it never was
 
 
 def unsaved_folder() -> Path:

@@ -45,7 +45,7 @@ def save_checkpoint(
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    with replacing(path, overwrite=True) as temporary:
+    with replacing(path, overwrite=True, beside=False) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 
