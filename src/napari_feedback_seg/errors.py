@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_NOT_LOADED = (126, 127, 1114)
+"""Windows' numbers for a library that it does not find, does not fit, or that fails as it begins."""
+
 
 class FeedbackSegError(Exception):
     """Base of all errors that this package raises for a user to read."""
@@ -25,3 +28,16 @@ class DeviceError(FeedbackSegError):
 
 class TrainingError(FeedbackSegError):
     """A training cannot start or cannot go on."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return what a person is told of an error, ours or another."""
+    if isinstance(error, FeedbackSegError):
+        return str(error)
+    if getattr(error, "winerror", None) in _NOT_LOADED and "torch" in str(error):
+        return (
+            "Windows cannot load PyTorch, perhaps because Qt was loaded before it. Install the newest "
+            "Microsoft Visual C++ Redistributable (x64) and restart the computer. If that does not help, "
+            'start napari with: python -c "import torch; from napari.__main__ import main; main()"'
+        )
+    return f"{type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.errors import FeedbackSegError, in_words
 from napari_feedback_seg.events import EpochDone, StepDone
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def reporting(on_stop: str | Callable[[], str] = "") -> Iterator[None]:
         err.print(f"\nStopped. {escape(on_stop if isinstance(on_stop, str) else on_stop())}", soft_wrap=True)
         raise typer.Exit(1) from error
     except (OSError, MemoryError) as error:
-        err.print(f"[red]Error:[/red] {type(error).__name__}: {escape(str(error))}", soft_wrap=True)
+        err.print(f"[red]Error:[/red] {escape(in_words(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
 
 

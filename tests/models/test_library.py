@@ -164,7 +164,25 @@ def test_a_bundled_name_is_never_shadowed(own: Path, bundled: Path, model: Model
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", ".", "..", ".hidden", "a/b", "a\\b", "../a", "a.", "a ", "a:b", "x" * 101, "a\n"]
+    "name",
+    [
+        "",
+        " ",
+        ".",
+        "..",
+        ".hidden",
+        "a/b",
+        "a\\b",
+        "../a",
+        "a.",
+        "a ",
+        "a:b",
+        "x" * 101,
+        "a\n",
+        "con",
+        "NUL",
+        "aux.1",
+    ],
 )
 def test_names_that_cannot_be_files_everywhere_are_refused(name: str, own: Path, model: Model) -> None:
     with pytest.raises(OutputError, match="cannot name a model"):

@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QLocale, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_feedback_seg.classes import EM_CLASSES
@@ -143,7 +143,7 @@ def test_the_table_is_copied_and_saved(
     assert not panel.copy_button.isVisibleTo(panel)
     measured()
     press(panel.copy_button)
-    assert QApplication.clipboard().text() == panel.measures.to_text()
+    assert QApplication.clipboard().text() == panel.measures.to_text(decimal=QLocale().decimalPoint())
     assert "4 rows were copied" in said()
 
     def chosen(name):

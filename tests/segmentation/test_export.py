@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io import label_writer, new_folder, open_image
 from napari_feedback_seg.models.model_file import load_model_file, save_model
 from napari_feedback_seg.samples.builtin import builtin_section
-from napari_feedback_seg.segmentation.command_line import command_lines
+from napari_feedback_seg.segmentation import command_line
+from napari_feedback_seg.segmentation.command_line import command_lines, shell_line
 from napari_feedback_seg.segmentation.export import (
     Exported,
     Result,
@@ -378,3 +380,20 @@ def test_an_ome_file_has_the_height_and_width_of_a_pixel(tmp_path):
 )
 def test_names_become_names_of_files(name, plain):
     assert file_name(name) == plain
+
+
+@pytest.mark.parametrize("name", ["con", "AUX", "nul.1", "com1"])
+def test_no_file_is_named_as_a_device(name):
+    assert file_name(name) == f"_{name}"
+    assert file_name(f"x{name}") == f"x{name}"
+
+
+def test_composed_letters_stay_whole():
+    assert file_name(unicodedata.normalize("NFD", "Zellkörper 1")) == "Zellkörper-1"
+
+
+def test_a_line_for_the_terminals_of_windows(monkeypatch):
+    words = ["feedback-seg", "segment", "C:\\R&D\\a (1).tif", "--region", "0:5,0:5"]
+    assert shell_line(words) == "feedback-seg segment 'C:\\R&D\\a (1).tif' --region 0:5,0:5"
+    monkeypatch.setattr(command_line.os, "name", "nt")
+    assert shell_line(words) == 'feedback-seg segment "C:\\R&D\\a (1).tif" --region "0:5,0:5"'

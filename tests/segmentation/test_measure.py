@@ -160,6 +160,9 @@ def test_text_and_csv_say_the_same(section, tmp_path):
     table = measured(np.stack([section, section]), 10.0, 0.0004)
     lines = [line.split("\t") for line in table.to_text().splitlines()]
     assert tuple(lines[0]) == COLUMNS
+    german = table.to_text(decimal=",")
+    assert "6,79012" in german
+    assert "." not in german
     assert len(lines) == 1 + 3 * 4
     assert lines[2] == ["all", "mitochondria", "22", "6.79012", "0.0022", "4", "5", "0.0005", "4"]
     assert lines[1][5:] == ["", "", "", ""]  # membrane is not counted

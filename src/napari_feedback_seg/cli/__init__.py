@@ -42,7 +42,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     # Being ended is being stopped: what is half-written goes, as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # ended; terminal closed; Ctrl-Break on Windows
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # which nohup asks for
+            signal.signal(number, signal.default_int_handler)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say, our errors say better
     app()
 

@@ -32,7 +32,7 @@ def demo(
         started = time.perf_counter()
         result = drain(run_demo(output, model, device, sample, overwrite), "segmenting")
         for message in result.messages:
-            out.print(message, style="yellow")
+            out.print(escape(message), style="yellow", soft_wrap=True)
         table = Table("class", "area", "µm²", box=None)
         for each, share, area in result.areas:
             table.add_row(each, f"{share:.1%}", f"{area:.2f}")

@@ -51,7 +51,8 @@ def show_model(
         from napari_feedback_seg.models.library import find_model
         from napari_feedback_seg.models.model_file import read_card
 
-        out.print_json(json.dumps(read_card(find_model(name)).to_json()))
+        # In ASCII: a card that is sent to a file has to be read again, whatever the terminal's encoding.
+        out.print_json(json.dumps(read_card(find_model(name)).to_json()), ensure_ascii=True)
 
 
 @models_app.command("import")
@@ -82,4 +83,5 @@ def import_model(
         except (OSError, ValueError) as error:
             raise ModelError(f"The card '{card}' cannot be read as JSON ({error}).") from error
         model = import_state_dict(weights, replace(ModelCard.from_json(parsed), name=name))
-        out.print(f"wrote {save_to_library(model, name, half=half, overwrite=overwrite)}")
+        path = save_to_library(model, name, half=half, overwrite=overwrite)
+        out.print(f"wrote {escape(str(path))}", soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from rich.markup import escape
 
 from napari_feedback_seg.cli.options import Device, Half, PixelSize
 from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.segmentation.command_line import shell_line
 from napari_feedback_seg.terminal import out, reporting, score_table, watch_training
 
 
@@ -68,7 +68,7 @@ def train(
     def on_stop() -> str:
         again = ["feedback-seg", "train", dataset, "-o", str(output), "--device", device, "--resume"]
         if (output / "last.pt").exists():
-            return f"The last full epoch is kept. Go on with: {shlex.join(again)}"
+            return f"The last full epoch is kept. Go on with: {shell_line(again)}"
         return "No epoch was finished. Give the same command again."
 
     with reporting(on_stop):

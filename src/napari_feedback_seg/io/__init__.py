@@ -9,6 +9,7 @@ from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, images_in, open_image
 from napari_feedback_seg.io.writing import (
     check_output,
     file_keys,
+    is_device,
     label_writer,
     new_folder,
     probability_writer,
@@ -22,6 +23,7 @@ __all__ = [
     "check_output",
     "file_keys",
     "images_in",
+    "is_device",
     "label_writer",
     "new_folder",
     "open_image",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,6 @@ from napari_feedback_seg.io.image import UNREADABLE, EMImage, Flavour, Sections,
 from napari_feedback_seg.io.tiff import open_tiff
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Iterator
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
@@ -44,9 +44,9 @@ def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage
             start = file.read(8)
     except FileNotFoundError as error:
         raise InputError(f"There is no file '{path}'.") from error
-    except IsADirectoryError as error:
-        raise InputError(f"'{path}' is a folder. Name an image file.") from error
     except OSError as error:
+        if os.path.isdir(path):  # which Windows calls denied
+            raise InputError(f"'{path}' is a folder. Name an image file.") from error
         raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
     if not start:
         raise InputError(f"'{path}' is empty: it has 0 bytes. Save or copy it again.")

@@ -6,6 +6,7 @@ import errno
 import itertools
 import math
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -53,6 +54,11 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         raise OutputError(f"'{path}' cannot be written: '{folder}' is a file and not a folder.")
     if not _may_write(folder):
         raise OutputError(f"'{path}' cannot be written: you may not write to the folder '{folder}'.")
+
+
+def is_device(name: str) -> bool:
+    """Return whether Windows takes a name for a device, and so makes no file of it."""
+    return re.match(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", name, re.IGNORECASE) is not None
 
 
 def file_keys(path: str | os.PathLike[str]) -> set[object]:

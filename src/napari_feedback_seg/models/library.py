@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from napari_feedback_seg.errors import ModelError, OutputError
-from napari_feedback_seg.io import replacing
+from napari_feedback_seg.io import is_device, replacing
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, read_card, save_model
 
 if TYPE_CHECKING:
@@ -193,6 +193,8 @@ def check_name(name: str) -> None:
         raise OutputError(
             f"'{name}' cannot name a model: take up to 100 letters, digits, spaces, and . _ + - within."
         )
+    if is_device(name):
+        raise OutputError(f"'{name}' cannot name a model: Windows keeps that name for itself.")
 
 
 def _check_free(name: str) -> None:

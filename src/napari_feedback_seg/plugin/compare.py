@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_feedback_seg.metrics import compare
+from napari_feedback_seg.plugin.decimal_box import decimal_point
 from napari_feedback_seg.plugin.layers import (
     DERIVED_PREFIX,
     RESULT_KEY,
@@ -125,7 +126,8 @@ class ComparePanel(QWidget):
         clipboard = QApplication.clipboard()
         if self.scores is not None and clipboard is not None:
             heading, rows = _cells(self.scores, self._classes)
-            clipboard.setText("\n".join("\t".join(row) for row in (heading, *rows)))
+            plain = [[name, *(cell.replace(".", decimal_point()) for cell in cells)] for name, *cells in rows]
+            clipboard.setText("\n".join("\t".join(row) for row in (heading, *plain)))
 
     def cleanup(self) -> None:
         """Let go of the layers; may be called again."""

@@ -110,7 +110,7 @@ def note(layer: Labels, **what: Any) -> None:
 def source_of(image: Image) -> str:
     """Return the file that an image was opened from, or its address; empty if it is from elsewhere."""
     path = str(getattr(image.source, "path", None) or "")
-    return path if not path or "://" in path else os.path.abspath(path)
+    return path if not path or "://" in path else os.path.normcase(os.path.abspath(path))
 
 
 def new_layer(viewer: Viewer, image: Image | None, classes: Sequence[LabelClass]) -> Labels:

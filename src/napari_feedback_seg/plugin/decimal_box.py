@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from qtpy.QtCore import QLocale
 from qtpy.QtWidgets import QDoubleSpinBox
+
+
+def decimal_point(locale: QLocale | None = None) -> str:
+    """Return the decimal sign of a language; of the person's own if none is given."""
+    point = (locale or QLocale()).decimalPoint()
+    return chr(point) if isinstance(point, int) else str(point)  # PyQt5 may give a number
 
 
 class DecimalBox(QDoubleSpinBox):
@@ -27,6 +34,5 @@ class DecimalBox(QDoubleSpinBox):
         return super().fixup(self._own(text))
 
     def _own(self, text: str | None) -> str:
-        point = self.locale().decimalPoint()
-        point = chr(point) if isinstance(point, int) else str(point)  # PyQt5 gives a QChar's number
+        point = decimal_point(self.locale())
         return (text or "").replace(".", point).replace(",", point)

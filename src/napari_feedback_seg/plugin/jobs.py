@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import deque
 from contextlib import closing, suppress
@@ -13,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import create_worker
 from napari.utils import cancelable_progress
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QObject, Signal, Slot
+from qtpy.QtCore import QObject, QThreadPool, Signal, Slot
 
-from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.errors import FeedbackSegError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 logger = logging.getLogger(__name__)
+
+STACK_BYTES = 2**24
+"""Least stack of a thread that computes; on macOS Qt gives 512 KB, too little for some linear algebra."""
 
 REDRAW_S = 0.1
 """Least time between two drawings of napari's progress bar, in seconds."""
@@ -128,6 +132,9 @@ class Jobs(QObject):
         self._drawn = 0.0
         self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._handling = False
+        pool = QThreadPool.globalInstance()
+        if sys.platform == "darwin" and pool is not None and pool.stackSize() < STACK_BYTES:
+            pool.setStackSize(STACK_BYTES)
 
     @property
     def busy(self) -> bool:
@@ -270,7 +277,7 @@ class Jobs(QObject):
             show_error(str(error))
             return
         logger.error("%s failed", self.title, exc_info=error)
-        show_error(f"{self.title} failed: {type(error).__name__}: {error}")
+        show_error(f"{self.title} failed: {in_words(error)}")
 
     def _call(self, name: str, *arguments: Any) -> None:
         callback = self._callbacks.get(name)

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import OutputError
-from napari_feedback_seg.plugin.decimal_box import DecimalBox
+from napari_feedback_seg.plugin.decimal_box import DecimalBox, decimal_point
 from napari_feedback_seg.plugin.layers import RESULT_KEY, pixel_size_nm
 from napari_feedback_seg.plugin.unchanged import Unchanged, checksums
 from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
@@ -150,7 +150,7 @@ class MeasurePanel(QWidget):
         self._unchanged.look()
         clipboard = QApplication.clipboard()
         if self.measures is not None and clipboard is not None:
-            clipboard.setText(self.measures.to_text())
+            clipboard.setText(self.measures.to_text(decimal=decimal_point()))
             show_info(f"{len(self.measures.rows)} rows were copied: paste them into a spreadsheet.")
 
     def save(self, path: Path, overwrite: bool = False) -> None:

@@ -304,7 +304,7 @@ class Recovery(QObject):
 
 
 def _when(autosave: Autosave) -> str:
-    return time.strftime("%d %B, %H:%M", time.localtime(autosave.time))
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(autosave.time))
 
 
 def _model_path(autosave: Autosave) -> Path | None:

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_feedback_seg.errors import FeedbackSegError, InputError
+from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
 from napari_feedback_seg.events import SectionDone
 from napari_feedback_seg.plugin.compare import ComparePanel
 from napari_feedback_seg.plugin.decimal_box import DecimalBox
@@ -255,8 +255,7 @@ class SegmentTab(QWidget):
         show_error(str(error))
 
     def _fail_quietly(self, error: Exception) -> None:
-        sentence = str(error) if isinstance(error, FeedbackSegError) else f"{type(error).__name__}: {error}"
-        self.status.setText(f"{sentence}{self._kept()}")
+        self.status.setText(f"{in_words(error)}{self._kept()}")
         self._state.refresh_models()
         self._forget()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shlex
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,8 +47,16 @@ def command_lines(
             words += ["--region", f"{rows[0]}:{rows[1]},{columns[0]}:{columns[1]}"]
         if len(shape) == 3 and len(run["sections"]) < shape[0]:
             words += ["--sections", _spans(run["sections"])]
-        lines.append(subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words))
+        lines.append(shell_line(words))
     return lines
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Return words as they are typed into a terminal: a shell's, or those of Windows."""
+    if os.name != "nt":
+        return shlex.join(words)
+    # Both cmd and PowerShell take double quotes, which no path can hold.
+    return " ".join(word if re.fullmatch(r"[\w.:\\/+=-]+", word) else f'"{word}"' for word in words)
 
 
 def _not_covered(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

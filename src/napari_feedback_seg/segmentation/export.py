@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import unicodedata
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,7 @@ from napari_feedback_seg import __version__
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.io import (
+    is_device,
     label_writer,
     new_folder,
     open_image,
@@ -225,8 +227,9 @@ def export(
 
 def file_name(name: str) -> str:
     """Return a name that a file can bear on any system."""
-    plain = re.sub(r"[^\w.+-]+", "-", name)[:_LONGEST_NAME].strip("-.")
-    return plain or "image"
+    composed = unicodedata.normalize("NFC", name)  # macOS gives ö in two characters
+    plain = re.sub(r"[^\w.+-]+", "-", composed)[:_LONGEST_NAME].strip("-.")
+    return f"_{plain}" if is_device(plain) else plain or "image"
 
 
 def _run(result: Result, shape: tuple[int, ...], edited: Collection[int]) -> dict[str, Any]:

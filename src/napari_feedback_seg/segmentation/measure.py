@@ -128,13 +128,16 @@ class Measures:
 
     rows: tuple[Row, ...]
 
-    def to_text(self, delimiter: str = "\t") -> str:
-        """Return the table with a line of headings, to paste into a spreadsheet."""
+    def to_text(self, delimiter: str = "\t", decimal: str = ".") -> str:
+        """Return the table with a line of headings, to paste into a spreadsheet.
+
+        A spreadsheet reads numbers by the ``decimal`` sign of its language, and takes others amiss.
+        """
         text = io.StringIO()
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in self.rows:
-            writer.writerow(_plain(value) for value in row.values())
+            writer.writerow(_plain(value, decimal) for value in row.values())
         return text.getvalue()
 
     def write_csv(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -330,8 +333,8 @@ def _together(rows: tuple[Row, ...]) -> Row:
     )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, decimal: str) -> Any:
     """Return a number with six digits, and nothing for None."""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}".replace(".", decimal)
     return "" if value is None else value

@@ -7,6 +7,7 @@ import csv
 import logging
 import math
 import os
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -159,7 +160,9 @@ def _train(
         network.train()
         total = 0.0
         # A GPU would wait for augmentation in this process; a CPU has no core to spare for it.
-        workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+        # On Windows and macOS each worker would load torch and the data anew, every epoch.
+        apart = device.type != "cpu" and sys.platform == "linux"
+        workers = min(8, os.cpu_count() or 1) if apart else 0
         batches = DataLoader(patches, config.batch, drop_last=True, num_workers=workers)
         for step, (images, labels) in enumerate(batches, start=1):
             images = images.to(device, memory_format=torch.channels_last)
