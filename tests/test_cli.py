@@ -245,7 +245,7 @@ class TestSegment:
             "segment", image, "-o", tmp_path / "o.tif", "--model", model, "--device", "cuda:99", code=1
         )
 
-    @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_being_stopped_leaves_nothing_half_written(
         self, how: signal.Signals, tmp_path: Path, model: Path
     ) -> None:
@@ -494,13 +494,18 @@ class TestTrain:
 
 
 class TestModels:
-    def test_list_and_show(self) -> None:
+    def test_list_and_show(self, small_model: Model, tmp_path: Path) -> None:
         text = run("models")
         assert "self-w16 (default)" in text
         assert "CC BY-NC-SA 3.0" in text
         card = json.loads(run("models", "show", "default"))
         assert card["spec"]["kind"] == "feedback_attention"
         assert "There is no model" in run("models", "show", "none", code=1)
+        card = replace(small_model.card, description="Müller, µm")
+        path = save_model(replace(small_model, card=card), tmp_path / "named.safetensors")
+        shown = run("models", "show", path)
+        assert shown.isascii()  # whatever the encoding of the file that it is sent to
+        assert json.loads(shown)["description"] == "Müller, µm"
 
     def test_import(self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NAPARI_FEEDBACK_SEG_MODELS", str(tmp_path / "models"))

@@ -20,6 +20,7 @@ from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io import (
     Sections,
+    atomic,
     check_output,
     images_in,
     label_writer,
@@ -27,7 +28,6 @@ from napari_feedback_seg.io import (
     open_image,
     probability_writer,
     replacing,
-    writing,
 )
 
 RNG = np.random.default_rng(0)
@@ -534,12 +534,12 @@ class TestReplacing:
                 raise PermissionError(errno.EACCES, "in use")
             replace(source, target)
 
-        monkeypatch.setattr(writing, "_WINDOWS", True)
+        monkeypatch.setattr(atomic, "_WINDOWS", True)
         monkeypatch.setattr(os, "replace", held)
         with replacing(path, overwrite=True) as temporary:
             temporary.write_text("new")
         assert path.read_text() == "new"
-        monkeypatch.setattr(writing, "_PATIENCE", 2)
+        monkeypatch.setattr(atomic, "_PATIENCE", 2)
         tries.clear()
         message = r"open in another program .* The new file is '.*labels-1\.tif'"
         with pytest.raises(OutputError, match=message), replacing(path, overwrite=True) as temporary:
@@ -564,12 +564,12 @@ class TestReplacing:
                 raise PermissionError(errno.EACCES, "in use")
             rename(source, target)
 
-        monkeypatch.setattr(writing, "_WINDOWS", True)
+        monkeypatch.setattr(atomic, "_WINDOWS", True)
         monkeypatch.setattr(os, "rename", held)
         with new_folder(tmp_path / "first") as folder:
             (folder / "labels.tif").touch()
         assert (tmp_path / "first" / "labels.tif").is_file()
-        monkeypatch.setattr(writing, "_PATIENCE", 2)
+        monkeypatch.setattr(atomic, "_PATIENCE", 2)
         tries.clear()
         with (
             pytest.raises(OutputError, match="is complete, but") as caught,
@@ -586,7 +586,7 @@ class TestReplacing:
         def refused(*_, **__):
             raise PermissionError(errno.EACCES, "denied")
 
-        monkeypatch.setattr(writing, "_WINDOWS", True)
+        monkeypatch.setattr(atomic, "_WINDOWS", True)
         check_output(tmp_path / "out.tif")
         assert list(tmp_path.iterdir()) == []
         monkeypatch.setattr(Path, "touch", refused)

@@ -737,3 +737,12 @@ def test_the_layer_says_of_which_image_it_is(correct, stack):
     about = layer.metadata[CORRECTIONS_KEY]
     assert (about["image"], about["image_id"]) == ("cells", str(stack.unique_id))
     assert [each["name"] for each in about["classes"]][:2] == ["membrane", "mitochondria"]
+
+
+def test_a_file_of_another_name_is_no_section(tmp_path):
+    autosave = Autosave(tmp_path / "kept", "cells", (8, 20, 30))
+    autosave.save_section(3, np.ones((20, 30), np.uint8))
+    (autosave.folder / "section-00003-1.npz").write_bytes(b"")
+    assert autosave.saved == [3]
+    autosave.save_section(3, np.zeros((20, 30), np.uint8))
+    assert autosave.saved == []

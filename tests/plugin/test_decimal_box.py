@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from qtpy.QtCore import QLocale, Qt
-from qtpy.QtWidgets import QDoubleSpinBox
+from qtpy.QtWidgets import QApplication, QDoubleSpinBox
 
 from napari_feedback_seg.plugin.decimal_box import DecimalBox
 from napari_feedback_seg.plugin.dock import FeedbackDock
@@ -51,3 +52,24 @@ def test_every_box_of_the_dock_is_one(viewer, models_folder):
     assert len(boxes) >= 5
     assert all(isinstance(each, DecimalBox) for each in boxes)
     dock.cleanup()
+
+
+@pytest.mark.parametrize("language", ["de_DE"], indirect=True)
+def test_what_is_copied_has_the_sign_of_the_language(
+    language, viewer, dock, tab, segment, press, finish, section
+):
+    viewer.add_image(section, name="cells", scale=(4.6, 4.6), units="nm")
+    result = segment()
+    press(tab.measure_panel.measure_button)
+    finish(dock)
+    press(tab.measure_panel.copy_button)
+    copied = QApplication.clipboard().text()
+    assert "," in copied
+    assert "." not in copied
+    viewer.add_labels(np.roll(result.data, 3), name="truth", scale=(4.6, 4.6), units="nm")
+    press(tab.compare_panel.compare_button)
+    finish(dock)
+    tab.compare_panel.copy()
+    copied = QApplication.clipboard().text()
+    assert "," in copied
+    assert "." not in copied

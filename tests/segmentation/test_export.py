@@ -396,4 +396,5 @@ def test_a_line_for_the_terminals_of_windows(monkeypatch):
     words = ["feedback-seg", "segment", "C:\\R&D\\a (1).tif", "--region", "0:5,0:5"]
     assert shell_line(words) == "feedback-seg segment 'C:\\R&D\\a (1).tif' --region 0:5,0:5"
     monkeypatch.setattr(command_line.os, "name", "nt")
+    assert shell_line(["-o", "D:\\my data\\"]) == '-o "D:\\my data\\\\"'
     assert shell_line(words) == 'feedback-seg segment "C:\\R&D\\a (1).tif" --region "0:5,0:5"'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import pickle
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_feedback_seg.io import replacing
+from napari_feedback_seg.training.checkpoint import write_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,10 +57,7 @@ class Store:
         self.load(phase)
         assert self._phases is not None
         self._phases[phase] = state
-        buffer = io.BytesIO()
-        torch.save({"digest": self._digest, "phases": self._phases}, buffer)
-        with replacing(self._path, overwrite=True, beside=False) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+        write_state(self._path, {"digest": self._digest, "phases": self._phases})
 
     def remove(self) -> None:
         """Remove the file: the fine-tune is at its end."""

@@ -4,17 +4,10 @@ A stack is read and written one section at a time. Nothing appears under its fin
 before it is complete.
 """
 
+from napari_feedback_seg.io.atomic import check_output, file_keys, is_device, new_folder, replacing
 from napari_feedback_seg.io.image import EMImage, Sections
 from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, images_in, open_image, read_pages
-from napari_feedback_seg.io.writing import (
-    check_output,
-    file_keys,
-    is_device,
-    label_writer,
-    new_folder,
-    probability_writer,
-    replacing,
-)
+from napari_feedback_seg.io.writing import label_writer, probability_writer
 
 __all__ = [
     "IMAGE_SUFFIXES",

@@ -68,7 +68,10 @@ class Autosave:
         flat = np.ascontiguousarray(labels, np.uint8).ravel()
         places = np.flatnonzero(flat != UNLABELLED)
         if not places.size:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(f"'{path}' cannot be removed: {error.strerror}.") from error
             return
         # Not compressed: it is written while a person paints.
         content: dict[str, Any] = {

@@ -55,8 +55,15 @@ def shell_line(words: Sequence[str]) -> str:
     """Return words as they are typed into a terminal: a shell's, or those of Windows."""
     if os.name != "nt":
         return shlex.join(words)
-    # Both cmd and PowerShell take double quotes, which no path can hold.
-    return " ".join(word if re.fullmatch(r"[\w.:\\/+=-]+", word) else f'"{word}"' for word in words)
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    """Return a word as both cmd and PowerShell take it: in double quotes, which no path can hold."""
+    if re.fullmatch(r"[\w.:\\/+=-]+", word):
+        return word
+    last = len(word) - len(word.rstrip("\\"))  # before a quote a backslash takes its meaning away
+    return '"' + word + "\\" * last + '"'
 
 
 def _not_covered(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -43,6 +43,17 @@ def save_checkpoint(
         "random": torch.get_rng_state(),
         **{name: part.state_dict() for name, part in parts.items()},
     }
+    write_state(path, content)
+
+
+def write_state(path: Path, content: Any) -> None:
+    """Write what torch can save, whole or not at all; a full disk is told as such, unlike by torch.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     buffer = io.BytesIO()
     torch.save(content, buffer)
     with replacing(path, overwrite=True, beside=False) as temporary:
