@@ -30,18 +30,18 @@ from scipy import ndimage
 
 from napari_feedback_seg import load_model
 from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.finetuning.config import FinetuneConfig
-from napari_feedback_seg.finetuning.corrections import CorrectedSection
-from napari_feedback_seg.finetuning.finetune import FineTuning
-from napari_feedback_seg.finetuning.material import Material
-from napari_feedback_seg.finetuning.start import moved, restated
-from napari_feedback_seg.finetuning.verdict import fallen_parts
+from napari_feedback_seg.correction.config import FinetuneConfig
+from napari_feedback_seg.correction.corrections import CorrectedSection
+from napari_feedback_seg.correction.finetune import FineTuning
+from napari_feedback_seg.correction.material import Material
+from napari_feedback_seg.correction.start import moved, restated
+from napari_feedback_seg.correction.verdict import fallen_parts
 from napari_feedback_seg.metrics import confusion_matrix, iou_table
-from napari_feedback_seg.samples.sstem import read_sstem_section
+from napari_feedback_seg.datasets.sstem import read_sstem_section
 from napari_feedback_seg.segmentation.predict import segment
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.finetuning.verdict import Verdict
+    from napari_feedback_seg.correction.verdict import Verdict
     from napari_feedback_seg.models.model import Model
 
 SECTIONS = (12, 13, 14)

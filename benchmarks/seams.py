@@ -24,7 +24,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from napari_feedback_seg.models.model import Model
-    from napari_feedback_seg.samples.dataset import Dataset
+    from napari_feedback_seg.datasets.dataset import Dataset
 
 PIXELS = 20
 """Pixels of each section whose attention maps are compared."""
@@ -33,7 +33,7 @@ PIXELS = 20
 def main() -> None:
     """Print the tables."""
     from napari_feedback_seg import load_model
-    from napari_feedback_seg.samples.sstem import load_dataset
+    from napari_feedback_seg.datasets.sstem import load_dataset
 
     options = parse()
     data = load_dataset(options.dataset)
@@ -151,7 +151,7 @@ def predict(model: Model, section: np.ndarray, overlap: float, blended: bool, mo
 
 def map_row(model: Model, data: Dataset, sections: list[int]) -> str:
     """Return a line of the second table."""
-    from napari_feedback_seg.attention.maps import SectionAttention
+    from napari_feedback_seg.attention_maps.maps import SectionAttention
 
     random = np.random.default_rng(0)
     side, place = model.card.tile, model.card.spec.key_pooling

@@ -169,7 +169,7 @@ def fresh_model(spec: str, tile: int) -> Any:
 
 def make_section(size: int) -> np.ndarray:
     """Return a square section (size, size) uint8: the built-in sample, repeated."""
-    from napari_feedback_seg.samples.builtin import builtin_section
+    from napari_feedback_seg.datasets.builtin import builtin_section
 
     sample = builtin_section(256).image
     repeats = -(-size // 256)

@@ -17,9 +17,9 @@ from typing import Any
 from PIL import Image
 
 from napari_feedback_seg import load_model
-from napari_feedback_seg.attention.figure import FigureRow, attention_figure
-from napari_feedback_seg.attention.maps import SectionAttention
-from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.attention_maps.figure import FigureRow, attention_figure
+from napari_feedback_seg.attention_maps.maps import SectionAttention
+from napari_feedback_seg.datasets.builtin import builtin_section
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
 MEMBRANE, CYTOPLASM = (222, 326), (150, 300)

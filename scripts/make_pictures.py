@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_feedback_seg import load_model, segment
-from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.segmentation.overlay import overlay
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"

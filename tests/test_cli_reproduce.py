@@ -19,7 +19,7 @@ from napari_feedback_seg.cli import app
 from napari_feedback_seg.evaluation.claim import claim
 from napari_feedback_seg.evaluation.reproduce import RECIPES
 from napari_feedback_seg.networks import NetworkSpec
-from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.datasets.builtin import builtin_section
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,8 +25,8 @@ from napari_feedback_seg.evaluation.train import TrainJob, run_training
 from napari_feedback_seg.events import EpochDone
 from napari_feedback_seg.models.model_file import load_model_file
 from napari_feedback_seg.networks import NetworkSpec
-from napari_feedback_seg.samples.builtin import builtin_section
-from napari_feedback_seg.samples.dataset import Dataset
+from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.datasets.dataset import Dataset
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 from napari_feedback_seg.training.config import TrainConfig
 

@@ -9,8 +9,8 @@ from qtpy.QtCore import QPoint, Qt, QThreadPool
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_feedback_seg import load_model
-from napari_feedback_seg.attention.colours import coloured, contrast_limits
-from napari_feedback_seg.attention.maps import SectionAttention
+from napari_feedback_seg.attention_maps.colours import coloured, contrast_limits
+from napari_feedback_seg.attention_maps.maps import SectionAttention
 from napari_feedback_seg.models.model_file import save_model
 
 LONG = 60_000  # ms; a busy machine is slow

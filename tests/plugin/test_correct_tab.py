@@ -15,7 +15,7 @@ from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.plugin.autosave import autosave_of, unsaved_folder
 from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
 from napari_feedback_seg.plugin.reader import read_result
-from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.datasets.builtin import builtin_section
 
 LONG = 120_000
 SAMPLE = builtin_section(160, seed=3)

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QMessageBox
 from skimage.io import imsave
 
 from napari_feedback_seg.classes import LabelClass
-from napari_feedback_seg.finetuning.classes import grow
+from napari_feedback_seg.correction.classes import grow
 from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.plugin import corrections_memory, recovery
 from napari_feedback_seg.plugin.autosave import Autosave, autosave_of, kept

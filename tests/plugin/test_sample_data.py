@@ -15,7 +15,7 @@ from qtpy.QtCore import QThreadPool, QTimer
 import napari_feedback_seg
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.layers import em_sections, pixel_size_nm
-from napari_feedback_seg.samples import sstem
+from napari_feedback_seg.datasets import sstem
 
 NAME = "napari-feedback-seg"
 MANIFEST = Path(napari_feedback_seg.__file__).with_name("napari.yaml")

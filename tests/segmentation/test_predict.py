@@ -16,7 +16,7 @@ from napari_feedback_seg.events import SectionDone, TileDone
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.networks import UNet
-from napari_feedback_seg.samples.builtin import builtin_section
+from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.segmentation.predict import (
     SegmentOptions,
     count_tiles,

@@ -55,7 +55,7 @@ def attention(
     if truth is not None and not figure:
         raise typer.BadParameter("--truth is for the picture: give --figure too.")
     with reporting():
-        from napari_feedback_seg.attention.files import AttentionJob, write_attention
+        from napari_feedback_seg.attention_maps.files import AttentionJob, write_attention
         from napari_feedback_seg.models.library import load_model
 
         picture = output.with_suffix(".png") if figure else None

@@ -49,7 +49,7 @@ def evaluate(
             write_to_card,
         )
         from napari_feedback_seg.models.library import load_model
-        from napari_feedback_seg.samples.sstem import load_dataset
+        from napari_feedback_seg.datasets.sstem import load_dataset
         from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
         loaded, data = load_model(model), load_dataset(dataset)

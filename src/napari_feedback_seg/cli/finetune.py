@@ -57,8 +57,8 @@ def finetune(
 ) -> None:
     """Fine-tune a model on corrections; write the new one only if it is better on held-out corrections."""
     with reporting(KEPT):
-        from napari_feedback_seg.finetuning.classes import new_classes
-        from napari_feedback_seg.finetuning.config import FinetuneConfig
+        from napari_feedback_seg.correction.classes import new_classes
+        from napari_feedback_seg.correction.config import FinetuneConfig
         from napari_feedback_seg.io import check_output
         from napari_feedback_seg.models.library import load_model
         from napari_feedback_seg.models.model_file import SUFFIX, save_model
@@ -79,8 +79,8 @@ def finetune(
             )
         except (FeedbackSegError, ValueError) as error:
             raise typer.BadParameter(str(error)) from error
-        from napari_feedback_seg.finetuning.files import read_corrected
-        from napari_feedback_seg.finetuning.finetune import FineTuning
+        from napari_feedback_seg.correction.files import read_corrected
+        from napari_feedback_seg.correction.finetune import FineTuning
 
         classes = (*parent.card.classes, *config.new_classes)
         sections, said = read_corrected(image, corrections, classes, pixel_size_nm=size, rescale=rescale)
@@ -98,7 +98,7 @@ def finetune(
 
 
 def _watch(tuning: Any) -> Any:
-    from napari_feedback_seg.finetuning.events import FinetuneCheck
+    from napari_feedback_seg.correction.events import FinetuneCheck
 
     events = tuning.run()
     with progress_bar() as progress:

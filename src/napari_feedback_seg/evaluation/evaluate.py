@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.events import TileDone
     from napari_feedback_seg.models.model import Model, ModelCard
-    from napari_feedback_seg.samples.dataset import Dataset
+    from napari_feedback_seg.datasets.dataset import Dataset
 
 PARTS = ("train", "validation", "test")
 """The parts of a data set that a card names."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_feedback_seg.events import EpochDone, SectionDone, StepDone, TileDone
-    from napari_feedback_seg.samples.dataset import Dataset
+    from napari_feedback_seg.datasets.dataset import Dataset
 
 RECIPES = {
     "paper": TrainConfig(

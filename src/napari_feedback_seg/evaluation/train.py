@@ -15,8 +15,8 @@ from napari_feedback_seg.evaluation.evaluate import score
 from napari_feedback_seg.io import replacing
 from napari_feedback_seg.models.library import check_name
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, replace_card, save_model
-from napari_feedback_seg.samples.dataset import Dataset
-from napari_feedback_seg.samples.sstem import load_dataset
+from napari_feedback_seg.datasets.dataset import Dataset
+from napari_feedback_seg.datasets.sstem import load_dataset
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 from napari_feedback_seg.segmentation.sections import check_dtype, statistics
@@ -83,7 +83,7 @@ def run_training(
     Parameters
     ----------
     dataset : str, Path or Dataset
-        As :func:`~napari_feedback_seg.samples.sstem.load_dataset` takes it, or loaded.
+        As :func:`~napari_feedback_seg.datasets.sstem.load_dataset` takes it, or loaded.
     folder : Path
         Folder of the run.
     job : TrainJob

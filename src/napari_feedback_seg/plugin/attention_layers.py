@@ -10,7 +10,7 @@ from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.colormaps import Colormap
 from napari.utils.transforms import Affine
 
-from napari_feedback_seg.attention.colours import colour_table, contrast_limits
+from napari_feedback_seg.attention_maps.colours import colour_table, contrast_limits
 from napari_feedback_seg.plugin.layers import class_colormap, class_features, like, move
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_feedback_seg.attention.grid import TileFrame
-    from napari_feedback_seg.attention.tile import PixelAttention
+    from napari_feedback_seg.attention_maps.grid import TileFrame
+    from napari_feedback_seg.attention_maps.tile import PixelAttention
     from napari_feedback_seg.classes import LabelClass
 
 ATTENTION_KEY = "feedback-seg-attention"

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from napari_feedback_seg.attention.maps import SectionAttention
-    from napari_feedback_seg.attention.tile import AttentionSummary, BlockDone, TileAttention
+    from napari_feedback_seg.attention_maps.maps import SectionAttention
+    from napari_feedback_seg.attention_maps.tile import AttentionSummary, BlockDone, TileAttention
     from napari_feedback_seg.plugin.state import DockState
 
 

@@ -6,8 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.attention.changes import FeedbackChange
-    from napari_feedback_seg.attention.tile import PixelAttention, TileAttention
+    from napari_feedback_seg.attention_maps.changes import FeedbackChange
+    from napari_feedback_seg.attention_maps.tile import PixelAttention, TileAttention
 
 HINT = "Switch Pick on, and click a pixel of the image. Dragging follows the mouse."
 UNITS = (

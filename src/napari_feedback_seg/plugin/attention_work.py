@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_feedback_seg.attention.support import why_no_attention
+from napari_feedback_seg.attention_maps.support import why_no_attention
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.plugin.layers import RESULT_KEY, em_sections
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from napari_feedback_seg.attention.maps import SectionAttention
-    from napari_feedback_seg.attention.tile import PixelAttention, TileAttention
+    from napari_feedback_seg.attention_maps.maps import SectionAttention
+    from napari_feedback_seg.attention_maps.tile import PixelAttention, TileAttention
     from napari_feedback_seg.models.library import ModelEntry
     from napari_feedback_seg.plugin.state import DockState
 
@@ -93,7 +93,7 @@ def look(
     sections = em_sections(source.image)
 
     def work() -> Generator[None, None, SectionAttention]:
-        from napari_feedback_seg.attention.maps import SectionAttention
+        from napari_feedback_seg.attention_maps.maps import SectionAttention
 
         ready = engine
         if ready is None:

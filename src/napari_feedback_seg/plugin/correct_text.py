@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_feedback_seg.finetuning.corrections import LEAST_PIXELS
+from napari_feedback_seg.correction.corrections import LEAST_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

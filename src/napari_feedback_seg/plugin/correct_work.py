@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
-    from napari_feedback_seg.finetuning.config import FinetuneConfig
-    from napari_feedback_seg.finetuning.events import FinetuneCheck, Finetuned, FinetuneStep
-    from napari_feedback_seg.finetuning.finetune import FineTuning
+    from napari_feedback_seg.correction.config import FinetuneConfig
+    from napari_feedback_seg.correction.events import FinetuneCheck, Finetuned, FinetuneStep
+    from napari_feedback_seg.correction.finetune import FineTuning
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers import Sections
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
@@ -84,8 +84,8 @@ class FinetuneWork:
 
     def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[Finetuned, Path | None]]:
         """Fine-tune; return what became of it, and the file of the new model if it is better."""
-        from napari_feedback_seg.finetuning.corrections import CorrectedSection
-        from napari_feedback_seg.finetuning.finetune import FineTuning
+        from napari_feedback_seg.correction.corrections import CorrectedSection
+        from napari_feedback_seg.correction.finetune import FineTuning
         from napari_feedback_seg.segmentation.sections import as_section
 
         model = self.load_model()

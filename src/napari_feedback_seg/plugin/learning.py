@@ -12,8 +12,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, TrainingError
 from napari_feedback_seg.events import SectionDone
-from napari_feedback_seg.finetuning.config import FinetuneConfig
-from napari_feedback_seg.finetuning.corrections import LEAST_PIXELS
+from napari_feedback_seg.correction.config import FinetuneConfig
+from napari_feedback_seg.correction.corrections import LEAST_PIXELS
 from napari_feedback_seg.plugin.correct_work import FinetuneWork
 from napari_feedback_seg.plugin.layers import RESULT_KEY, displayed_section, em_sections, visible_region
 from napari_feedback_seg.plugin.results import Result
@@ -163,7 +163,7 @@ class Learning(QObject):
         self._state.jobs.cancel(quietly=True)
 
     def _take(self, event: Any) -> None:
-        from napari_feedback_seg.finetuning.events import FinetuneCheck
+        from napari_feedback_seg.correction.events import FinetuneCheck
 
         if isinstance(event, FinetuneCheck):
             self.check.emit(event.done, event.total, event.loss, event.held_out)

@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QPainter
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_feedback_seg.attention.colours import coloured
+from napari_feedback_seg.attention_maps.colours import coloured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

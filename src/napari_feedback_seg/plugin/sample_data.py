@@ -15,7 +15,7 @@ import numpy as np
 from napari.utils.notifications import show_info
 
 from napari_feedback_seg.plugin.layers import UNFINISHED_KEY
-from napari_feedback_seg.samples import sstem
+from napari_feedback_seg.datasets import sstem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -139,7 +139,7 @@ def _sstem(name: str, sections: Sequence[int]) -> Sample:
 
 
 def _builtin() -> Sample:
-    from napari_feedback_seg.samples.builtin import PIXEL_SIZE_NM, builtin_section
+    from napari_feedback_seg.datasets.builtin import PIXEL_SIZE_NM, builtin_section
 
     image = np.zeros((1024, 1024), np.uint8)
 

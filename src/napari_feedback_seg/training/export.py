@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from napari_feedback_seg.samples.dataset import Dataset
+    from napari_feedback_seg.datasets.dataset import Dataset
     from napari_feedback_seg.training.config import TrainConfig
     from napari_feedback_seg.training.loop import Trained
 

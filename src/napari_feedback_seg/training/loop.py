@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-    from napari_feedback_seg.samples.dataset import Dataset
+    from napari_feedback_seg.datasets.dataset import Dataset
     from napari_feedback_seg.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)

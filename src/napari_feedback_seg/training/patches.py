@@ -18,7 +18,7 @@ from napari_feedback_seg.training.augment import MARGIN, augmentation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_feedback_seg.samples.dataset import Dataset
+    from napari_feedback_seg.datasets.dataset import Dataset
 
 
 class Patches(TorchDataset[tuple[Tensor, Tensor]]):

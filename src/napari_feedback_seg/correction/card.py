@@ -1,0 +1,86 @@
+"""The model that comes of a fine-tune, with a card that says where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_feedback_seg import __version__
+from napari_feedback_seg.correction.corrections import count_pixels
+from napari_feedback_seg.models.model import Model
+from napari_feedback_seg.segmentation.device import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from napari_feedback_seg.correction.config import FinetuneConfig
+    from napari_feedback_seg.correction.corrections import CorrectedSection
+    from napari_feedback_seg.correction.verdict import Verdict
+
+
+def finetuned_model(
+    parent: Model,
+    finetuned: Model,
+    *,
+    sections: Sequence[CorrectedSection],
+    config: FinetuneConfig,
+    verdict: Verdict,
+    about: dict[str, Any],
+    seconds: float,
+    device: torch.device,
+) -> Model:
+    """Return the fine-tuned model.
+
+    Parameters
+    ----------
+    parent, finetuned : Model
+        The two models; the fine-tuned one with the card of the parent and new classes.
+    sections, config
+        The data and the settings.
+    verdict : Verdict
+        Its scores on the held-out corrections.
+    about : dict
+        What else belongs to the recipe.
+    seconds, device
+        How long it took, and where.
+    """
+    card = parent.card
+    names = {each.value: each.name for each in finetuned.card.classes}
+    pixels = {names[value]: count for value, count in count_pixels(sections).items()}
+    sources = ", ".join(dict.fromkeys(each.source for each in sections if each.source)) or "an image"
+    ancestors = card.recipe.get("ancestors", [])
+    recipe = {
+        "finetune": config.to_json(),
+        "parent": card.name,
+        "ancestors": [*ancestors, {"name": card.name, "sha256": parent.digest}],
+        "corrected_pixels": pixels,
+        **about,
+    }
+    scores: dict[str, Any] = {"verdict": verdict.sentence, "certainty": verdict.certainty}
+    for name, marks in (("before", verdict.before), ("after", verdict.after)):
+        if marks is not None:
+            scores[name] = {"iou": marks.iou(list(names.values())), "right": marks.fixed_share}
+            scores["regions"] = len(marks.right)
+    return Model(
+        replace(
+            finetuned.card,
+            name=_name(card.name),
+            description=f"{card.name}, fine-tuned on corrections of {sources}.",
+            data=f"{card.data}; then corrections of {sources}" if card.data else f"corrections of {sources}",
+            sections={**card.sections, "corrected": [each.index for each in sections]},
+            recipe=recipe,
+            seed=config.seed,
+            duration_s=round(seconds, 1),
+            machine=machine(device),
+            scores={"held_out_corrections": scores},
+            parent=parent.digest or card.parent,
+            version=__version__,
+        ),
+        finetuned.network,
+    )
+
+
+def _name(parent: str) -> str:
+    return parent if parent.endswith("fine-tuned") else f"{parent} fine-tuned"

@@ -1,0 +1,134 @@
+"""How a fine-tuned network is judged: on corrections that it has not seen, and on what was right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_feedback_seg.metrics import iou
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from napari_feedback_seg.correction.corrections import RegionKey
+    from napari_feedback_seg.correction.material import Material, Place
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How a network did in an exam.
+
+    Attributes
+    ----------
+    confusion : ndarray
+        (classes + 1, classes + 1) pixels of the held-out corrections, true by predicted.
+    right : ndarray
+        (regions,) share of the pixels of each region that is right.
+    kept : ndarray
+        (classes, 2) for each class that the parent gave to pixels that were left alone: its
+        confidence summed where the network says the same, and everywhere.
+    loss : float
+        Cross-entropy on the held-out corrections, the mean over the classes.
+    """
+
+    confusion: npt.NDArray[np.int64]
+    right: npt.NDArray[np.float64]
+    kept: npt.NDArray[np.float64]
+    loss: float
+
+    @property
+    def fixed_share(self) -> float:
+        """Share of the corrected pixels that is right, the mean over the classes."""
+        totals = self.confusion.sum(axis=1)
+        there = totals > 0
+        return float((np.diag(self.confusion)[there] / totals[there]).mean()) if there.any() else 0.0
+
+    @property
+    def wrong_share(self) -> float:
+        """Share of the corrected pixels that is wrong, each pixel alike."""
+        total = self.confusion.sum()
+        return float(1 - np.trace(self.confusion) / total) if total else 0.0
+
+    @property
+    def kept_share(self) -> float:
+        """Share of what the parent was sure of that is kept."""
+        kept, everywhere = self.kept.T
+        there = everywhere > 0
+        # Between each pixel alike, where a rare class would not count, and each class alike.
+        weights = np.sqrt(everywhere[there])
+        return float(np.average(kept[there] / everywhere[there], weights=weights)) if there.any() else 1.0
+
+    def iou(self, names: Sequence[str]) -> dict[str, float]:
+        """Return the IoU on the held-out corrections of each class that has any."""
+        there = self.confusion.sum(axis=1) > 0
+        scores = zip(names, iou(self.confusion), there[:-1], strict=True)
+        return {name: float(score) for name, score, known in scores if known}
+
+    @staticmethod
+    def pooled(marks: Iterable[Marks]) -> Marks:
+        """Return the marks of several exams as if they were one."""
+        marks = list(marks)
+        return Marks(
+            np.sum([each.confusion for each in marks], axis=0),
+            np.concatenate([each.right for each in marks]),
+            np.sum([each.kept for each in marks], axis=0),
+            float(np.mean([each.loss for each in marks])),
+        )
+
+
+class Exam:
+    """Tiles around held-out corrections and at places of rehearsal, and what should come out.
+
+    Parameters
+    ----------
+    material : Material
+        Where they are cut from.
+    regions : collection of RegionKey
+        The held-out regions.
+    places : sequence of Place
+        The held-out places of rehearsal.
+
+    Attributes
+    ----------
+    images : list of ndarray
+        (T, T) float32, the tiles.
+    """
+
+    def __init__(self, material: Material, regions: Collection[RegionKey], places: Sequence[Place]) -> None:
+        self._classes = material.classes
+        self._truths: list[npt.NDArray[np.int64]] = []
+        self._rehearsed: list[npt.NDArray[np.float32]] = []
+        self.images: list[npt.NDArray[np.float32]] = []
+        for key in sorted(regions):
+            window = material.window(key)
+            self.images.append(material.canvases[key[0]].image(*window))
+            self._truths.append(material.corrections(key[0], *window, [key]))
+        for place in places:
+            window = material.place_window(place)
+            self.images.append(material.canvases[place.section].image(*window))
+            self._rehearsed.append(material.rehearsal(place.section, *window))
+
+    def mark(self, said: Sequence[npt.NDArray[np.float32]]) -> Marks:
+        """Return the marks for the probabilities (C, T, T) of each tile."""
+        confusion = np.zeros((self._classes + 1, self._classes + 1), np.int64)
+        loss, right = np.zeros((self._classes, 2)), []
+        for truth, probabilities in zip(self._truths, said, strict=False):
+            known = truth >= 0
+            true, answer = truth[known], probabilities.argmax(axis=0)[known]
+            np.add.at(confusion, (true, answer), 1)
+            chance = np.maximum(probabilities[:, known][true, np.arange(true.size)], 1e-6)
+            np.add.at(loss, true, np.stack([-np.log(chance), np.ones(true.size)], axis=1))
+            right.append(float((true == answer).mean()) if true.size else 1.0)
+        kept = np.zeros((self._classes, 2))
+        for probabilities, rehearsed in zip(said[len(self._truths) :], self._rehearsed, strict=True):
+            parents, sure = rehearsed.argmax(axis=0), rehearsed.max(axis=0)
+            same = parents == probabilities.argmax(axis=0)
+            for channel in range(self._classes):
+                of_class = sure * (parents == channel)
+                kept[channel] += (of_class * same).sum(), of_class.sum()
+        there = loss[:, 1] > 0
+        mean = float((loss[there, 0] / loss[there, 1]).mean()) if there.any() else 0.0
+        return Marks(confusion, np.array(right), kept, mean)

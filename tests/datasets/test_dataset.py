@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.datasets.dataset import Dataset, load_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def make(folder: Path, count: int = 2) -> None:
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for number in range(count):
+        imsave(folder / "images" / f"{number}.tif", random.integers(0, 65535, (8, 9)).astype(np.uint16))
+        labels = random.integers(0, 5, (8, 9)).astype(np.uint8)
+        imsave(folder / "labels" / f"{number}.png", labels, check_contrast=False)
+
+
+def sections(count: int, test: tuple[int, ...] = ()) -> Dataset:
+    return Dataset("d", (np.zeros((2, 2)),) * count, (np.ones((2, 2), np.uint8),) * count, test=test)
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
+    make(tmp_path, 3)
+    dataset = load_folder(tmp_path)
+    assert [image.shape for image in dataset.images] == [(8, 9)] * 3
+    assert dataset.images[0].dtype == np.uint16
+    assert all(label.dtype == np.uint8 and label.max() <= 4 for label in dataset.labels)
+    assert dataset.pixel_size_nm is None
+
+
+def test_a_missing_folder_and_a_lonely_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no folder"):
+        load_folder(tmp_path)
+    make(tmp_path)
+    (tmp_path / "labels" / "1.png").unlink()
+    with pytest.raises(InputError, match="same names; alone: 1"):
+        load_folder(tmp_path)
+
+
+def test_values_that_are_no_class_are_named(tmp_path: Path) -> None:
+    make(tmp_path)
+    imsave(tmp_path / "labels" / "0.png", np.full((8, 9), 255, np.uint8), check_contrast=False)
+    with pytest.raises(InputError, match=r"no class \(255\)"):
+        load_folder(tmp_path)
+
+
+def test_shapes_must_agree(tmp_path: Path) -> None:
+    make(tmp_path)
+    imsave(tmp_path / "labels" / "0.png", np.ones((8, 8), np.uint8), check_contrast=False)
+    with pytest.raises(InputError, match=r"section 0 is \(8, 9\)"):
+        load_folder(tmp_path)
+
+
+def test_rgb_and_unreadable_files_are_refused(tmp_path: Path) -> None:
+    make(tmp_path)
+    imsave(tmp_path / "images" / "0.tif", np.zeros((8, 9, 3), np.uint8), check_contrast=False)
+    with pytest.raises(InputError, match=r"colour|one section"):
+        load_folder(tmp_path)
+    (tmp_path / "images" / "0.tif").write_bytes(b"II*\0no more")
+    with pytest.raises(InputError, match=r"0\.tif. is (damaged|cut off)"):
+        load_folder(tmp_path)
+
+
+def test_folds_keep_neighbours_together_and_leave_the_test_sections_alone() -> None:
+    dataset = sections(20, test=(15, 16, 17, 18, 19))
+    assert dataset.fold(0) == (tuple(range(12)), (12, 13, 14))
+    held_back = [dataset.fold(index)[1] for index in range(5)]
+    assert sorted(number for each in held_back for number in each) == list(range(15))
+    for index in range(5):
+        training, validation = dataset.fold(index)
+        assert sorted(training + validation) == list(range(15))
+    with pytest.raises(InputError, match="folds 0 to 4"):
+        dataset.fold(5)
+
+
+def test_few_sections() -> None:
+    assert sections(2).fold(0) == ((0,), (1,))
+    assert sections(2).fold(1) == ((1,), (0,))
+    with pytest.raises(InputError, match="at least 2"):
+        sections(1).fold(0)
+
+
+def test_there_are_no_more_folds_than_sections(tmp_path: Path) -> None:
+    make(tmp_path, count=3)
+    dataset = load_folder(tmp_path)
+    assert {dataset.fold(index)[1] for index in range(3)} == {(0,), (1,), (2,)}
+    with pytest.raises(InputError, match="folds 0 to 2; 3 is none"):
+        dataset.fold(3)
