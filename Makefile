@@ -36,7 +36,7 @@ demo: setup
 define open-demo
 @printf '\n== napari opens on demo/: close its window to end ==\n'
 @$(if $(filter Linux,$(SYSTEM)),scripts/system-packages.sh $(QT_PACKAGES) || true)
-@$(VENV)/bin/python -m napari_feedback_seg.plugin.open_demo demo || \
+@$(VENV)/bin/python -m napari_feedback_seg.plugin.contributions.open_demo demo || \
 	echo 'napari could not be opened (docs/install.md may help). The results are in demo/.'
 endef
 

@@ -32,8 +32,8 @@ def main() -> None:
 
     import napari
 
-    from napari_feedback_seg.plugin.dock import FeedbackDock
     from napari_feedback_seg.datasets.builtin import builtin_section
+    from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 
     viewer = napari.Viewer()
     viewer.window.resize(1366, 768)

@@ -35,10 +35,10 @@ from napari_feedback_seg.correction.corrections import CorrectedSection
 from napari_feedback_seg.correction.course import Course
 from napari_feedback_seg.correction.finetune import FineTuning
 from napari_feedback_seg.correction.material import Lesson, Material
+from napari_feedback_seg.datasets.sstem import read_sstem_section
 from napari_feedback_seg.metrics import confusion_matrix, iou_table
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.networks import build_network
-from napari_feedback_seg.datasets.sstem import read_sstem_section
 from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.sections import normalise
 

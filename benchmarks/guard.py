@@ -36,8 +36,8 @@ from napari_feedback_seg.correction.finetune import FineTuning
 from napari_feedback_seg.correction.material import Material
 from napari_feedback_seg.correction.start import moved, restated
 from napari_feedback_seg.correction.verdict import fallen_parts
-from napari_feedback_seg.metrics import confusion_matrix, iou_table
 from napari_feedback_seg.datasets.sstem import read_sstem_section
+from napari_feedback_seg.metrics import confusion_matrix, iou_table
 from napari_feedback_seg.segmentation.predict import segment
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.datasets.dataset import Dataset
+    from napari_feedback_seg.models.model import Model
 
 PIXELS = 20
 """Pixels of each section whose attention maps are compared."""

@@ -53,7 +53,7 @@ def picture_the_viewer(sample: Any) -> None:
     import napari
     from qtpy.QtWidgets import QApplication
 
-    from napari_feedback_seg.plugin.dock import FeedbackDock
+    from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 
     viewer = napari.Viewer()
     viewer.window.resize(*WINDOW)

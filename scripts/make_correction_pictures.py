@@ -14,8 +14,8 @@ import napari
 from make_screenshots import PLUGIN, shoot
 from qtpy.QtCore import QEventLoop, QTimer
 
-from napari_feedback_seg.models.library import FOLDER_VARIABLE
 from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.models.library import FOLDER_VARIABLE
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from napari_feedback_seg.classes import EM_CLASSES
+from napari_feedback_seg.datasets.sstem import is_sstem
 from napari_feedback_seg.models.model import Model, ModelCard
 from napari_feedback_seg.networks import NetworkSpec, build_network
-from napari_feedback_seg.datasets.sstem import is_sstem
 
 DATA_VARIABLE = "NAPARI_FEEDBACK_SEG_SSTEM"
 

@@ -20,13 +20,13 @@ from typer.testing import CliRunner
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.cli import app, train
-from napari_feedback_seg.errors import InputError, ModelError
-from napari_feedback_seg.evaluation.evaluate import write_to_card
 from napari_feedback_seg.correction.course import Course
-from napari_feedback_seg.models.library import find_model, load_model
-from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
 from napari_feedback_seg.datasets import sstem
 from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.errors import InputError, ModelError
+from napari_feedback_seg.evaluation.evaluate import write_to_card
+from napari_feedback_seg.models.library import find_model, load_model
+from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
 from napari_feedback_seg.training.config import TrainConfig
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from skimage.io import imsave
 from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
+from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.evaluation.claim import claim
 from napari_feedback_seg.evaluation.reproduce import RECIPES
 from napari_feedback_seg.networks import NetworkSpec
-from napari_feedback_seg.datasets.builtin import builtin_section
 
 if TYPE_CHECKING:
     from pathlib import Path

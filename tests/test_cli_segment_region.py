@@ -10,8 +10,8 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
-from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.models.model_file import save_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ from napari_feedback_seg.attention_maps.grid import TileFrame
 from napari_feedback_seg.attention_maps.maps import SectionAttention
 from napari_feedback_seg.attention_maps.tile import BlockDone, TileAttention
 from napari_feedback_seg.classes import EM_CLASSES
+from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import DeviceError, InputError, ModelError
 from napari_feedback_seg.networks import NetworkSpec, build_network
-from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.segmentation.tiles import Tile
 
 if TYPE_CHECKING:

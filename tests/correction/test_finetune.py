@@ -9,7 +9,6 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from napari_feedback_seg.classes import EM_CLASSES, LabelClass
-from napari_feedback_seg.errors import InputError, ModelError, TrainingError
 from napari_feedback_seg.correction import finetune as module
 from napari_feedback_seg.correction import start
 from napari_feedback_seg.correction.classes import grow, new_classes
@@ -22,10 +21,11 @@ from napari_feedback_seg.correction.finetune import FineTuning, finetune
 from napari_feedback_seg.correction.material import Lesson, Material
 from napari_feedback_seg.correction.start import inverted
 from napari_feedback_seg.correction.verdict import judge, not_finite
+from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.errors import InputError, ModelError, TrainingError
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model_file import load_model_file, save_model
 from napari_feedback_seg.networks import NetworkSpec, build_network
-from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.segmentation.inference import Inference
 from napari_feedback_seg.segmentation.predict import segment
 

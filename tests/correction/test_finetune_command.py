@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
-from napari_feedback_seg.models.model_file import load_model_file, read_card
 from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.models.model_file import load_model_file, read_card
 
 if TYPE_CHECKING:
     from pathlib import Path

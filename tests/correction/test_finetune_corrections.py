@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.errors import InputError, TrainingError
 from napari_feedback_seg.correction.corrections import (
     CELL,
     CorrectedSection,
@@ -18,6 +17,7 @@ from napari_feedback_seg.correction.corrections import (
     region_map,
 )
 from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.errors import InputError, TrainingError
 
 IMAGE = builtin_section(128, seed=1).image
 

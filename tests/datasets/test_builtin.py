@@ -10,8 +10,8 @@ from scipy import ndimage
 from skimage.morphology import skeletonize
 
 from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.datasets.builtin import BuiltinSection, builtin_section
+from napari_feedback_seg.errors import InputError
 
 VALUES = {label_class.name: label_class.value for label_class in EM_CLASSES}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.datasets.dataset import Dataset, load_folder
+from napari_feedback_seg.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.datasets import sstem
+from napari_feedback_seg.errors import InputError
 
 
 class Quiet(SimpleHTTPRequestHandler):

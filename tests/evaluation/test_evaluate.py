@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from napari_feedback_seg.classes import EM_CLASSES
+from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.datasets.dataset import Dataset
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.evaluation.evaluate import caveats, choose_sections, score, write_to_card
 from napari_feedback_seg.metrics import cell_scores
 from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
-from napari_feedback_seg.datasets.builtin import builtin_section
-from napari_feedback_seg.datasets.dataset import Dataset
 from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.datasets.dataset import Dataset
 from napari_feedback_seg.errors import InputError, TrainingError
 from napari_feedback_seg.evaluation.claim import ClaimedError, claim
 from napari_feedback_seg.evaluation.evaluate import score
@@ -25,8 +27,6 @@ from napari_feedback_seg.evaluation.train import TrainJob, run_training
 from napari_feedback_seg.events import EpochDone
 from napari_feedback_seg.models.model_file import load_model_file
 from napari_feedback_seg.networks import NetworkSpec
-from napari_feedback_seg.datasets.builtin import builtin_section
-from napari_feedback_seg.datasets.dataset import Dataset
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 from napari_feedback_seg.training.config import TrainConfig
 

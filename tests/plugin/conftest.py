@@ -29,7 +29,7 @@ def viewer(make_napari_viewer, plugin_settings, npe2pm):
 
 @pytest.fixture
 def dock(viewer, models_folder):
-    from napari_feedback_seg.plugin.dock import FeedbackDock
+    from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 
     dock = FeedbackDock(viewer)
     viewer.window.add_dock_widget(dock, name="Feedback segmentation")

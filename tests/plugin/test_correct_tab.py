@@ -11,11 +11,11 @@ from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QApplication, QColorDialog, QInputDialog, QMessageBox
 
-from napari_feedback_seg.models.library import load_model
-from napari_feedback_seg.plugin.autosave import autosave_of, unsaved_folder
-from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
-from napari_feedback_seg.plugin.reader import read_result
 from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.models.library import load_model
+from napari_feedback_seg.plugin.contributions.reader import read_result
+from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY
+from napari_feedback_seg.plugin.session.autosave import autosave_of, unsaved_folder
 
 LONG = 120_000
 SAMPLE = builtin_section(160, seed=3)
@@ -404,7 +404,7 @@ class TestAutosave:
     @pytest.fixture
     def another_dock(self, viewer, dock):
         """The dock of a session after a crash."""
-        from napari_feedback_seg.plugin.dock import FeedbackDock
+        from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 
         def another():
             viewer.layers.clear()
@@ -618,7 +618,7 @@ class TestBackAndForth:
         assert (correct.models.earlier, correct.models.current) == ("unet-w16", "unet-w16 fine-tuned")
 
     def test_a_dock_opened_again_has_the_models(self, viewer, dock, correct, inverted, press, finish):
-        from napari_feedback_seg.plugin.dock import FeedbackDock
+        from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 
         press(correct.tune_button)
         finish(dock)
@@ -683,7 +683,7 @@ class TestExport:
     def test_corrections_are_told_of_written_and_opened_again(
         self, viewer, dock, correct, inverted, finish, tmp_path
     ):
-        from napari_feedback_seg.plugin.export import export_result
+        from napari_feedback_seg.plugin.segment.export import export_result
 
         assert export_result(dock.state, tmp_path)
         finish(dock)

@@ -9,13 +9,13 @@ from skimage.io import imsave
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.correction.classes import grow
 from napari_feedback_seg.models.model_file import save_model
-from napari_feedback_seg.plugin import corrections_memory, recovery
-from napari_feedback_seg.plugin.autosave import Autosave, autosave_of, kept
-from napari_feedback_seg.plugin.corrections_count import Counter, difference
-from napari_feedback_seg.plugin.corrections_layer import CORRECTIONS_KEY
-from napari_feedback_seg.plugin.corrections_section import SeenSection
-from napari_feedback_seg.plugin.dock import FeedbackDock
-from napari_feedback_seg.plugin.what_box import ALL
+from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
+from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY
+from napari_feedback_seg.plugin.segment.what_box import ALL
+from napari_feedback_seg.plugin.session import corrections_memory, recovery
+from napari_feedback_seg.plugin.session.autosave import Autosave, autosave_of, kept
+from napari_feedback_seg.plugin.session.corrections_count import Counter, difference
+from napari_feedback_seg.plugin.session.corrections_section import SeenSection
 
 LONG = 60_000
 

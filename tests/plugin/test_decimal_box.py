@@ -5,8 +5,8 @@ import pytest
 from qtpy.QtCore import QLocale, Qt
 from qtpy.QtWidgets import QApplication, QDoubleSpinBox
 
-from napari_feedback_seg.plugin.decimal_box import DecimalBox
-from napari_feedback_seg.plugin.dock import FeedbackDock
+from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
+from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox
 
 
 @pytest.fixture(params=["en_US", "de_DE", "fr_FR", "de_CH"])

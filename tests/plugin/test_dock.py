@@ -15,9 +15,14 @@ from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QApplication, QComboBox, QTabBar, QTableView
 
 import napari_feedback_seg
-from napari_feedback_seg.plugin.autosave import autosave_of
-from napari_feedback_seg.plugin.dock import FeedbackDock, open_attention, open_correct, open_segment
-from napari_feedback_seg.plugin.layers import UNFINISHED_KEY
+from napari_feedback_seg.plugin.contributions.dock import (
+    FeedbackDock,
+    open_attention,
+    open_correct,
+    open_segment,
+)
+from napari_feedback_seg.plugin.layers.image import UNFINISHED_KEY
+from napari_feedback_seg.plugin.session.autosave import autosave_of
 
 PLUGIN, NAME = "napari-feedback-seg", "Feedback segmentation"
 
@@ -174,7 +179,10 @@ def test_fifty_times_open_and_close_leave_nothing(viewer, section):
 
 
 def test_opening_the_dock_imports_neither_torch_nor_monai():
-    code = "import sys, napari_feedback_seg.plugin.dock; print(sorted({'torch', 'monai'} & set(sys.modules)))"
+    code = (
+        "import sys, napari_feedback_seg.plugin.contributions.dock; "
+        "print(sorted({'torch', 'monai'} & set(sys.modules)))"
+    )
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert answer.stdout.strip().endswith("[]")
 

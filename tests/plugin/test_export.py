@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
 from napari_feedback_seg.io import open_image
-from napari_feedback_seg.plugin.export import export_result
+from napari_feedback_seg.plugin.segment.export import export_result
 
 
 @pytest.fixture

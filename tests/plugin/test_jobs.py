@@ -7,7 +7,7 @@ import pytest
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.events import TileDone
-from napari_feedback_seg.plugin.jobs import Jobs
+from napari_feedback_seg.plugin.session.jobs import Jobs
 
 
 @pytest.fixture

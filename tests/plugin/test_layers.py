@@ -7,7 +7,7 @@ from napari.layers import Image, Labels, Shapes
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.plugin.layers import (
+from napari_feedback_seg.plugin.layers.image import (
     class_colormap,
     displayed_section,
     em_sections,

@@ -8,7 +8,7 @@ from qtpy.QtCore import QLocale, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.plugin.measure import current_result, measured_size
+from napari_feedback_seg.plugin.segment.measure import current_result, measured_size
 from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
 
 

@@ -10,10 +10,10 @@ from npe2 import PluginManifest
 import napari_feedback_seg
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import label_writer
-from napari_feedback_seg.plugin.dock import FeedbackDock
-from napari_feedback_seg.plugin.layers import pixel_size_nm
-from napari_feedback_seg.plugin.open_demo import show_demo
-from napari_feedback_seg.plugin.results import was_painted
+from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
+from napari_feedback_seg.plugin.contributions.open_demo import show_demo
+from napari_feedback_seg.plugin.layers.image import pixel_size_nm
+from napari_feedback_seg.plugin.layers.results import was_painted
 
 MANIFEST = Path(napari_feedback_seg.__file__).with_name("napari.yaml")
 

@@ -13,9 +13,9 @@ from npe2 import PluginManager, PluginManifest
 
 import napari_feedback_seg
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.plugin.layers import class_colormap
-from napari_feedback_seg.plugin.reader import get_reader, read_result
-from napari_feedback_seg.plugin.results import probability_layers
+from napari_feedback_seg.plugin.contributions.reader import get_reader, read_result
+from napari_feedback_seg.plugin.layers.image import class_colormap
+from napari_feedback_seg.plugin.layers.results import probability_layers
 
 MANIFEST = Path(napari_feedback_seg.__file__).with_name("napari.yaml")
 PLACE = ("scale", "translate", "rotate", "shear")

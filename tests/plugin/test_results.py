@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.models.model_file import save_model
-from napari_feedback_seg.plugin.results import probability_layers
+from napari_feedback_seg.plugin.layers.results import probability_layers
 from napari_feedback_seg.segmentation.predict import segment as segment_array
 
 

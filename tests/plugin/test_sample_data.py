@@ -13,9 +13,9 @@ from npe2 import PluginManifest
 from qtpy.QtCore import QThreadPool, QTimer
 
 import napari_feedback_seg
-from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.plugin.layers import em_sections, pixel_size_nm
 from napari_feedback_seg.datasets import sstem
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.plugin.layers.image import em_sections, pixel_size_nm
 
 NAME = "napari-feedback-seg"
 MANIFEST = Path(napari_feedback_seg.__file__).with_name("napari.yaml")

@@ -15,7 +15,7 @@ from napari_feedback_seg.models.model import Model, ModelCard
 from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.networks import NetworkSpec, build_network
 from napari_feedback_seg.networks.spec import NETWORKS
-from napari_feedback_seg.plugin.results import probability_layers
+from napari_feedback_seg.plugin.layers.results import probability_layers
 from napari_feedback_seg.segmentation.predict import segment as segment_array
 
 
@@ -202,7 +202,7 @@ class TestPart:
         assert "draw a rectangle" in said()
 
     def test_the_visible_region_is_what_the_canvas_shows(self, make_napari_viewer, qtbot):
-        from napari_feedback_seg.plugin.layers import visible_region
+        from napari_feedback_seg.plugin.layers.image import visible_region
 
         viewer = make_napari_viewer(show=True)
         image = viewer.add_image(np.zeros((1000, 1200), np.uint8), scale=(2, 2))

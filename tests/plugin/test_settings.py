@@ -10,8 +10,8 @@ from qtpy.QtCore import QObject
 import napari_feedback_seg
 from napari_feedback_seg.models import library
 from napari_feedback_seg.models.library import FOLDER_VARIABLE, use_models_folder
-from napari_feedback_seg.plugin.dock import FeedbackDock
-from napari_feedback_seg.plugin.settings import (
+from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
+from napari_feedback_seg.plugin.contributions.settings import (
     PLUGIN,
     Settings,
     apply_settings,

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from napari_feedback_seg import __version__
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.cli import app
+from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io import label_writer, new_folder, open_image
 from napari_feedback_seg.models.model_file import load_model_file, save_model
-from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.segmentation import command_line
 from napari_feedback_seg.segmentation.command_line import command_lines, shell_line
 from napari_feedback_seg.segmentation.export import (

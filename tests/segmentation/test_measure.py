@@ -8,8 +8,8 @@ import pytest
 from scipy import ndimage
 
 from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.segmentation.measure import (
     COLUMNS,
     LEAST_PIXELS,

@@ -7,9 +7,9 @@ import pytest
 import tifffile
 from skimage.transform import resize
 
+from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import open_image
-from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.segmentation.sections import (
     BlankSection,
     as_section,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.datasets.dataset import Dataset
+from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.segmentation.sections import normalise
 from napari_feedback_seg.training.patches import GridCrops, Patches, class_indices
 

@@ -41,6 +41,7 @@ def evaluate(
 ) -> None:
     """Print the scores of each class on labelled sections, and of the cells that the membranes enclose."""
     with reporting():
+        from napari_feedback_seg.datasets.sstem import load_dataset
         from napari_feedback_seg.evaluation.evaluate import (
             PARTS,
             caveats,
@@ -49,7 +50,6 @@ def evaluate(
             write_to_card,
         )
         from napari_feedback_seg.models.library import load_model
-        from napari_feedback_seg.datasets.sstem import load_dataset
         from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
         loaded, data = load_model(model), load_dataset(dataset)

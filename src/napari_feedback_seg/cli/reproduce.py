@@ -55,10 +55,10 @@ def reproduce(
     A run that is there is not repeated, one that was interrupted goes on from its last epoch.
     """
     with reporting("The last full epoch is kept. Give the same command again to go on."):
+        from napari_feedback_seg.datasets.dataset import FOLDS
         from napari_feedback_seg.evaluation.evaluate import choose_numbers
         from napari_feedback_seg.evaluation.reproduce import plan, read_results
         from napari_feedback_seg.evaluation.tables import blocks, markdown, networks_of
-        from napari_feedback_seg.datasets.dataset import FOLDS
 
         failed = 0
         if not report:
@@ -89,9 +89,9 @@ def reproduce(
 
 def _perform(runs: list[Run], dataset: str, pixel_size: float | None, results: Path, device: str) -> int:
     """Do the runs that are not there; return how many failed."""
+    from napari_feedback_seg.datasets.sstem import load_dataset
     from napari_feedback_seg.evaluation.claim import ClaimedError
     from napari_feedback_seg.evaluation.reproduce import check_data, perform, result_path
-    from napari_feedback_seg.datasets.sstem import load_dataset
 
     data, failed = load_dataset(dataset), 0
     data = replace(data, pixel_size_nm=pixel_size or data.pixel_size_nm)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.correction.corrections import corrected_sections
+from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import images_in, open_image
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_feedback_seg.errors import OutputError, TrainingError
 from napari_feedback_seg.correction.card import finetuned_model
 from napari_feedback_seg.correction.classes import grow
 from napari_feedback_seg.correction.config import FinetuneConfig
@@ -26,6 +25,7 @@ from napari_feedback_seg.correction.material import Lesson, Material
 from napari_feedback_seg.correction.start import choose_start, settle
 from napari_feedback_seg.correction.store import Store, digest_of
 from napari_feedback_seg.correction.verdict import Verdict, judge, not_finite
+from napari_feedback_seg.errors import OutputError, TrainingError
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.device import (
     choose_device,

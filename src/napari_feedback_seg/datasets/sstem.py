@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.datasets.dataset import Dataset, check_shapes, load_folder, read_section
+from napari_feedback_seg.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

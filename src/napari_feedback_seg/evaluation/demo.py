@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import tifffile
 
+from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.datasets.sstem import DEMO_SECTION, PIXEL_SIZE_NM, fetch_sstem, read_sstem_image
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import check_output, replacing
 from napari_feedback_seg.models.library import load_model
-from napari_feedback_seg.datasets.builtin import builtin_section
-from napari_feedback_seg.datasets.sstem import DEMO_SECTION, PIXEL_SIZE_NM, fetch_sstem, read_sstem_image
 from napari_feedback_seg.segmentation.files import FileDone, FileFailed, plan, segment_files
 from napari_feedback_seg.segmentation.overlay import overlay
 from napari_feedback_seg.segmentation.prediction import SegmentOptions

@@ -16,9 +16,9 @@ from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_me
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from napari_feedback_seg.datasets.dataset import Dataset
     from napari_feedback_seg.events import TileDone
     from napari_feedback_seg.models.model import Model, ModelCard
-    from napari_feedback_seg.datasets.dataset import Dataset
 
 PARTS = ("train", "validation", "test")
 """The parts of a data set that a card names."""

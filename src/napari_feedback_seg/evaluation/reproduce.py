@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from napari_feedback_seg.events import EpochDone, SectionDone, StepDone, TileDone
     from napari_feedback_seg.datasets.dataset import Dataset
+    from napari_feedback_seg.events import EpochDone, SectionDone, StepDone, TileDone
 
 RECIPES = {
     "paper": TrainConfig(

@@ -1,0 +1,143 @@
+"""Where in an image a person points with the mouse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.plugin.layers.image import check_sections_shown, displayed_section, em_sections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+TILT = 0.02
+"""Sections by which the plane may leave the section over a step of one pixel."""
+
+
+class Picker:
+    """Follows the mouse over the canvas while it is switched on.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        The viewer.
+    picked : callable
+        Called with the position in the world at a press of the left button, and with
+        ``dragging=True`` at every move until it is released. The canvas is not panned meanwhile.
+    """
+
+    def __init__(self, viewer: Viewer, picked: Callable[..., None]) -> None:
+        self._viewer = viewer
+        self._picked = picked
+
+    @property
+    def on(self) -> bool:
+        """Whether it follows."""
+        return self._drag in self._viewer.mouse_drag_callbacks
+
+    def switch(self, on: bool) -> None:
+        """Follow the mouse, or leave it to napari; may be called again."""
+        if on and not self.on:
+            self._viewer.mouse_drag_callbacks.append(self._drag)
+        elif not on and self.on:
+            self._viewer.mouse_drag_callbacks.remove(self._drag)
+
+    def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
+        # napari resumes this at every move until the button is released.
+        if event.button != 1 or event.modifiers:
+            return
+        camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it there
+        panned, camera.mouse_pan = camera.mouse_pan, False
+        try:
+            self._picked(event.position)
+            yield
+            while event.type == "mouse_move":
+                self._picked(event.position, dragging=True)
+                yield
+        finally:
+            camera.mouse_pan = panned
+
+
+def check_clicks_are_free(viewer: Viewer) -> None:
+    """Raise InputError if clicks belong to a tool of the active layer, such as the brush."""
+    active = viewer.layers.selection.active
+    mode = str(getattr(active, "mode", "pan_zoom"))
+    if mode != "pan_zoom":
+        raise InputError(
+            f"'{active.name}' is in the mode {mode}, to which clicks belong: "
+            "put it back to pan/zoom, or select the image, to pick a pixel."
+        )
+
+
+def picked_pixel(viewer: Viewer, layer: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
+    """Return section, row and column of the pixel of an image at a position of the canvas.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        The viewer.
+    layer : Layer or None
+        The image that is pointed at.
+    position : sequence of float
+        In the world, as mouse events have it.
+
+    Raises
+    ------
+    InputError
+        If there is no image, the canvas shows no section of it, or the position is beside it.
+    """
+    sections = em_sections(layer)
+    assert layer is not None
+    check_sections_shown(viewer)
+    point = np.asarray(layer.world_to_data(_in_units_of(viewer, layer, position)), float)
+    if layer.ndim == 3:
+        _check_not_tilted(layer)
+    z = displayed_section(viewer, layer)
+    y, x = (int(each) for each in np.floor(point[-2:] + 0.5))
+    height, width = sections.section_shape
+    if not (0 <= y < height and 0 <= x < width):
+        raise InputError(
+            f"There is no pixel of '{layer.name}' there: its rows go from 0 to {height - 1} and its columns "
+            f"from 0 to {width - 1}. Click in the image."
+        )
+    if layer.ndim == 3 and not -0.5 <= point[0] <= sections.count - 0.5:
+        raise InputError(
+            f"The slider is beside '{layer.name}': move it to one of its sections, 0 to {sections.count - 1}."
+        )
+    return z, y, x
+
+
+def _in_units_of(viewer: Viewer, layer: Layer, position: Sequence[float]) -> np.ndarray:
+    """Return a position of the world in the units of a layer, its last axes."""
+    point = np.asarray(position, float)[-layer.ndim :]
+    units = getattr(viewer.dims, "units", None)
+    if units is None:
+        return point
+    return point * [
+        _ratio(ours, theirs) for ours, theirs in zip(units[-layer.ndim :], layer.units, strict=True)
+    ]
+
+
+def _ratio(unit: Any, target: Any) -> float:
+    try:
+        return float((1 * unit).to(target).magnitude)
+    except Exception:  # noqa: BLE001  # pint's errors are its own: these do not go together
+        return 1.0
+
+
+def _check_not_tilted(layer: Layer) -> None:
+    origin = np.asarray(layer.world_to_data(np.zeros(3)))
+    for axis in (1, 2):
+        step = np.zeros(3)
+        step[axis] = 1
+        moved = np.asarray(layer.world_to_data(step)) - origin
+        if abs(moved[0]) > TILT * float(np.hypot(*moved[1:])):
+            raise InputError(
+                f"The plane that is shown is tilted out of the sections of '{layer.name}': the layer is "
+                "rotated or sheared in depth. Attention is within one section: undo that to pick."
+            )

@@ -1,0 +1,101 @@
+"""The one dock: tabs Segment, Correct and Attention over one shared state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QSize
+from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from napari_feedback_seg.plugin.attention.tab import AttentionTab
+from napari_feedback_seg.plugin.correct.tab import CorrectTab
+from napari_feedback_seg.plugin.segment.tab import SegmentTab
+from napari_feedback_seg.plugin.session.state import DockState
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+    from qtpy.QtGui import QHideEvent
+
+PLUGIN, NAME = "napari-feedback-seg", "Feedback segmentation"
+
+
+class FeedbackDock(QWidget):
+    """The dock, as the Plugins menu opens it."""
+
+    def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        # Some ways of opening hand in a proxy, whose layers are new objects at every look.
+        self.state = DockState(getattr(napari_viewer, "__wrapped__", napari_viewer), self)
+        self.tabs = QTabWidget()
+        self.segment_tab = SegmentTab(self.state)
+        self.correct_tab = CorrectTab(self.state)
+        self.attention_tab = AttentionTab(self.state)
+        for name, tab in (
+            ("Segment", self.segment_tab),
+            ("Correct", self.correct_tab),
+            ("Attention", self.attention_tab),
+        ):
+            self.tabs.addTab(_scrolling(tab), name)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.tabs)
+        self.setMinimumWidth(260)
+        self.destroyed.connect(self.state.cleanup)
+
+    def sizeHint(self) -> QSize:
+        """Return a width that leaves the image most of a small screen."""
+        return QSize(360, 640)
+
+    def show_tab(self, name: str) -> None:
+        """Bring a tab to the front: ``segment``, ``correct`` or ``attention``."""
+        for index in range(self.tabs.count()):
+            if self.tabs.tabText(index).lower() == name:
+                self.tabs.setCurrentIndex(index)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Clean up when the dock is closed: then Qt takes the parent away."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.cleanup()
+        return super().event(event)
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """Save what was painted: the window may be about to close."""
+        self.correct_tab.recovery.save_now()
+        super().hideEvent(event)
+
+    def cleanup(self) -> None:
+        """End the job and let go of the viewer; may be called again."""
+        self.segment_tab.cleanup()
+        self.correct_tab.cleanup()
+        self.attention_tab.cleanup()
+        self.state.cleanup()
+
+
+def open_segment(viewer: Viewer) -> None:
+    """Open the dock, or raise the one that is there, with the tab Segment."""
+    _open(viewer, "segment")
+
+
+def open_correct(viewer: Viewer) -> None:
+    """Open the dock, or raise the one that is there, with the tab Correct."""
+    _open(viewer, "correct")
+
+
+def open_attention(viewer: Viewer) -> None:
+    """Open the dock, or raise the one that is there, with the tab Attention."""
+    _open(viewer, "attention")
+
+
+def _open(viewer: Viewer, tab: str) -> None:
+    dock_widget, dock = viewer.window.add_plugin_dock_widget(PLUGIN, NAME)
+    dock_widget.show()
+    dock_widget.raise_()
+    dock.show_tab(tab)
+
+
+def _scrolling(tab: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setWidget(tab)
+    return area

@@ -1,0 +1,88 @@
+"""Opens in napari what was exported: the same layers as before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from napari.utils.colormaps import Colormap, DirectLabelColormap
+
+from napari_feedback_seg.classes import LabelClass
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY
+from napari_feedback_seg.plugin.layers.image import RESULT_KEY, class_colormap
+from napari_feedback_seg.plugin.layers.results import PROBABILITY_KEY
+from napari_feedback_seg.segmentation.export import RUN_SUFFIX, is_export, read_export
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari.types import LayerDataTuple
+
+
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerDataTuple]] | None:
+    """Return the reader of an exported result; None if a file is no record of one."""
+    if all(str(each).endswith(RUN_SUFFIX) and is_export(each) for each in _listed(path)):
+        return read_result
+    return None
+
+
+def read_result(path: str | list[str]) -> list[LayerDataTuple]:
+    """Return the layers of exported results: labels, the probabilities, hidden, and the corrections.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged.
+    """
+    return [layer for each in _listed(path) for layer in _layers(each)]
+
+
+def _layers(path: str) -> list[LayerDataTuple]:
+    exported = read_export(path)
+    exported.record.pop("image_id", None)  # that image is not of this viewer
+    exported.record["opened"] = uuid4().hex  # what tells the layers of this opening from others
+    try:
+        labels = _labels_attributes(exported.layers["labels"], exported.record)
+        images = [
+            _image_attributes(state, exported.record["opened"]) for state in exported.layers["probabilities"]
+        ]
+        corrections: list[LayerDataTuple] = []
+        if exported.corrections is not None:
+            state = _labels_attributes(exported.layers["corrections"], exported.record)
+            classes = exported.record.get("classes", [])
+            what = {CORRECTIONS_KEY: {"image": exported.record["image"], "classes": classes}}
+            corrections = [(exported.corrections, {**state, "metadata": what}, "labels")]
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"'{path}' cannot be read as the record of a result ({error}).") from error
+    return [
+        (exported.labels, labels, "labels"),
+        *((data, state, "image") for data, state in zip(exported.probabilities, images, strict=True)),
+        *corrections,
+    ]
+
+
+def _listed(path: str | list[str]) -> list[str]:
+    return path if isinstance(path, list) else [path]
+
+
+def _labels_attributes(state: Mapping[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    attributes = {name: value for name, value in state.items() if name != "colors"}
+    if state["colors"]:
+        colors = {value: np.asarray(color, float) for value, color in state["colors"]}
+        attributes["colormap"] = DirectLabelColormap(color_dict=colors)
+    else:
+        attributes["colormap"] = class_colormap([LabelClass(**each) for each in record["classes"]])
+    return {**attributes, **_place(state), "metadata": {RESULT_KEY: record}}
+
+
+def _image_attributes(state: Mapping[str, Any], opened: str) -> dict[str, Any]:
+    metadata = {PROBABILITY_KEY: {**state["metadata"][PROBABILITY_KEY], "labels_id": opened}}
+    look = {"colormap": Colormap(**state["colormap"]), "visible": False, "metadata": metadata}
+    return {**state, **_place(state), **look}
+
+
+def _place(state: Mapping[str, Any]) -> dict[str, Any]:
+    arrays = ("scale", "translate", "rotate", "shear", "affine")
+    return {name: np.asarray(state[name], float) for name in arrays}

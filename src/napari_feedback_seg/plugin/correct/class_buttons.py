@@ -1,0 +1,131 @@
+"""A button for each class that can be painted, and what was painted of it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import (
+    QAction,
+    QButtonGroup,
+    QColorDialog,
+    QGridLayout,
+    QInputDialog,
+    QLabel,
+    QPushButton,
+    QShortcut,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_feedback_seg.classes import UNLABELLED
+from napari_feedback_seg.plugin.segment.legend import color_icon
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.plugin.session.corrections_count import Count
+
+ERASER = "eraser"
+_MOST_CHORDS = 9
+
+
+class ClassButtons(QWidget):
+    """Choose what to paint: a class, or the eraser.
+
+    Signals
+    -------
+    chosen : int
+        The value to paint; 0 takes corrections back.
+    wanted : str, str
+        Name and colour of a new class.
+    unwanted : int
+        The value of a class that is to be taken away again.
+    """
+
+    chosen = Signal(int)
+    wanted = Signal(str, str)
+    unwanted = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.buttons: dict[int, QPushButton] = {}
+        self.counts: dict[int, QLabel] = {}
+        self._classes: tuple[tuple[LabelClass, ...], tuple[LabelClass, ...]] | None = None
+        self._shortcuts: list[QShortcut] = []
+        self._group = QButtonGroup(self)
+        self._group.setExclusive(True)
+        self.add_button = QPushButton("Add a class...")
+        self.add_button.setToolTip("A class that the model does not know yet, by name and colour")
+        self.add_button.clicked.connect(self._ask)
+        self._grid = QGridLayout()
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setVerticalSpacing(2)
+        self._grid.setColumnStretch(1, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._grid)
+
+    def show_classes(self, classes: Sequence[LabelClass], added: Collection[LabelClass] = ()) -> None:
+        """Make the buttons anew if the classes are others; those that were added can be removed."""
+        if (tuple(classes), tuple(added)) == self._classes:
+            return
+        self._classes = tuple(classes), tuple(added)
+        for widget in (*self.buttons.values(), *self.counts.values()):
+            self._grid.removeWidget(widget)
+            widget.deleteLater()
+        for shortcut in self._shortcuts:
+            shortcut.deleteLater()
+        self.buttons, self.counts, self._shortcuts = {}, {}, []
+        rows = [(each.value, each.name, each.color) for each in classes] + [(UNLABELLED, ERASER, "#ffffff")]
+        for row, (value, name, color) in enumerate(rows):
+            button = QPushButton(color_icon(color), name)
+            button.setCheckable(True)
+            button.setStyleSheet("text-align: left; padding: 2px 6px")
+            button.clicked.connect(partial(self.chosen.emit, value))
+            self._group.addButton(button)
+            chord = row + 1 if value != UNLABELLED else 0
+            if chord <= _MOST_CHORDS:
+                shortcut = QShortcut(QKeySequence(f"Alt+{chord}"), self)
+                shortcut.activated.connect(button.click)
+                self._shortcuts.append(shortcut)
+            what = f"Paint {name} (label {value})" if value != UNLABELLED else "Take corrections back"
+            button.setToolTip(f"{what}, Alt+{chord}" if chord <= _MOST_CHORDS else what)
+            if value in {each.value for each in added}:
+                self._let_remove(button, value, name)
+            count = QLabel()
+            count.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            self._grid.addWidget(button, row, 0)
+            self._grid.addWidget(count, row, 1)
+            self.buttons[value], self.counts[value] = button, count
+        self._grid.addWidget(self.add_button, len(rows), 0)
+
+    def show_counts(self, counts: dict[int, Count]) -> None:
+        """Show the pixels and strokes of each class."""
+        for value, label in self.counts.items():
+            found = counts.get(value)
+            strokes = f"{found.strokes} stroke{'s' * (found.strokes != 1)}" if found else ""
+            label.setText(f"{strokes}, {found.pixels:,} px" if found else "")
+
+    def check(self, value: int) -> None:
+        """Show which value is painted."""
+        if value in self.buttons:
+            self.buttons[value].setChecked(True)
+
+    def _let_remove(self, button: QPushButton, value: int, name: str) -> None:
+        remove = QAction(f"Remove {name}", button)
+        remove.triggered.connect(lambda: self.unwanted.emit(value))
+        button.addAction(remove)
+        button.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        button.setToolTip(f"{button.toolTip()}; right click to remove the class")
+
+    def _ask(self) -> None:
+        name, there = QInputDialog.getText(self, "Add a class", "Name of the class:")
+        if not there or not name.strip():
+            return
+        color = QColorDialog.getColor(parent=self, title=f"Colour of {name.strip()}")
+        if color.isValid():
+            self.wanted.emit(name.strip(), color.name())

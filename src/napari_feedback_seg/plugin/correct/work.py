@@ -1,0 +1,179 @@
+"""The long work of the tab Correct; nothing here touches a widget."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_feedback_seg.events import TileDone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
+
+    from napari_feedback_seg.correction.config import FinetuneConfig
+    from napari_feedback_seg.correction.events import FinetuneCheck, Finetuned, FinetuneStep
+    from napari_feedback_seg.correction.finetune import FineTuning
+    from napari_feedback_seg.models.model import Model
+    from napari_feedback_seg.plugin.layers.image import Sections
+    from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+GRID = 64
+"""Of each square of so many pixels, one place is looked at."""
+
+_NEIGHBOURHOOD = 15
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place where the model is in doubt."""
+
+    section: int
+    row: int
+    column: int
+    doubt: float
+
+
+@dataclass(frozen=True)
+class SectionLooked:
+    """The doubtful places of a section."""
+
+    section: int
+    places: tuple[Place, ...]
+
+
+@dataclass
+class FinetuneWork:
+    """A fine-tune that was asked for in the panel.
+
+    Attributes
+    ----------
+    sections : Sections
+        The image.
+    corrections : dict
+        Section to its corrections (Y, X), as they were.
+    load_model : callable
+        Returns the model. Called off the GUI thread.
+    config : FinetuneConfig
+        The settings.
+    device : str
+        Where to compute.
+    pixel_size_nm : float, tuple or None
+        Side of a pixel, if the image is rescaled for the model.
+    source : str
+        Name of the image.
+    checkpoint : Path
+        Where the state is kept.
+    path_for : callable
+        Returns, for the name of a model, the file that it is written to.
+    """
+
+    sections: Sections
+    corrections: dict[int, np.ndarray]
+    load_model: Callable[[], Model]
+    config: FinetuneConfig
+    device: str
+    pixel_size_nm: Any
+    source: str
+    checkpoint: Path
+    path_for: Callable[[str], Path]
+    tuning: FineTuning | None = None
+
+    def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[Finetuned, Path | None]]:
+        """Fine-tune; return what became of it, and the file of the new model if it is better."""
+        from napari_feedback_seg.correction.corrections import CorrectedSection
+        from napari_feedback_seg.correction.finetune import FineTuning
+        from napari_feedback_seg.segmentation.sections import as_section
+
+        model = self.load_model()
+        sections = [
+            CorrectedSection(as_section(self.sections.section(z)), labels, z, self.pixel_size_nm, self.source)
+            for z, labels in self.corrections.items()
+        ]
+        self.tuning = FineTuning(model, sections, self.config, device=self.device, checkpoint=self.checkpoint)
+        result = yield from self.tuning.run()
+        return self._keep(result)
+
+    def best(self) -> Generator[None, None, tuple[Finetuned, Path | None] | None]:
+        """Return what was learnt before the fine-tune was stopped; None if that is nothing."""
+        yield
+        result = self.tuning.best_so_far() if self.tuning else None
+        return self._keep(result) if result else None
+
+    def _keep(self, result: Finetuned) -> tuple[Finetuned, Path | None]:
+        from napari_feedback_seg.models.model_file import save_model
+
+        if not result.accepted:
+            return result, None
+        return result, save_model(result.model, self.path_for(result.model.card.name))
+
+
+@dataclass(frozen=True)
+class LookWork:
+    """The search for places where the model is in doubt.
+
+    Attributes
+    ----------
+    sections : Sections
+        The image.
+    chosen : sequence of int
+        The sections, in the order in which they are looked at.
+    options : SegmentOptions
+        How to segment.
+    load_model : callable
+        Returns the model. Called off the GUI thread.
+    """
+
+    sections: Sections
+    chosen: Sequence[int]
+    options: SegmentOptions
+    load_model: Callable[[], Model]
+
+    def __call__(self) -> Generator[TileDone | SectionLooked, None, None]:
+        """Yield tiles counted over all sections, and the places of each section."""
+        from napari_feedback_seg.segmentation.predict import segment_section
+        from napari_feedback_seg.segmentation.sections import BlankSection
+
+        model = self.load_model()
+        for number, z in enumerate(self.chosen):
+            try:
+                with closing(segment_section(self.sections.section(z), model, self.options)) as events:
+                    prediction = yield from self._counted(events, number)
+            except BlankSection:
+                continue
+            yield SectionLooked(z, doubtful_places(z, prediction))
+
+    def _counted(self, events: Any, number: int) -> Generator[TileDone, None, Any]:
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as stop:
+                return stop.value
+            total = event.total * len(self.chosen)
+            yield TileDone(number * event.total + event.done, total, self.chosen[number])
+
+
+def doubtful_places(z: int, prediction: Any) -> tuple[Place, ...]:
+    """Return the most doubtful place of each square of a section.
+
+    Doubt is the entropy of the probabilities, from 0 to 1, plus as much again where the two
+    rounds disagree, averaged over the neighbourhood.
+    """
+    from scipy.ndimage import uniform_filter
+
+    probabilities = prediction.probabilities.astype(np.float32)
+    entropy = -(probabilities * np.log(np.maximum(probabilities, 1e-6))).sum(axis=0)
+    doubt = entropy / np.log(len(probabilities))
+    if prediction.first_round is not None:
+        doubt += prediction.first_round != prediction.labels
+    doubt = uniform_filter(doubt, _NEIGHBOURHOOD)
+    places = []
+    for top in range(0, doubt.shape[0], GRID):
+        for left in range(0, doubt.shape[1], GRID):
+            square = doubt[top : top + GRID, left : left + GRID]
+            row, column = np.unravel_index(square.argmax(), square.shape)
+            places.append(Place(z, top + int(row), left + int(column), float(square.max())))
+    return tuple(places)

@@ -1,0 +1,224 @@
+"""The layer that holds the corrections of an image: what it must be, and what is in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.plugin.layers.image import (
+    DERIVED_PREFIX,
+    class_colormap,
+    class_features,
+    em_sections,
+    like,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from napari.layers import Image
+    from napari.utils.colormaps import DirectLabelColormap
+    from napari.viewer import Viewer
+
+    from napari_feedback_seg.classes import LabelClass
+
+CORRECTIONS_KEY = "feedback-seg-corrections"
+"""Where a layer's metadata say of which image it holds the corrections."""
+
+_LARGEST = 255  # label of a class
+
+
+def find_layer(viewer: Viewer, image: Image | None, current: Labels | None = None) -> Labels | None:
+    """Return the layer of corrections of an image; None if there is none that fits it.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Where the layers are.
+    image : Image or None
+        The image.
+    current : Labels, optional
+        The layer that is preferred if it is one of several, such as a layer and its duplicate.
+    """
+    found = [layer for layer in _candidates(viewer, image) if not _misfit(layer, image)]
+    return next((layer for layer in found if layer == current), found[0] if found else None)
+
+
+def problem(viewer: Viewer, image: Image | None) -> str:
+    """Return why the layer that is there cannot hold the corrections of an image; empty if one can."""
+    found = _candidates(viewer, image)
+    reasons = [_misfit(layer, image) for layer in found]
+    if image is None or not found or "" in reasons:
+        return ""
+    remedy = "Delete it" if _is_bound(found[0], image) else "Rename or delete it"
+    return (
+        f"The layer '{found[0].name}' cannot hold the corrections of '{image.name}': "
+        f"{reasons[0]}. {remedy}, and try again."
+    )
+
+
+def hint(viewer: Viewer, image: Image | None, empty: Labels | None = None) -> str:
+    """Return how a layer that might hold corrections of an image can be used as such; empty without one.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Where the layers are.
+    image : Image or None
+        The image.
+    empty : Labels, optional
+        The layer of corrections that there is, with nothing in it.
+    """
+    if image is None:
+        return ""
+    shape = _shape(image)
+    for layer in reversed(viewer.layers):
+        if (
+            isinstance(layer, Labels)
+            and not any(str(key).startswith(DERIVED_PREFIX) for key in layer.metadata)
+            and layer.name != name_for(image)
+            and layer.data.shape == shape
+        ):
+            first = f"delete '{empty.name}' and " if empty is not None else ""
+            return f"To go on with what is in '{layer.name}', {first}rename it to '{name_for(image)}'."
+    return ""
+
+
+def adopt(layer: Labels, image: Image) -> None:
+    """Let a layer be the corrections of an image from now on: by identity, in its place, as uint8."""
+    note(layer, image=image.name, image_id=str(image.unique_id), source=source_of(image))
+    note(layer, layer_id=str(layer.unique_id))
+    if layer.data.dtype != np.uint8:
+        layer.data = layer.data.astype(np.uint8)
+    if _lies_elsewhere(layer, image) or layer.units != image.units:
+        for name, value in like(image).items():
+            setattr(layer, name, value)
+
+
+def note(layer: Labels, **what: Any) -> None:
+    """Write down what else belongs to the corrections in a layer."""
+    before = layer.metadata.get(CORRECTIONS_KEY, {})
+    if before != {**before, **what}:
+        layer.metadata = {**layer.metadata, CORRECTIONS_KEY: {**before, **what}}
+
+
+def source_of(image: Image) -> str:
+    """Return the file that an image was opened from, or its address; empty if it is from elsewhere."""
+    path = str(getattr(image.source, "path", None) or "")
+    return path if not path or "://" in path else os.path.normcase(os.path.abspath(path))
+
+
+def new_layer(viewer: Viewer, image: Image | None, classes: Sequence[LabelClass]) -> Labels:
+    """Add an empty layer of corrections, "<image> corrections", and return it.
+
+    Raises
+    ------
+    InputError
+        If there is no image, or a layer of this name that does not fit.
+    """
+    sections = em_sections(image)
+    assert image is not None
+    sentence = problem(viewer, image)
+    if sentence:
+        raise InputError(sentence)
+    layer = Labels(
+        np.zeros(tuple(int(length) for length in sections.data.shape), np.uint8),
+        name=name_for(image),
+        colormap=corrections_colormap(classes),
+        features=class_features(classes),
+        opacity=0.7,
+        **like(image),
+    )
+    adopt(layer, image)
+    active = viewer.layers.selection.active
+    viewer.add_layer(layer)
+    viewer.layers.selection.active = active
+    return layer
+
+
+def corrections_colormap(classes: Sequence[LabelClass]) -> DirectLabelColormap:
+    """Return the colours of the classes, each as opaque as the others: a stroke is to be seen."""
+    return class_colormap([replace(each, opacity=1.0) for each in classes])
+
+
+def fits(result: Labels | None, image: Image | None) -> bool:
+    """Whether the corrections of an image can be shown in a result."""
+    if result is None or image is None:
+        return False
+    data = result.data
+    return isinstance(data, np.ndarray) and data.flags.writeable and data.shape == _shape(image)
+
+
+def name_for(image: Image) -> str:
+    """Return the name of the layer of corrections of an image."""
+    return f"{image.name} corrections"
+
+
+def _candidates(viewer: Viewer, image: Image | None) -> list[Any]:
+    """Return the layers that belong to an image: bound to it, or else, as of a file, by their name."""
+    if image is None:
+        return []
+    newest = list(reversed(viewer.layers))
+    present = {str(layer.unique_id) for layer in newest}
+    newest = [layer for layer in newest if not _is_duplicate(layer, present)]
+    bound = [layer for layer in newest if _is_bound(layer, image)]
+    named = []
+    for layer in newest:
+        about = layer.metadata.get(CORRECTIONS_KEY, {})
+        if about.get("image_id") not in present and image.name == about.get("image"):
+            if about.get("source", source_of(image)) == source_of(image):
+                named.append(layer)
+        elif not about and layer.name == name_for(image):
+            named.append(layer)
+    return bound or named
+
+
+def _is_duplicate(layer: Any, present: Collection[str]) -> bool:
+    """Whether it was duplicated from a layer of corrections that is there."""
+    original = layer.metadata.get(CORRECTIONS_KEY, {}).get("layer_id", str(layer.unique_id))
+    return original != str(layer.unique_id) and original in present
+
+
+def _is_bound(layer: Any, image: Image) -> bool:
+    return bool(layer.metadata.get(CORRECTIONS_KEY, {}).get("image_id") == str(image.unique_id))
+
+
+def _shape(image: Image) -> tuple[int, ...] | None:
+    try:
+        return tuple(int(length) for length in em_sections(image).data.shape)
+    except InputError:
+        return None
+
+
+def _misfit(layer: Any, image: Image | None) -> str:
+    """Return why a layer cannot hold the corrections of an image; empty if it can."""
+    if image is None or not isinstance(layer, Labels):
+        return f"it is a {type(layer).__name__} layer and no Labels layer"
+    data, shape = layer.data, _shape(image)
+    if not isinstance(data, np.ndarray) or not data.flags.writeable:
+        return "its data cannot be painted on"
+    if shape is None or data.shape != shape:
+        return f"its shape is {data.shape} and that of the image {shape}"
+    if data.dtype != np.uint8 and data.size and not 0 <= int(data.min()) <= int(data.max()) <= _LARGEST:
+        return f"its labels go from {data.min()} to {data.max()}, and those of classes from 1 to {_LARGEST}"
+    placed = not np.allclose([layer.data_to_world(c) for c in _corners(shape)], _corners(shape))
+    if placed and not _is_bound(layer, image) and _lies_elsewhere(layer, image):
+        return "it lies elsewhere than the image (its scale, position or rotation is another)"
+    return ""
+
+
+def _lies_elsewhere(layer: Labels, image: Image) -> bool:
+    corners = _corners(layer.data.shape)
+    ours, theirs = ([each.data_to_world(corner) for corner in corners] for each in (layer, image))
+    return not np.allclose(ours, theirs, atol=1e-3)
+
+
+def _corners(shape: tuple[int, ...]) -> list[np.ndarray]:
+    ends = np.array(shape, float) - 1
+    along = [np.where(np.arange(len(shape)) == axis, ends, 0) for axis in range(len(shape))]
+    return [np.zeros(len(shape)), ends, *along]

@@ -1,0 +1,158 @@
+"""Choose a model, read its card, import another."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QPushButton,
+    QTextBrowser,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_feedback_seg.errors import ModelError
+from napari_feedback_seg.plugin.forms.fold import Fold
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_feedback_seg.models.library import ModelEntry
+    from napari_feedback_seg.models.model import ModelCard
+    from napari_feedback_seg.plugin.session.state import DockState
+
+
+class ModelBox(QWidget):
+    """The chooser of models; ``fold``, to be placed by its owner, shows the card of the chosen one."""
+
+    def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self.chooser = _Chooser(state)
+        self.chooser.setToolTip("The models that come with the plugin, and those in your models folder")
+        narrow(self.chooser)
+        self.import_button = QPushButton("Import...")
+        self.import_button.setToolTip("Copy a model file (.safetensors) into your models folder")
+        self.card_text = QTextBrowser()
+        self.card_text.setFixedHeight(180)
+        self.fold = Fold("About this model", self.card_text)
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.chooser, 1)
+        row.addWidget(self.import_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(row)
+        self.chooser.activated.connect(self._choose)
+        self.import_button.clicked.connect(self._ask_for_file)
+        state.model_changed.connect(self._refresh)
+        self._refresh()
+
+    def import_file(self, path: str | Path) -> None:
+        """Copy a model file into the user's models folder, and choose it."""
+
+        def work() -> Generator[None, None, str]:
+            from napari_feedback_seg.models.library import add_to_library
+
+            yield
+            return add_to_library(Path(path))
+
+        self._state.jobs.run(work, title="Importing a model", on_done=self._imported)
+
+    def _imported(self, name: str) -> None:
+        self._state.refresh_models()
+        self._state.model_name = name
+        show_info(f"The model '{name}' is in your models folder now.")
+
+    def _ask_for_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Import a model", "", "Models (*.safetensors)")
+        if path:
+            self.import_file(path)
+
+    def _choose(self, index: int) -> None:
+        self._state.model_name = self.chooser.itemData(index)
+
+    def _refresh(self) -> None:
+        self.chooser.clear()
+        for entry in self._state.models:
+            self.chooser.addItem(entry.name if entry.card else f"{entry.name} (damaged)", entry.name)
+        self.chooser.setCurrentIndex(self.chooser.findData(self._state.model_name))
+        self.card_text.setHtml(entry_text(self._state.entry))
+
+
+class _Chooser(QComboBox):
+    """Reads the library again before it shows it: a file may have come or gone."""
+
+    def __init__(self, state: DockState) -> None:
+        super().__init__()
+        self._state = state
+
+    def showPopup(self) -> None:
+        """Show the models that there are now."""
+        self._state.refresh_models()
+        super().showPopup()
+
+
+def narrow(box: QComboBox) -> None:
+    """Let a chooser be narrower than its longest entry, so that a name does not widen the dock."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(10)
+
+
+def entry_text(entry: ModelEntry | None) -> str:
+    """Return what a person reads of a model, as rich text."""
+    if entry is None:
+        return "There is no model. Import one, or install the plugin again."
+    if entry.card is None:
+        return escape(entry.error or str(ModelError("This model cannot be used.")))
+    return card_text(entry.card)
+
+
+def card_text(card: ModelCard) -> str:
+    """Return a model's card as rich text."""
+    classes = ", ".join(f"{each.value} {escape(each.name)}" for each in card.classes)
+    if any(each.name == "membrane" for each in card.classes):
+        classes += "; glia and extracellular space count as membrane"
+    rows = [
+        ("Network", _network(card)),
+        ("Trained on", escape(card.data) + _sections(card)),
+        ("Pixel size", f"{card.pixel_size_nm:g} nm, in tiles of {card.tile} px"),
+        ("Classes", classes),
+        *_scores(card),
+        ("Licence", escape(card.licence) or "not stated"),
+        ("Cite", escape(card.citation)),
+        ("About", escape(card.description)),
+    ]
+    return "".join(f"<p style='margin:0 0 4px 0'><b>{name}:</b> {text}</p>" for name, text in rows if text)
+
+
+def _network(card: ModelCard) -> str:
+    spec = card.spec
+    kind = (
+        "U-Net, looks once"
+        if spec.rounds == 1
+        else f"{spec.kind.replace('_', ' ')}, {spec.mode}, looks twice"
+    )
+    return escape(f"{kind}; width {spec.width}")
+
+
+def _sections(card: ModelCard) -> str:
+    train = card.sections.get("train", [])
+    return f", {len(train)} sections" if train else ""
+
+
+def _scores(card: ModelCard) -> list[tuple[str, str]]:
+    rows = []
+    for part, name in (("validation", "IoU, validation"), ("test", "IoU, test")):
+        scores: dict[str, Any] = card.scores.get(part, {})
+        if scores.get("iou"):
+            each = ", ".join(f"{escape(key)} {value:.0%}" for key, value in scores["iou"].items())
+            mean = scores.get("mean_iou")
+            rows.append((name, each + (f"; mean {mean:.1%}" if mean else "")))
+    return rows

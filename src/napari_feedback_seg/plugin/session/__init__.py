@@ -1,0 +1,1 @@
+"""The state of a viewer and the work on it."""

@@ -1,0 +1,216 @@
+"""What a person painted and a model learnt, kept in the user's folder until it is saved or discarded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_feedback_seg.classes import UNLABELLED
+from napari_feedback_seg.errors import InputError, OutputError
+from napari_feedback_seg.io import replacing
+from napari_feedback_seg.models.library import models_folder
+from napari_feedback_seg.plugin.layers.corrections import source_of
+from napari_feedback_seg.plugin.layers.image import em_sections
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from napari.layers import Image
+
+ABOUT = "about.json"
+
+_DENSE = 5  # from every so many-th pixel on, all are written, else only those that are corrected
+_LARGEST = 255  # label of a class
+
+
+@dataclass(frozen=True)
+class Autosave:
+    """The folder that keeps the corrections of one image.
+
+    Attributes
+    ----------
+    folder : Path
+        It need not exist yet.
+    image : str
+        Name of the image.
+    shape : tuple of int
+        Its shape.
+    """
+
+    folder: Path
+    image: str
+    shape: tuple[int, ...]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where a fine-tune keeps its state, so that one that was cut off can go on."""
+        return self.folder / "finetune.pt"
+
+    def save_section(self, z: int, labels: np.ndarray) -> None:
+        """Write the corrections of a section, (Y, X) uint8; without any, remove them.
+
+        Raises
+        ------
+        OutputError
+            If they cannot be written, a full disk included.
+        """
+        path = self._path(z)
+        flat = np.ascontiguousarray(labels, np.uint8).ravel()
+        places = np.flatnonzero(flat != UNLABELLED)
+        if not places.size:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(f"'{path}' cannot be removed: {error.strerror}.") from error
+            return
+        # Not compressed: it is written while a person paints.
+        content: dict[str, Any] = {
+            "shape": labels.shape,
+            "places": places.astype(np.uint32),
+            "values": flat[places],
+        }
+        if places.size > flat.size // _DENSE:
+            content = {"labels": flat.reshape(labels.shape)}
+        with replacing(path, overwrite=True, beside=False) as temporary, temporary.open("wb") as file:
+            np.savez(file, **content)
+        self.note({})
+
+    def note(self, what: dict[str, Any]) -> None:
+        """Write down what else belongs to the corrections, such as the model that learnt from them."""
+        about = {**self.about, **what, "image": self.image, "shape": list(self.shape), "time": time.time()}
+        with replacing(self.folder / ABOUT, overwrite=True, beside=False) as temporary:
+            temporary.write_text(json.dumps(about, indent=2), encoding="utf-8")
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is written down; empty if that is nothing, or cannot be read."""
+        try:
+            found = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def of(self) -> str:
+        """Name that the image had when it was written last."""
+        return str(self.about.get("image", self.image))
+
+    @property
+    def time(self) -> float:
+        """When it was written last, in seconds."""
+        found = self.about.get("time")
+        return float(found) if isinstance(found, int | float) else 0.0
+
+    @property
+    def saved(self) -> list[int]:
+        """The sections of which there are corrections."""
+        found = (re.fullmatch(r"section-(\d{5,})\.npz", path.name) for path in self.folder.glob("section-*"))
+        return sorted(int(each[1]) for each in found if each)
+
+    def load_section(self, z: int) -> np.ndarray:
+        """Return the corrections (Y, X) of a section.
+
+        Raises
+        ------
+        InputError
+            If they cannot be read, or do not fit the image.
+        """
+        path = self._path(z)
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                if "labels" in content:
+                    labels: np.ndarray = content["labels"]
+                else:
+                    flat = np.zeros(int(np.prod(content["shape"])), np.uint8)
+                    flat[content["places"]] = content["values"]
+                    labels = flat.reshape(content["shape"])
+        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"The saved corrections of section {z} cannot be read ({path}).") from error
+        sections = self.shape[0] if len(self.shape) == 3 else 1
+        whole = np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool
+        if labels.shape != self.shape[-2:] or not whole or not 0 <= z < sections:
+            raise InputError(f"The saved corrections of section {z} do not fit the image '{self.image}'.")
+        if labels.min(initial=0) < 0 or labels.max(initial=0) > _LARGEST:
+            raise InputError(f"The saved corrections of section {z} hold labels that no class can have.")
+        return labels.astype(np.uint8)
+
+    @property
+    def taken(self) -> bool:
+        """Whether there is something of it."""
+        return bool(self.saved) or (self.folder / ABOUT).exists() or self.checkpoint.exists()
+
+    def beside(self, number: int) -> Autosave:
+        """Return another folder for the same image; number 1 is this one."""
+        return self if number == 1 else replace(self, folder=Path(f"{self.folder}-{number}"))
+
+    def _path(self, z: int) -> Path:
+        return self.folder / f"section-{z:05d}.npz"
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        for path in (*self.folder.glob("section-*.npz"), self.folder / ABOUT, self.checkpoint):
+            with suppress(OSError):  # a virus scanner may be at it
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # something of somebody else's is in it, or it never was
+            self.folder.rmdir()
+
+
+def unsaved_folder() -> Path:
+    """Return the folder of what is not saved yet."""
+    return models_folder() / "unsaved"
+
+
+def autosave_of(image: Image) -> Autosave:
+    """Return where the corrections of an image are kept: by its file, or else its name, and its shape.
+
+    Raises
+    ------
+    InputError
+        If the layer is no EM image.
+    """
+    shape = tuple(int(length) for length in em_sections(image).data.shape)
+    what = f"file {source_of(image)}" if source_of(image) else f"name {image.name}"
+    key = hashlib.sha256(f"{what}\n{shape}".encode()).hexdigest()[:16]
+    return Autosave(unsaved_folder() / key, image.name, shape)
+
+
+def kept(first: Autosave) -> list[Autosave]:
+    """Return all that is kept of an image and holds corrections, the newest first."""
+    numbers = [1]
+    for folder in unsaved_folder().glob(f"{first.folder.name}-*"):
+        number = folder.name.rpartition("-")[2]
+        numbers += [int(number)] if number.isdecimal() and int(number) > 1 else []
+    found = [each for each in map(first.beside, numbers) if each.saved]
+    return sorted(found, key=lambda each: -each.time)
+
+
+def free(first: Autosave, others: Collection[Autosave]) -> Autosave:
+    """Return where to keep something else of the same image: nothing is there, nor among ``others``."""
+    folders = (first.beside(number) for number in count(1))
+    return next(each for each in folders if not each.taken and each not in others)
+
+
+def make_unsaved_folder() -> Path:
+    """Return the folder of what is not saved yet, which is made if need be.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    folder = unsaved_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder '{folder}' cannot be made: {error.strerror}.") from error
+    return folder
