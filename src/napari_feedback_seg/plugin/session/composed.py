@@ -1,0 +1,95 @@
+"""The result as it counts: what a person corrected, and elsewhere what the model says; composed when read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_feedback_seg.classes import UNLABELLED
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+def composed(
+    result: np.ndarray, corrections: np.ndarray | None, values: Collection[int] | None = None
+) -> np.ndarray:
+    """Return a section of a result with its corrections.
+
+    Parameters
+    ----------
+    result : ndarray
+        (Y, X) labels of a model. Where it is empty, nothing was segmented, and it stays empty.
+    corrections : ndarray or None
+        (Y, X) class values, 0 where nothing is corrected.
+    values : collection of int, optional
+        Values of the classes. A correction with another value does not count.
+
+    Returns
+    -------
+    ndarray
+        (Y, X), of the type of the result. Not to be written to: without corrections it is ``result``.
+    """
+    if corrections is None or not corrections.any() or not result.any():
+        return result
+    corrected = corrections != UNLABELLED
+    if values is not None:
+        corrected &= np.isin(corrections, list(values))
+    return np.where(corrected, corrections, result).astype(result.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A result with its corrections as an array that composes a section when it is read.
+
+    Attributes
+    ----------
+    result, corrections : array-like
+        (Y, X) or (Z, Y, X) labels, and corrections of the same shape, or none.
+    values : collection of int, optional
+        Values of the classes.
+    """
+
+    result: Any
+    corrections: Any = None
+    values: Collection[int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the labels."""
+        return tuple(int(length) for length in self.result.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, 2 or 3."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the labels."""
+        return np.dtype(self.result.dtype)
+
+    def __len__(self) -> int:
+        """Return the length of the first axis."""
+        return self.shape[0]
+
+    def __getitem__(self, z: int) -> np.ndarray:
+        """Return section ``z`` of a stack, (Y, X)."""
+        if self.ndim != 3:
+            raise IndexError(f"Only a stack has sections, and this has the shape {self.shape}.")
+        return self._compose(self.result[z], None if self.corrections is None else self.corrections[z])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return all of it."""
+        if self.ndim == 3:
+            whole = np.stack([self[z] for z in range(len(self))]) if len(self) else np.asarray(self.result)
+        else:
+            whole = self._compose(self.result, self.corrections)
+        return np.array(whole, dtype=dtype)  # a copy: what is read from it does not change under the reader
+
+    def _compose(self, result: Any, corrections: Any) -> np.ndarray:
+        return composed(
+            np.asarray(result), None if corrections is None else np.asarray(corrections), self.values
+        )
