@@ -32,9 +32,9 @@ from napari_feedback_seg import load_model
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import CorrectedSection
-from napari_feedback_seg.correction.course import Course
 from napari_feedback_seg.correction.finetune import FineTuning
-from napari_feedback_seg.correction.material import Lesson, Material
+from napari_feedback_seg.correction.optimisation import Optimisation
+from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
 from napari_feedback_seg.datasets.sstem import read_sstem_section
 from napari_feedback_seg.metrics import confusion_matrix, iou_table
 from napari_feedback_seg.models.model import Model
@@ -186,16 +186,16 @@ def from_scratch(parent: Model, sections: list[CorrectedSection]) -> tuple[Predi
     """Train the same network with fresh weights on the same patches."""
     torch.manual_seed(0)
     config = FinetuneConfig(rehearsal=0)
-    material = Material(sections, parent.card, config)
-    lesson = Lesson(material, material.regions, [], config, 0)
+    source = PatchSource(sections, parent.card, config)
+    patches = TrainingPatches(source, source.regions, [], config, 0)
     network = build_network(parent.card.spec)
     device = torch.device("cpu")
     steps, weights = SCRATCH_STEPS, {"rehearsal": 0.0, "first_round": 0.4}
-    course = Course(network, lesson, config, steps=steps, rate=2e-3, **weights, device=device)
-    course.network.train()  # its batch norm knows nothing yet
+    optimisation = Optimisation(network, patches, config, steps=steps, rate=2e-3, **weights, device=device)
+    optimisation.network.train()  # its batch norm knows nothing yet
     for _ in range(SCRATCH_STEPS):
-        course.step()
-    return predicting(Model(parent.card, course.network.eval())), ""
+        optimisation.step()
+    return predicting(Model(parent.card, optimisation.network.eval())), ""
 
 
 def random_forest(parent: Model, sections: list[CorrectedSection]) -> tuple[Prediction, str]:

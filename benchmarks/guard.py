@@ -33,15 +33,15 @@ from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import CorrectedSection
 from napari_feedback_seg.correction.finetune import FineTuning
-from napari_feedback_seg.correction.material import Material
-from napari_feedback_seg.correction.start import moved, restated
-from napari_feedback_seg.correction.verdict import fallen_parts
+from napari_feedback_seg.correction.patches import PatchSource
+from napari_feedback_seg.correction.recommendation import fallen_parts
+from napari_feedback_seg.correction.start import statistics_shift, with_image_statistics
 from napari_feedback_seg.datasets.sstem import read_sstem_section
 from napari_feedback_seg.metrics import confusion_matrix, iou_table
 from napari_feedback_seg.segmentation.predict import segment
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.correction.verdict import Verdict
+    from napari_feedback_seg.correction.recommendation import Recommendation
     from napari_feedback_seg.models.model import Model
 
 SECTIONS = (12, 13, 14)
@@ -72,10 +72,10 @@ ALL = {**KNOWN, **{name: SHIFTS[name] for name in ("blurred", "noisy", "stain")}
 class Unguarded(FineTuning):
     """A fine-tune that is kept whatever the guard says; ``judged`` has what it said."""
 
-    judged: Verdict
+    judged: Recommendation
 
-    def _judge(self) -> Verdict:
-        self.judged = super()._judge()
+    def _recommend(self) -> Recommendation:
+        self.judged = super()._recommend()
         return replace(self.judged, accepted=True)
 
 
@@ -120,11 +120,11 @@ def restated_alone(data: Path, model: str, shift: str, painted: int, strokes: in
     labels = np.zeros_like(truth)
     labels[100:140, 100:140] = truth[100:140, 100:140]  # nothing is learnt from them
     section = CorrectedSection(image, labels, painted, PIXEL_SIZES.get(shift), shift)
-    material = Material([section], parent.card, FinetuneConfig())
-    other = restated(parent, material, torch.device("cpu"), seed=0)
+    source = PatchSource([section], parent.card, FinetuneConfig())
+    other = with_image_statistics(parent, source, torch.device("cpu"), seed=0)
     assert other is not None
     gain = mean_iou(data, other, shift, painted) - mean_iou(data, parent, shift, painted)
-    return {"moved": round(moved(parent, other), 4), "gain": round(gain, 2)}
+    return {"moved": round(statistics_shift(parent, other), 4), "gain": round(gain, 2)}
 
 
 def fine_tuned(data: Path, model: str, shift: str, painted: int, strokes: int) -> dict[str, Any]:

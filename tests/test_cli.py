@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.cli import app, train
-from napari_feedback_seg.correction.course import Course
+from napari_feedback_seg.correction.optimisation import Optimisation
 from napari_feedback_seg.datasets import sstem
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError
@@ -618,9 +618,11 @@ class TestFinetune:
         assert "the same command goes on from there" in " ".join(errors.split())
         assert not (tmp_path / "new.safetensors").exists()
         begun: list[int] = []
-        load = Course.load_state_dict
+        load = Optimisation.load_state_dict
         monkeypatch.setattr(
-            Course, "load_state_dict", lambda self, state: (begun.append(state["done"]), load(self, state))
+            Optimisation,
+            "load_state_dict",
+            lambda self, state: (begun.append(state["done"]), load(self, state)),
         )
         run(*arguments)
         assert begun

@@ -11,16 +11,16 @@ from scipy.ndimage import gaussian_filter
 from napari_feedback_seg.classes import EM_CLASSES, LabelClass
 from napari_feedback_seg.correction import finetune as module
 from napari_feedback_seg.correction import start
-from napari_feedback_seg.correction.classes import grow, new_classes
+from napari_feedback_seg.correction.classes import add_classes, new_classes
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import CorrectedSection, corrected_sections
-from napari_feedback_seg.correction.course import Course, mixed
-from napari_feedback_seg.correction.events import FinetuneCheck, Finetuned, FinetuneStep
-from napari_feedback_seg.correction.exam import Marks
+from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
 from napari_feedback_seg.correction.finetune import FineTuning, finetune
-from napari_feedback_seg.correction.material import Lesson, Material
+from napari_feedback_seg.correction.held_out import Scores
+from napari_feedback_seg.correction.optimisation import Optimisation, mixed
+from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
+from napari_feedback_seg.correction.recommendation import not_finite, recommend
 from napari_feedback_seg.correction.start import inverted
-from napari_feedback_seg.correction.verdict import judge, not_finite
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError, TrainingError
 from napari_feedback_seg.models.library import load_model
@@ -57,7 +57,7 @@ def sections(labels: np.ndarray | None = None, image: np.ndarray = INVERTED) -> 
     return corrected_sections(image, sparse() if labels is None else labels, EM_CLASSES)
 
 
-def run(tuning: FineTuning) -> tuple[list[Any], Finetuned]:
+def run(tuning: FineTuning) -> tuple[list[Any], FinetuneResult]:
     events, seen = tuning.run(), []
     while True:
         try:
@@ -111,36 +111,36 @@ class TestRun:
         assert result.accepted, result.verdict
 
     def test_unlabelled_pixels_do_not_teach(self, small_model: Model) -> None:
-        material = Material(sections(), small_model.card, CONFIG)
-        held = sorted(material.regions)[:3]
-        lesson = Lesson(material, set(material.regions) - set(held), [], CONFIG, 0)
-        share = np.mean([float((lesson.batch(step)[1] >= 0).float().mean()) for step in range(10)])
+        source = PatchSource(sections(), small_model.card, CONFIG)
+        held = sorted(source.regions)[:3]
+        patches = TrainingPatches(source, set(source.regions) - set(held), [], CONFIG, 0)
+        share = np.mean([float((patches.batch(step)[1] >= 0).float().mean()) for step in range(10)])
         assert 0.01 < share < 0.2
-        only = Lesson(material, held[:1], [], CONFIG, 0)
+        only = TrainingPatches(source, held[:1], [], CONFIG, 0)
         channels = {int(c) for step in range(10) for c in only.batch(step)[1].unique()} - {-1}
-        assert channels <= {value - 1 for value in material.regions[held[0]]}
+        assert channels <= {value - 1 for value in source.regions[held[0]]}
 
     def test_held_out_regions_are_in_no_patch(self, small_model: Model) -> None:
         labels = np.zeros_like(SAMPLE.labels)
         labels[10:18, 10:18], labels[10:18, 60:68] = 1, 3
-        material = Material(sections(labels), small_model.card, CONFIG)
-        held = next(key for key in material.regions if 3 in material.regions[key])
-        lesson = Lesson(material, set(material.regions) - {held}, [], replace(CONFIG, patch=64), 0)
-        assert {int(c) for step in range(10) for c in lesson.batch(step)[1].unique()} == {-1, 0}
+        source = PatchSource(sections(labels), small_model.card, CONFIG)
+        held = next(key for key in source.regions if 3 in source.regions[key])
+        patches = TrainingPatches(source, set(source.regions) - {held}, [], replace(CONFIG, patch=64), 0)
+        assert {int(c) for step in range(10) for c in patches.batch(step)[1].unique()} == {-1, 0}
 
     def test_patches_are_the_same_for_the_same_step(self, small_model: Model) -> None:
-        material = Material(sections(), small_model.card, CONFIG)
-        lesson = Lesson(material, material.regions, material.places, CONFIG, 1)
-        for one, other in zip(lesson.batch(4), lesson.batch(4), strict=True):
+        source = PatchSource(sections(), small_model.card, CONFIG)
+        patches = TrainingPatches(source, source.regions, source.places, CONFIG, 1)
+        for one, other in zip(patches.batch(4), patches.batch(4), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
-        assert not torch.equal(lesson.batch(4)[0], lesson.batch(5)[0])
+        assert not torch.equal(patches.batch(4)[0], patches.batch(5)[0])
 
     def test_what_was_corrected_is_not_rehearsed(self, small_model: Model) -> None:
         from napari_feedback_seg.segmentation.inference import Inference
 
-        material = Material(sections(), small_model.card, replace(CONFIG, confidence=0.01))
-        material.remember(Inference(small_model, torch.device("cpu"), 1, False, None))
-        kept = material.rehearsal(0, -20, -20, 200).sum(axis=0)
+        source = PatchSource(sections(), small_model.card, replace(CONFIG, confidence=0.01))
+        source.choose_rehearsal(Inference(small_model, torch.device("cpu"), 1, False, None))
+        kept = source.rehearsal(0, -20, -20, 200).sum(axis=0)
         near = np.pad(sparse() > 0, 20)
         assert not kept[near].any()
         assert not kept[:20].any()  # beyond the section
@@ -159,17 +159,17 @@ class TestRun:
         words = {"one class": "held-out", "corner": "Nothing could be held out", "two places": "hint"}
         assert words[labels] in result.certainty
         if labels == "two places":
-            assert {e.what for e in events if isinstance(e, FinetuneStep)} >= {"trial 1 of 2", "trial 2 of 2"}
+            assert {e.what for e in events if isinstance(e, FinetuneStep)} >= {"fold 1 of 2", "fold 2 of 2"}
 
     def test_a_section_of_another_pixel_size_is_learnt_at_that_of_the_model(self, small_model: Model) -> None:
         fine = np.kron(SAMPLE.image, np.ones((2, 2), np.uint8))
         labels = np.kron(sparse(), np.ones((2, 2), np.uint8))
         (section,) = corrected_sections(fine, labels, EM_CLASSES, pixel_size_nm=2.3)
-        material = Material([section], small_model.card, CONFIG)
-        canvas = material.canvases[0]
-        assert canvas.shape == SAMPLE.labels.shape
-        np.testing.assert_array_equal(canvas.labels(0, 0, 160)[0], sparse())
-        region = next(iter(material.regions.values()))
+        source = PatchSource([section], small_model.card, CONFIG)
+        section = source.rescaled[0]
+        assert section.shape == SAMPLE.labels.shape
+        np.testing.assert_array_equal(section.labels(0, 0, 160)[0], sparse())
+        region = next(iter(source.regions.values()))
         assert all(sparse()[tuple(places.T)].min() > 0 for places in region.values())
 
 
@@ -214,13 +214,13 @@ class TestGuard:
         unlike: bool,
         accepted: bool,
     ) -> None:
-        def marks(fixed: float, loss: float, kept: float) -> Marks:
+        def scores(fixed: float, loss: float, kept: float) -> Scores:
             right = round(1000 * fixed)
             confusion = np.array([[right, 1000 - right, 0], [1000 - right, right, 0], [0, 0, 0]])
-            return Marks(confusion, np.full(5, fixed), np.array([[kept, 1.0], [kept, 1.0]]), loss)
+            return Scores(confusion, np.full(5, fixed), np.array([[kept, 1.0], [kept, 1.0]]), loss)
 
-        before, after = (marks(*each) for each in zip(fixed, loss, kept, strict=True))
-        assert judge(before, after, held_out=True, unlike=unlike).accepted is accepted
+        before, after = (scores(*each) for each in zip(fixed, loss, kept, strict=True))
+        assert recommend(before, after, held_out=True, unlike=unlike).accepted is accepted
 
 
 class TestMemory:
@@ -229,14 +229,14 @@ class TestMemory:
     @pytest.fixture
     def too_little(self, monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
         """Return where memory does not suffice after two steps."""
-        step, places = Course.step, []
+        step, places = Optimisation.step, []
 
-        def limited(course: Course) -> float:
-            if course._device in places and course.done == 2:
+        def limited(optimisation: Optimisation) -> float:
+            if optimisation._device in places and optimisation.done == 2:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-            return step(course)
+            return step(optimisation)
 
-        monkeypatch.setattr(Course, "step", limited)
+        monkeypatch.setattr(Optimisation, "step", limited)
         return places
 
     def test_it_goes_on_on_the_cpu_and_says_so(self, parent: Model, too_little: list[torch.device]) -> None:
@@ -304,8 +304,8 @@ class TestStopping:
 
 class TestRehearsal:
     def test_what_the_model_was_sure_of_counts_as_much_as_asked_for(self, small_model: Model) -> None:
-        material = Material(sections(), small_model.card, CONFIG)
-        lesson = Lesson(material, set(material.regions), [], CONFIG, 0)
+        source = PatchSource(sections(), small_model.card, CONFIG)
+        patches = TrainingPatches(source, set(source.regions), [], CONFIG, 0)
         said = torch.randn(1, 4, 32, 32)
         corrected = torch.full((1, 32, 32), -1)
         corrected[0, :4, :4] = 1
@@ -314,8 +314,8 @@ class TestRehearsal:
 
         def loss(weight: float, logits: torch.Tensor, taught: torch.Tensor) -> float:
             settings = {"steps": 1, "rate": 0.1, "first_round": 0.0, "device": torch.device("cpu")}
-            course = Course(small_model.network, lesson, CONFIG, rehearsal=weight, **settings)
-            return float(course._total((logits,), taught, kept))
+            optimisation = Optimisation(small_model.network, patches, CONFIG, rehearsal=weight, **settings)
+            return float(optimisation._total((logits,), taught, kept))
 
         turned = said.clone()
         turned[:, :, 8:] = said[:, :, 8:].flip(1)  # another answer, but not where it is corrected
@@ -328,26 +328,28 @@ class TestRehearsal:
 
 class TestStatistics:
     def test_those_of_the_image_replace_the_models_and_nothing_else(self, small_model: Model) -> None:
-        material = Material(sections(), small_model.card, CONFIG)
+        source = PatchSource(sections(), small_model.card, CONFIG)
         before = weights(small_model)
-        other = start.restated(small_model, material, torch.device("cpu"), seed=0)
+        other = start.with_image_statistics(small_model, source, torch.device("cpu"), seed=0)
         assert other is not None
         assert not other.network.training
         for name, each in other.network.state_dict().items():
             same = torch.equal(each, before[name])
             assert same != ("running" in name or "num_batches" in name), name
             assert torch.equal(small_model.network.state_dict()[name], before[name])
-        assert start.moved(small_model, other) > 0 == start.moved(small_model, small_model)
+        assert (
+            start.statistics_shift(small_model, other) > 0 == start.statistics_shift(small_model, small_model)
+        )
 
     def test_they_are_taken_only_if_they_are_others(
         self, small_model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        material = Material(sections(), small_model.card, CONFIG)
+        source = PatchSource(sections(), small_model.card, CONFIG)
         monkeypatch.setattr(start, "_CLEARLY", 0.0)  # the inverted image is another matter
         monkeypatch.setattr(start, "_MOVED", np.inf)
-        assert start.choose_start(small_model, material, torch.device("cpu"), 0).model is small_model
+        assert start.choose_start(small_model, source, torch.device("cpu"), 0).model is small_model
         monkeypatch.setattr(start, "_MOVED", 0.0)
-        found = start.choose_start(small_model, material, torch.device("cpu"), 0)
+        found = start.choose_start(small_model, source, torch.device("cpu"), 0)
         assert found.differs == ("statistics of the image",)
         assert found.model is not small_model
 
@@ -396,7 +398,7 @@ class TestClasses:
         parent = replace(
             small_model, card=replace(small_model.card, spec=spec), network=build_network(spec).eval()
         )
-        grown = grow(parent, new_classes(["nucleus=#56b4e9", "vesicles=#009e73"], parent.card))
+        grown = add_classes(parent, new_classes(["nucleus=#56b4e9", "vesicles=#009e73"], parent.card))
         assert [each.value for each in grown.card.classes] == [1, 2, 3, 4, 5, 6]
         image = torch.randn(1, 1, 64, 64)
         with torch.no_grad():
@@ -411,7 +413,7 @@ class TestClasses:
 
     def test_a_class_that_is_there_is_refused(self, small_model: Model) -> None:
         with pytest.raises(ModelError, match="value 2"):
-            grow(small_model, [LabelClass(2, "nucleus", "#56b4e9")])
+            add_classes(small_model, [LabelClass(2, "nucleus", "#56b4e9")])
 
     def test_no_trial_begins_with_what_it_is_judged_by(
         self, parent: Model, monkeypatch: pytest.MonkeyPatch
@@ -422,11 +424,13 @@ class TestClasses:
         labels[sparse() == 0] = 0
         begun: list[set[Any]] = []
 
-        def settle(model: Model, known: int, material: Material, regions: Any, device: Any) -> Model:
+        def fit_new_classes(
+            model: Model, known: int, source: PatchSource, regions: Any, device: Any
+        ) -> Model:
             begun.append(set(regions))
-            return start.settle(model, known, material, regions, device)
+            return start.fit_new_classes(model, known, source, regions, device)
 
-        monkeypatch.setattr(module, "settle", settle)
+        monkeypatch.setattr(module, "fit_new_classes", fit_new_classes)
         corrected = corrected_sections(INVERTED, labels, (*EM_CLASSES, *config.new_classes))
         tuning = FineTuning(parent, corrected, config, device="cpu")
         events = tuning.run()
@@ -434,21 +438,21 @@ class TestClasses:
             next(events)
         next(events)
         events.close()
-        everything = set(tuning._material.regions)
-        held = [each.held for each in tuning._trials]
+        everything = set(tuning._source.regions)
+        held = [each.held for each in tuning._folds]
         assert all(held)
         assert begun == [*(everything - each for each in held), everything]
 
-        material, some = tuning._material, everything - held[0]
+        source, some = tuning._source, everything - held[0]
         for key in held[0]:
-            for places in material.regions[key].values():
+            for places in source.regions[key].values():
                 labels[tuple(places.T)] = 1
         corrected = corrected_sections(INVERTED, labels, (*EM_CLASSES, *config.new_classes))
-        other = Material(corrected, tuning._grown.card, config)
-        other.remember(Inference(tuning._grown, torch.device("cpu"), 1, False, None))
-        material.remember(Inference(tuning._grown, torch.device("cpu"), 1, False, None))
-        expected = start.settle(tuning._grown, 4, material, some, torch.device("cpu"))
-        found = start.settle(tuning._grown, 4, other, some, torch.device("cpu"))
+        other = PatchSource(corrected, tuning._grown.card, config)
+        other.choose_rehearsal(Inference(tuning._grown, torch.device("cpu"), 1, False, None))
+        source.choose_rehearsal(Inference(tuning._grown, torch.device("cpu"), 1, False, None))
+        expected = start.fit_new_classes(tuning._grown, 4, source, some, torch.device("cpu"))
+        found = start.fit_new_classes(tuning._grown, 4, other, some, torch.device("cpu"))
         for name, each in weights(expected).items():
             torch.testing.assert_close(found.network.state_dict()[name], each)
 

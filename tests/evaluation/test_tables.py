@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.evaluation.reproduce import Result, Run, plan
+from napari_feedback_seg.evaluation.reproduce import FinishedRun, Run, plan
 from napari_feedback_seg.evaluation.tables import TABLES, Block, blocks, markdown, networks_of
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ def result(
     test: bool = True,
     precision: str = "bf16",
     **changes: Any,
-) -> Result:
+) -> FinishedRun:
     pooling = 16 if network in ("self", "source_target") else None
     given = {"recipe": "ours", "width": 16, "key_pooling": pooling, "epochs": 80, "fold": 0, "seed": 0}
     run = Run(network, **{**given, **changes})
@@ -47,7 +47,7 @@ def result(
         "data": "ssTEM",
         "settings": {"precision": precision},
     }
-    return Result(run, {**parts, **others})
+    return FinishedRun(run, {**parts, **others})
 
 
 def cell(rows: tuple[tuple[str, ...], ...], row: str, column: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.correction.config import FinetuneConfig
     from napari_feedback_seg.correction.corrections import CorrectedSection
-    from napari_feedback_seg.correction.verdict import Verdict
+    from napari_feedback_seg.correction.recommendation import Recommendation
 
 
 def finetuned_model(
@@ -26,7 +26,7 @@ def finetuned_model(
     *,
     sections: Sequence[CorrectedSection],
     config: FinetuneConfig,
-    verdict: Verdict,
+    verdict: Recommendation,
     about: dict[str, Any],
     seconds: float,
     device: torch.device,
@@ -39,7 +39,7 @@ def finetuned_model(
         The two models; the fine-tuned one with the card of the parent and new classes.
     sections, config
         The data and the settings.
-    verdict : Verdict
+    verdict : Recommendation
         Its scores on the held-out corrections.
     about : dict
         What else belongs to the recipe.
@@ -59,10 +59,10 @@ def finetuned_model(
         **about,
     }
     scores: dict[str, Any] = {"verdict": verdict.sentence, "certainty": verdict.certainty}
-    for name, marks in (("before", verdict.before), ("after", verdict.after)):
-        if marks is not None:
-            scores[name] = {"iou": marks.iou(list(names.values())), "right": marks.fixed_share}
-            scores["regions"] = len(marks.right)
+    for name, each in (("before", verdict.before), ("after", verdict.after)):
+        if each is not None:
+            scores[name] = {"iou": each.iou(list(names.values())), "right": each.fixed_share}
+            scores["regions"] = len(each.right)
     return Model(
         replace(
             finetuned.card,

@@ -24,7 +24,7 @@ _UNLIKELY = 5.0
 """What the logits of a new class lie below those of the others, before it is learnt."""
 
 
-def grow(model: Model, classes: Sequence[LabelClass]) -> Model:
+def add_classes(model: Model, classes: Sequence[LabelClass]) -> Model:
     """Return the model with more classes, which it does not see anywhere yet.
 
     Raises

@@ -31,7 +31,7 @@ class FinetuneStep:
 
 @dataclass(frozen=True)
 class FinetuneCheck:
-    """The corrections to judge by were looked at.
+    """The held-out corrections were scored.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class FinetuneCheck:
     kept : float
         Share of what was right, as far as is known, that is still so.
     best : bool
-        Whether no look before was better.
+        Whether no check before was better.
     held_out : bool
         Whether they were held out; else they are those that it learns from.
     """
@@ -59,7 +59,7 @@ class FinetuneCheck:
 
 
 @dataclass(frozen=True)
-class Finetuned:
+class FinetuneResult:
     """What became of a fine-tune.
 
     Attributes

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_feedback_seg.correction.card import finetuned_model
-from napari_feedback_seg.correction.classes import grow
+from napari_feedback_seg.correction.checkpoint import FinetuneCheckpoint, digest_of
+from napari_feedback_seg.correction.classes import add_classes
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import (
     RegionKey,
@@ -18,13 +19,12 @@ from napari_feedback_seg.correction.corrections import (
     corrected_sections,
     hold_out,
 )
-from napari_feedback_seg.correction.course import Course, NotFiniteError, mixed
-from napari_feedback_seg.correction.events import FinetuneCheck, Finetuned, FinetuneStep
-from napari_feedback_seg.correction.exam import Exam, Marks
-from napari_feedback_seg.correction.material import Lesson, Material
-from napari_feedback_seg.correction.start import choose_start, settle
-from napari_feedback_seg.correction.store import Store, digest_of
-from napari_feedback_seg.correction.verdict import Verdict, judge, not_finite
+from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
+from napari_feedback_seg.correction.held_out import HeldOutEvaluation, Scores
+from napari_feedback_seg.correction.optimisation import NotFiniteError, Optimisation, mixed
+from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
+from napari_feedback_seg.correction.recommendation import Recommendation, not_finite, recommend
+from napari_feedback_seg.correction.start import choose_start, fit_new_classes
 from napari_feedback_seg.errors import OutputError, TrainingError
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.device import (
@@ -43,22 +43,22 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.correction.corrections import CorrectedSection
 
-_EXAM_PLACES = 3
+_EVALUATED_PLACES = 3
 _LAST_RATE = 0.3
 _TURN = 0.4
 _FIRST_ROUND = 0.4
 
 
 @dataclass
-class _Trial:
-    """A course with some regions held out, and its best network so far."""
+class _Fold:
+    """A fine-tune with some regions held out, and its best network so far."""
 
     held: frozenset[RegionKey]
     steps: int
     begin: Model
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     step: int = 0
-    marks: Marks | None = None
+    scores: Scores | None = None
 
 
 class FineTuning:
@@ -101,20 +101,22 @@ class FineTuning:
         self.config = config or FinetuneConfig()
         self._sections = list(sections)
         self._parent = model
-        self._grown = grow(model, self.config.new_classes)
+        self._grown = add_classes(model, self.config.new_classes)
         self._begin = self._grown
         self._device = choose_device(device)
-        self._store = Store(checkpoint, digest_of(model, sections, self.config)) if checkpoint else None
+        self._checkpoint = (
+            FinetuneCheckpoint(checkpoint, digest_of(model, sections, self.config)) if checkpoint else None
+        )
         self._first_round = _first_round_weight(model)
         self._started = time.perf_counter()
         self._done = self._total = 0
-        self._trials: list[_Trial] = []
+        self._folds: list[_Fold] = []
         self._held_out = False
         self._differs: tuple[str, ...] = ()
         self._problems: list[str] = []
         self._rehearsal = self.config.rehearsal
 
-    def run(self) -> Generator[FinetuneStep | FinetuneCheck, None, Finetuned]:
+    def run(self) -> Generator[FinetuneStep | FinetuneCheck, None, FinetuneResult]:
         """Fine-tune; yield after each step; return the better model, or the parent and why.
 
         The checkpoint of a better model stays, to be removed when that is in a file.
@@ -137,25 +139,27 @@ class FineTuning:
                 if not is_out_of_memory(error):
                     raise
             self._give_way()
-        if self._store and not verdict.accepted:
-            self._store.remove()
+        if self._checkpoint and not verdict.accepted:
+            self._checkpoint.remove()
         return self._result(verdict, weights)
 
-    def best_so_far(self) -> Finetuned | None:
+    def best_so_far(self) -> FinetuneResult | None:
         """Return what was learnt before the fine-tune was stopped, judged; None if that is nothing."""
-        self._trials = [trial for trial in self._trials if trial.weights]
-        if not self._trials:
+        self._folds = [fold for fold in self._folds if fold.weights]
+        if not self._folds:
             return None
-        return self._result(self._judge(), self._towards(self._trials[0].begin, self._trials[0].weights))
+        return self._result(self._recommend(), self._towards(self._folds[0].begin, self._folds[0].weights))
 
     # --- what is done, in its order
 
-    def _learn(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[Verdict, Mapping[str, Tensor]]]:
+    def _learn(
+        self,
+    ) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[Recommendation, Mapping[str, Tensor]]]:
         try:
             yield from self._prepare()
-            for index, trial in enumerate(self._trials):
-                yield from self._try(index, trial)
-            verdict = self._judge()
+            for index, fold in enumerate(self._folds):
+                yield from self._try(index, fold)
+            verdict = self._recommend()
             return verdict, ((yield from self._finish()) if verdict.accepted else {})
         except NotFiniteError:
             return not_finite(), {}
@@ -170,117 +174,122 @@ class FineTuning:
             )
         release_memory(self._device)
         self._problems.append(f"The memory of the {where} did not suffice: it went on on the CPU.")
-        self._device, self._trials = torch.device("cpu"), []
+        self._device, self._folds = torch.device("cpu"), []
 
     def _prepare(self) -> Generator[FinetuneStep, None, None]:
         yield self._event("looking at the corrections")
         config = self.config
-        self._material = material = Material(self._sections, self._grown.card, config)
-        parts = hold_out(material.regions, config.hold_out, config.seed)
+        self._source = source = PatchSource(self._sections, self._grown.card, config)
+        parts = hold_out(source.regions, config.hold_out, config.seed)
         self._held_out = bool(parts)
         # Where nothing can be held out, all is learnt and looked at; the verdict says what that is worth.
         steps = config.steps if len(parts) < 2 else max(1, round(config.steps * _TURN))
         last = {0: 0, 1: config.last_steps}.get(len(parts), config.steps)
         self._total = steps * max(1, len(parts)) + last
-        start = choose_start(self._grown, material, self._device, config.seed)
+        start = choose_start(self._grown, source, self._device, config.seed)
         self._begin, self._differs = start.model, start.differs
         # As much as keeps mistakes as rare among all that is learnt, were all corrections mistakes or few.
         if config.rehearsal:
             self._rehearsal = max(0.0, (config.rehearsal + 1) * start.wrong_share - 1)
-        self._remember()
-        for held in parts or [frozenset(material.regions)]:
-            begin = self._settled(self._begin, set(material.regions) - held or held)
-            self._trials.append(_Trial(held, steps, begin))
+        self._choose_rehearsal()
+        for held in parts or [frozenset(source.regions)]:
+            begin = self._with_new_classes(self._begin, set(source.regions) - held or held)
+            self._folds.append(_Fold(held, steps, begin))
         if config.new_classes:
-            self._begin = self._settled(self._begin, set(material.regions))
-            self._remember()
+            self._begin = self._with_new_classes(self._begin, set(source.regions))
+            self._choose_rehearsal()
 
-    def _settled(self, model: Model, regions: Collection[RegionKey]) -> Model:
+    def _with_new_classes(self, model: Model, regions: Collection[RegionKey]) -> Model:
         """Return the model with its new classes fitted to the corrections of regions, if it has any."""
         if not self.config.new_classes:
             return model
-        return settle(model, len(self._parent.card.classes), self._material, regions, self._device)
+        return fit_new_classes(model, len(self._parent.card.classes), self._source, regions, self._device)
 
-    def _remember(self) -> None:
-        material = self._material
+    def _choose_rehearsal(self) -> None:
+        source = self._source
         if self.config.rehearsal:
-            material.remember(Inference(self._begin, self._device, 1, False, None))
-        self._rehearsed, self._examined = material.places[_EXAM_PLACES:], material.places[:_EXAM_PLACES]
+            source.choose_rehearsal(Inference(self._begin, self._device, 1, False, None))
+        self._rehearsed, self._evaluated = (
+            source.places[_EVALUATED_PLACES:],
+            source.places[:_EVALUATED_PLACES],
+        )
 
-    def _try(self, index: int, trial: _Trial) -> Generator[FinetuneStep | FinetuneCheck, None, None]:
-        exam = self._exam(trial)
-        learnt = set(self._material.regions) - trial.held
-        begin, rate = trial.begin.network, self.config.learning_rate
-        course = self._course(index, learnt or trial.held, trial.steps, rate, begin)
-        before = trial.steps * index
-        self._go_on(index, trial, course, exam)
-        what = "learning" if len(self._trials) == 1 else f"trial {index + 1} of {len(self._trials)}"
+    def _try(self, index: int, fold: _Fold) -> Generator[FinetuneStep | FinetuneCheck, None, None]:
+        evaluation = self._evaluation(fold)
+        learnt = set(self._source.regions) - fold.held
+        begin, rate = fold.begin.network, self.config.learning_rate
+        optimisation = self._optimisation(index, learnt or fold.held, fold.steps, rate, begin)
+        before = fold.steps * index
+        self._go_on(index, fold, optimisation, evaluation)
+        what = "learning" if len(self._folds) == 1 else f"fold {index + 1} of {len(self._folds)}"
         count = self.config.checks
-        checks = {max(1, round(trial.steps * number / count)) for number in range(1, count + 1)}
-        while course.done < trial.steps:
-            loss = course.step()
-            self._done = before + course.done
+        checks = {max(1, round(fold.steps * number / count)) for number in range(1, count + 1)}
+        while optimisation.done < fold.steps:
+            loss = optimisation.step()
+            self._done = before + optimisation.done
             yield self._event(what, loss)
-            if course.done not in checks:
+            if optimisation.done not in checks:
                 continue
-            marks = self._mark(exam, self._towards(trial.begin, course.weights()))
-            best = trial.marks is None or marks.loss < trial.marks.loss
+            scores = self._score(evaluation, self._towards(fold.begin, optimisation.weights()))
+            best = fold.scores is None or scores.loss < fold.scores.loss
             if best:
-                trial.weights, trial.step, trial.marks = course.weights(), course.done, marks
-            self._save(index, trial, course)
-            iou = marks.iou(self._names)
+                fold.weights, fold.step, fold.scores = optimisation.weights(), optimisation.done, scores
+            self._save(index, fold, optimisation)
+            iou = scores.iou(self._names)
             yield FinetuneCheck(
-                self._done, self._total, marks.loss, iou, marks.kept_share, best, self._held_out
+                self._done, self._total, scores.loss, iou, scores.kept_share, best, self._held_out
             )
 
-    def _go_on(self, index: int, trial: _Trial, course: Course, exam: Exam) -> None:
-        saved = self._store.load(f"trial {index}") if self._store else None
+    def _go_on(
+        self, index: int, fold: _Fold, optimisation: Optimisation, evaluation: HeldOutEvaluation
+    ) -> None:
+        saved = self._checkpoint.load(f"fold {index}") if self._checkpoint else None
         if saved:
-            course.load_state_dict(saved["course"])
-            trial.weights, trial.step = saved["weights"], saved["step"]
-            trial.marks = self._mark(exam, self._towards(trial.begin, trial.weights))
+            optimisation.load_state_dict(saved["optimisation"])
+            fold.weights, fold.step = saved["weights"], saved["step"]
+            fold.scores = self._score(evaluation, self._towards(fold.begin, fold.weights))
 
-    def _save(self, index: int, trial: _Trial, course: Course) -> None:
-        if self._store:
-            state = {"weights": trial.weights, "step": trial.step, "course": course.state_dict()}
+    def _save(self, index: int, fold: _Fold, optimisation: Optimisation) -> None:
+        if self._checkpoint:
+            state = {"weights": fold.weights, "step": fold.step, "optimisation": optimisation.state_dict()}
             try:
-                self._store.save(f"trial {index}", state)
+                self._checkpoint.save(f"fold {index}", state)
             except OutputError as error:  # no reason to lose what is learnt
-                self._store = None
+                self._checkpoint = None
                 self._problems.append(f"{error} Had it been cut off, it would have begun anew.")
 
-    def _judge(self) -> Verdict:
+    def _recommend(self) -> Recommendation:
         parent = self._grown.network.state_dict()
-        before = Marks.pooled(self._mark(self._exam(trial), parent) for trial in self._trials)
-        after = Marks.pooled(trial.marks for trial in self._trials if trial.marks is not None)
+        before = Scores.pooled(self._score(self._evaluation(fold), parent) for fold in self._folds)
+        after = Scores.pooled(fold.scores for fold in self._folds if fold.scores is not None)
         unlike = bool(self._differs or self.config.new_classes)
-        return judge(before, after, held_out=self._held_out, unlike=unlike)
+        return recommend(before, after, held_out=self._held_out, unlike=unlike)
 
     def _finish(self) -> Generator[FinetuneStep, None, Mapping[str, Tensor]]:
         """Learn from all corrections, also from those that were held out; return the weights."""
-        first, everything, phase = self._trials[0], set(self._material.regions), len(self._trials)
+        first, everything, phase = self._folds[0], set(self._source.regions), len(self._folds)
         rate, weights = self.config.learning_rate, first.weights
-        if len(self._trials) > 1:
-            taken = sum(trial.step for trial in self._trials) / sum(trial.steps for trial in self._trials)
+        if len(self._folds) > 1:
+            taken = sum(fold.step for fold in self._folds) / sum(fold.steps for fold in self._folds)
             steps, begin = max(1, round(self.config.steps * taken)), self._begin.network
-            course = self._course(phase, everything, steps, rate, begin)
+            optimisation = self._optimisation(phase, everything, steps, rate, begin)
         elif self._held_out:
             steps, begin = self.config.last_steps, self._model(weights).network
-            course = self._course(phase, everything, steps, rate * _LAST_RATE, begin)
+            optimisation = self._optimisation(phase, everything, steps, rate * _LAST_RATE, begin)
         else:
             return self._towards(first.begin, weights)
         before = self._done
-        self._total = before + course.steps
+        self._total = before + optimisation.steps
         try:
-            while course.done < course.steps:
-                loss = course.step()
-                self._done = before + course.done
+            while optimisation.done < optimisation.steps:
+                loss = optimisation.step()
+                self._done = before + optimisation.done
                 yield self._event("learning from all corrections", loss)
         except NotFiniteError:
             return self._towards(first.begin, weights)  # what was found before stays
-        return self._towards(self._begin, course.weights())
+        return self._towards(self._begin, optimisation.weights())
 
-    def _result(self, verdict: Verdict, weights: Mapping[str, Tensor]) -> Finetuned:
+    def _result(self, verdict: Recommendation, weights: Mapping[str, Tensor]) -> FinetuneResult:
         seconds = time.perf_counter() - self._started
         model = self._parent
         if verdict.accepted:
@@ -299,8 +308,10 @@ class FineTuning:
                 seconds=seconds,
                 device=self._device,
             )
-        before, after = (marks.iou(self._names) if marks else {} for marks in (verdict.before, verdict.after))
-        return Finetuned(
+        before, after = (
+            scores.iou(self._names) if scores else {} for scores in (verdict.before, verdict.after)
+        )
+        return FinetuneResult(
             model,
             verdict.accepted,
             verdict.sentence,
@@ -318,14 +329,14 @@ class FineTuning:
     def _names(self) -> list[str]:
         return [each.name for each in self._grown.card.classes]
 
-    def _exam(self, trial: _Trial) -> Exam:
-        return Exam(self._material, trial.held, self._examined)
+    def _evaluation(self, fold: _Fold) -> HeldOutEvaluation:
+        return HeldOutEvaluation(self._source, fold.held, self._evaluated)
 
-    def _mark(self, exam: Exam, weights: Mapping[str, Tensor]) -> Marks:
+    def _score(self, evaluation: HeldOutEvaluation, weights: Mapping[str, Tensor]) -> Scores:
         inference = Inference(self._model(weights), self._device, 1, False, None)
-        marks = exam.mark(list(inference(exam.images)))
+        scores = evaluation.score(list(inference(evaluation.images)))
         inference.close()
-        return marks
+        return scores
 
     def _model(self, weights: Mapping[str, Tensor]) -> Model:
         network = copy.deepcopy(self._grown.network)
@@ -335,19 +346,19 @@ class FineTuning:
     def _towards(self, begin: Model, learnt: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return mixed(begin.network.state_dict(), learnt, self.config.share)
 
-    def _course(
+    def _optimisation(
         self,
         phase: int,
         regions: Collection[RegionKey],
         steps: int,
         rate: float,
         begin: nn.Module,
-    ) -> Course:
+    ) -> Optimisation:
         places = self._rehearsed if self._rehearsal else []
-        lesson = Lesson(self._material, regions, places, self.config, phase)
-        return Course(
+        patches = TrainingPatches(self._source, regions, places, self.config, phase)
+        return Optimisation(
             begin,
-            lesson,
+            patches,
             self.config,
             steps=steps,
             rate=rate,
@@ -368,7 +379,7 @@ def finetune(
     *,
     pixel_size_nm: float | tuple[float, float] | None = None,
     device: str = "auto",
-) -> Finetuned:
+) -> FinetuneResult:
     """Fine-tune a model on the corrections of an image; return the better of it and the parent.
 
     Parameters
@@ -398,7 +409,7 @@ def finetune(
         try:
             next(events)
         except StopIteration as stop:
-            result: Finetuned = stop.value
+            result: FinetuneResult = stop.value
             return result
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_feedback_seg.correction.corrections import MOST_HELD_OUT
-from napari_feedback_seg.correction.exam import Exam
+from napari_feedback_seg.correction.held_out import HeldOutEvaluation
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.inference import Inference
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from napari_feedback_seg.correction.corrections import RegionKey
-    from napari_feedback_seg.correction.exam import Marks
-    from napari_feedback_seg.correction.material import Material
+    from napari_feedback_seg.correction.held_out import Scores
+    from napari_feedback_seg.correction.patches import PatchSource
 
-_SETTLING = 200
+_FIT_STEPS = 200
 _MOST_PIXELS = 20_000
 
 _CLEARLY = 0.8
@@ -58,7 +58,7 @@ class Start:
     wrong_share: float
 
 
-def choose_start(parent: Model, material: Material, device: torch.device, seed: int) -> Start:
+def choose_start(parent: Model, source: PatchSource, device: torch.device, seed: int) -> Start:
     """Return where to begin.
 
     Two things about an image are no matter of small steps: bright membranes on a dark
@@ -68,31 +68,31 @@ def choose_start(parent: Model, material: Material, device: torch.device, seed: 
     many places of the corrected sections, if these are others: corrections do not tell, for
     any change whatever puts some of them right.
     """
-    exam = Exam(material, sorted(material.regions)[:MOST_HELD_OUT], [])
+    evaluation = HeldOutEvaluation(source, sorted(source.regions)[:MOST_HELD_OUT], [])
 
-    def mark(model: Model) -> Marks:
+    def score(model: Model) -> Scores:
         inference = Inference(model, device, 1, False, None)
-        marks = exam.mark(list(inference(exam.images)))
+        scores = evaluation.score(list(inference(evaluation.images)))
         inference.close()
-        return marks
+        return scores
 
-    of_parent = mark(parent)
+    of_parent = score(parent)
     start, differs = parent, []
     other = inverted(parent)
-    if other is not None and mark(other).loss < _CLEARLY * of_parent.loss:
+    if other is not None and score(other).loss < _CLEARLY * of_parent.loss:
         start = other
         differs.append("image inverted")
-    area = sum(canvas.shape[0] * canvas.shape[1] for canvas in material.canvases)
+    area = sum(section.shape[0] * section.shape[1] for section in source.rescaled)
     # Of less than a few tiles, statistics are those of what happens to lie there.
-    other = restated(start, material, device, seed) if area >= _TILES * material.tile**2 else None
-    if other is not None and moved(start, other) > _MOVED:
+    other = with_image_statistics(start, source, device, seed) if area >= _TILES * source.tile**2 else None
+    if other is not None and statistics_shift(start, other) > _MOVED:
         start = other
         differs.append("statistics of the image")
     return Start(start, tuple(differs), of_parent.wrong_share)
 
 
 @torch.no_grad()
-def restated(model: Model, material: Material, device: torch.device, seed: int) -> Model | None:
+def with_image_statistics(model: Model, source: PatchSource, device: torch.device, seed: int) -> Model | None:
     """Return the model with batch-norm statistics of places all over the sections, if it has any."""
     network = copy.deepcopy(model.network).to(device)
     norms = _norms(network)
@@ -105,14 +105,14 @@ def restated(model: Model, material: Material, device: torch.device, seed: int) 
     network.train()
     random = np.random.default_rng((seed, 2))
     for _ in range(_BATCHES):
-        tiles = torch.from_numpy(np.stack([material.anywhere(random) for _ in range(_TILES)]))
+        tiles = torch.from_numpy(np.stack([source.anywhere(random) for _ in range(_TILES)]))
         network(tiles[:, None].to(device))
     for each, momentum in zip(norms, momenta, strict=True):
         each.momentum = momentum
     return Model(model.card, network.cpu().eval())
 
 
-def moved(model: Model, other: Model) -> float:
+def statistics_shift(model: Model, other: Model) -> float:
     """Return by how many standard deviations the means of batch norm differ, the mean over all of it."""
     means = []
     for before, after in zip(_norms(model.network), _norms(other.network), strict=True):
@@ -128,8 +128,8 @@ def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
     return [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
 
 
-def settle(
-    model: Model, known: int, material: Material, regions: Collection[RegionKey], device: torch.device
+def fit_new_classes(
+    model: Model, known: int, source: PatchSource, regions: Collection[RegionKey], device: torch.device
 ) -> Model:
     """Return the model with the rows of its new classes fitted to the corrections, and nothing else changed.
 
@@ -142,7 +142,7 @@ def settle(
         Its channels from ``known`` on are new.
     known : int
         Number of classes that it knew.
-    material : Material
+    source : PatchSource
         Its memory is of this model.
     regions : collection of RegionKey
         Those to learn from: held-out corrections are to be new to the model.
@@ -152,14 +152,14 @@ def settle(
     network = copy.deepcopy(model.network).to(device).eval()
     classifier = next(each for name, each in network.named_modules() if name.split(".")[-1] == "classifier")
     assert isinstance(classifier, nn.Conv2d)
-    features, truths, weights = _pixels(network, classifier, material, regions, device)
+    features, truths, weights = _pixels(network, classifier, source, regions, device)
     weight = classifier.weight.detach()[:, :, 0, 0]
     assert classifier.bias is not None
     bias = classifier.bias.detach()
     rows = torch.cat([weight[known:], bias[known:, None]], dim=1).requires_grad_(True)
     others = features @ weight[:known].T + bias[:known]
     optimiser = torch.optim.Adam([rows], 0.1)
-    for _ in range(_SETTLING):
+    for _ in range(_FIT_STEPS):
         logits = torch.cat([others, features @ rows[:, :-1].T + rows[:, -1]], dim=1)
         loss = (functional.cross_entropy(logits, truths, reduction="none") * weights).sum()
         optimiser.zero_grad()
@@ -191,7 +191,7 @@ def inverted(model: Model) -> Model | None:
 def _pixels(
     network: nn.Module,
     classifier: nn.Conv2d,
-    material: Material,
+    source: PatchSource,
     regions: Collection[RegionKey],
     device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,14 +201,14 @@ def _pixels(
     random = np.random.default_rng(0)
     parts: list[tuple[Tensor, Tensor, bool]] = []
     for key in sorted(regions):
-        window = material.window(key)
-        image = torch.from_numpy(material.canvases[key[0]].image(*window))[None, None].to(device)
+        window = source.window(key)
+        image = torch.from_numpy(source.rescaled[key[0]].image(*window))[None, None].to(device)
         given.clear()
         with torch.no_grad():
             network(image)
-        kept = material.rehearsal(key[0], *window)
+        kept = source.rehearsal(key[0], *window)
         left_alone = np.where(kept.any(axis=0), kept.argmax(axis=0), -1)
-        for truth, taught in ((material.corrections(key[0], *window, [key]), True), (left_alone, False)):
+        for truth, taught in ((source.corrections(key[0], *window, [key]), True), (left_alone, False)):
             places = np.flatnonzero(truth.ravel() >= 0)
             most = _MOST_PIXELS // len(regions) + 1
             places = random.choice(places, most, replace=False) if places.size > most else places

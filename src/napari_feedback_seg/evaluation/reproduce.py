@@ -118,7 +118,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Result:
+class FinishedRun:
     """A finished run.
 
     Attributes
@@ -285,7 +285,7 @@ def check_data(results: Path, data: Dataset) -> None:
             raise InputError(f"{results} holds runs on other data than {data.name}; take another folder.")
 
 
-def read_results(folder: Path) -> list[Result]:
+def read_results(folder: Path) -> list[FinishedRun]:
     """Return the finished runs of a folder, ordered by name.
 
     Raises
@@ -301,7 +301,7 @@ def read_results(folder: Path) -> list[Result]:
     return results
 
 
-def _read_result(path: Path) -> Result:
+def _read_result(path: Path) -> FinishedRun:
     names = [each.name for each in fields(Run)]
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -314,7 +314,7 @@ def _read_result(path: Path) -> Result:
         raise InputError(f"{path} holds the run {run.name}; a result has the name of its run.")
     if other:
         raise InputError(f"The run of {path} was trained with another {', '.join(other)}; move it away.")
-    return Result(run, record)
+    return FinishedRun(run, record)
 
 
 def _other_settings(run: Run, record: dict[str, Any]) -> list[str]:

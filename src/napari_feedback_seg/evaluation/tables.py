@@ -13,7 +13,7 @@ from napari_feedback_seg.evaluation.reproduce import BLENDED, ONE_CONV
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from napari_feedback_seg.evaluation.reproduce import Result
+    from napari_feedback_seg.evaluation.reproduce import FinishedRun
 
     Rows = tuple[tuple[str, ...], ...]
     Scores = dict[tuple[int, int], dict[str, Any]]
@@ -114,7 +114,7 @@ def networks_of(table: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(system.network for system in TABLES[table]))
 
 
-def blocks(results: Sequence[Result], table: int) -> list[Block]:
+def blocks(results: Sequence[FinishedRun], table: int) -> list[Block]:
     """Return what there is of a table, a block for each recipe, width, number of epochs and precision.
 
     The figures are those on the test sections, or on the validation sections where a data
@@ -122,7 +122,7 @@ def blocks(results: Sequence[Result], table: int) -> list[Block]:
     another network than U-Net is left out unless it is all there is.
     """
     wanted = [each for each in results if each.run.network in networks_of(table)]
-    groups: dict[tuple[str, int, str, int], list[Result]] = {}
+    groups: dict[tuple[str, int, str, int], list[FinishedRun]] = {}
     for result in wanted:
         run, precision = result.run, result.record["settings"]["precision"]
         groups.setdefault((run.recipe, run.width, precision, run.epochs), []).append(result)
@@ -142,12 +142,12 @@ class _Line:
 
     title: str
     system: System
-    runs: list[Result]
+    runs: list[FinishedRun]
     scores: Scores
     first: Scores
 
 
-def _block(table: int, group: list[Result], longer: list[Result]) -> Block:
+def _block(table: int, group: list[FinishedRun], longer: list[FinishedRun]) -> Block:
     """Return the block of a group of runs; ``longer`` are those of twice the epochs."""
     run = group[0].run
     part = "test" if all(each.record["test"] for each in [*group, *longer]) else "validation"
@@ -172,9 +172,9 @@ def _block(table: int, group: list[Result], longer: list[Result]) -> Block:
     )
 
 
-def _lines(system: System, group: Iterable[Result], part: str) -> list[_Line]:
+def _lines(system: System, group: Iterable[FinishedRun], part: str) -> list[_Line]:
     """Return the runs of a system, those of each key pooling in a line of its own."""
-    found: dict[int, list[Result]] = {}
+    found: dict[int, list[FinishedRun]] = {}
     for each in group:
         if each.run.network == system.network:
             found.setdefault(each.run.key_pooling or 1, []).append(each)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_feedback_seg.correction.config import FinetuneConfig
-    from napari_feedback_seg.correction.events import FinetuneCheck, Finetuned, FinetuneStep
+    from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
     from napari_feedback_seg.correction.finetune import FineTuning
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
@@ -82,7 +82,7 @@ class FinetuneWork:
     path_for: Callable[[str], Path]
     tuning: FineTuning | None = None
 
-    def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[Finetuned, Path | None]]:
+    def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[FinetuneResult, Path | None]]:
         """Fine-tune; return what became of it, and the file of the new model if it is better."""
         from napari_feedback_seg.correction.corrections import CorrectedSection
         from napari_feedback_seg.correction.finetune import FineTuning
@@ -97,13 +97,13 @@ class FinetuneWork:
         result = yield from self.tuning.run()
         return self._keep(result)
 
-    def best(self) -> Generator[None, None, tuple[Finetuned, Path | None] | None]:
+    def best(self) -> Generator[None, None, tuple[FinetuneResult, Path | None] | None]:
         """Return what was learnt before the fine-tune was stopped; None if that is nothing."""
         yield
         result = self.tuning.best_so_far() if self.tuning else None
         return self._keep(result) if result else None
 
-    def _keep(self, result: Finetuned) -> tuple[Finetuned, Path | None]:
+    def _keep(self, result: FinetuneResult) -> tuple[FinetuneResult, Path | None]:
         from napari_feedback_seg.models.model_file import save_model
 
         if not result.accepted:

@@ -23,7 +23,7 @@ REACH = 6
 """Pixels around a corrected one that do not count as left alone."""
 
 
-class Canvas:
+class RescaledSection:
     """A corrected section, rescaled window by window; what lies beyond is mirrored and unlabelled.
 
     Parameters
@@ -59,7 +59,7 @@ class Canvas:
         )
 
     def to_own(self, places: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """Return (N, 2) rows and columns of the image as those of the canvas."""
+        """Return (N, 2) rows and columns of the image as those at the model's pixel size."""
         own = np.floor((places + 0.5) / np.array(self._ratio)).astype(np.int64)
         inside: npt.NDArray[np.int64] = np.minimum(own, np.array(self.shape) - 1)
         return inside
@@ -95,14 +95,14 @@ class Canvas:
         return np.clip(source, 0, self._labels.shape[axis] - 1), there
 
 
-class Memory:
+class CachedPrediction:
     """The probabilities that the model gave before it was fine-tuned, each block computed once.
 
     A block is the middle of a tile, so that what is said does not depend on the window.
 
     Parameters
     ----------
-    canvas : Canvas
+    section : RescaledSection
         The section.
     inference : Inference
         The model's network.
@@ -110,8 +110,8 @@ class Memory:
         Side of the model's tile.
     """
 
-    def __init__(self, canvas: Canvas, inference: Inference, tile: int) -> None:
-        self._canvas, self._inference, self._tile = canvas, inference, tile
+    def __init__(self, section: RescaledSection, inference: Inference, tile: int) -> None:
+        self._section, self._inference, self._tile = section, inference, tile
         self._block = max(1, tile * 3 // 4)
         self._blocks: dict[tuple[int, int], npt.NDArray[np.float16]] = {}
 
@@ -122,19 +122,19 @@ class Memory:
             (_overlap((row * side, column * side), side, (y, x), size), self._get(row, column))
             for row in range(y // side, (y + size - 1) // side + 1)
             for column in range(x // side, (x + size - 1) // side + 1)
-            if self._canvas.touches(row * side, column * side, side)
+            if self._section.touches(row * side, column * side, side)
         ]
         whole = np.zeros((len(parts[0][1]), size, size), np.float16)
         for (to, of), said in parts:
             whole[:, *to] = said[:, *of]
-        whole[:, ~self._canvas.inside(y, x, size)] = 0
+        whole[:, ~self._section.inside(y, x, size)] = 0
         return whole
 
     def _get(self, row: int, column: int) -> npt.NDArray[np.float16]:
         if (row, column) not in self._blocks:
             margin = (self._tile - self._block) // 2
             start = row * self._block - margin, column * self._block - margin
-            (said,) = self._inference([self._canvas.image(*start, self._tile)])
+            (said,) = self._inference([self._section.image(*start, self._tile)])
             middle = slice(margin, margin + self._block)
             self._blocks[row, column] = said[:, middle, middle].astype(np.float16)
         return self._blocks[row, column]

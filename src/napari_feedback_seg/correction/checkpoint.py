@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Store:
+class FinetuneCheckpoint:
     """Keeps the state of each phase of one fine-tune in a file.
 
     Parameters

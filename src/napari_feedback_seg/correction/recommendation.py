@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.correction.exam import Marks
+    from napari_feedback_seg.correction.held_out import Scores
 
 _FEW, _OF_WRONG = 0.25, 0.75
 """Where no more than the first share was wrong, so much progress times that share is needed."""
@@ -22,7 +22,7 @@ _CLEARLY = 3
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Recommendation:
     """What to make of a fine-tune.
 
     Attributes
@@ -31,18 +31,18 @@ class Verdict:
         Whether it is better than the parent.
     sentence, certainty : str
         What a person reads.
-    before, after : Marks or None
+    before, after : Scores or None
         Of the parent, and of what was learnt.
     """
 
     accepted: bool
     sentence: str
     certainty: str
-    before: Marks | None = None
-    after: Marks | None = None
+    before: Scores | None = None
+    after: Scores | None = None
 
 
-def judge(before: Marks, after: Marks, *, held_out: bool, unlike: bool) -> Verdict:
+def recommend(before: Scores, after: Scores, *, held_out: bool, unlike: bool) -> Recommendation:
     """Return the verdict on a fine-tune.
 
     Corrections lie where the parent was wrong, and any change whatever puts some of them
@@ -53,7 +53,7 @@ def judge(before: Marks, after: Marks, *, held_out: bool, unlike: bool) -> Verdi
 
     Parameters
     ----------
-    before, after : Marks
+    before, after : Scores
         Of the parent, and of what was learnt.
     held_out : bool
         Whether the corrections that they are about were held out.
@@ -85,19 +85,19 @@ def judge(before: Marks, after: Marks, *, held_out: bool, unlike: bool) -> Verdi
             "Single mistakes are mended by your strokes alone; of a mistake that it makes again and again, "
             "correct more, in several places, and try again."
         )
-    return Verdict(learnt and not forgot, sentence, _certainty(before, after, held_out), before, after)
+    return Recommendation(learnt and not forgot, sentence, _certainty(before, after, held_out), before, after)
 
 
-def not_finite() -> Verdict:
+def not_finite() -> Recommendation:
     """Return the verdict on a training whose loss is no number."""
-    return Verdict(
+    return Recommendation(
         False,
         "The model stays as it was: the loss was no number any more. Try a lower learning rate.",
         "There was nothing to judge.",
     )
 
 
-def fallen_parts(before: Marks, after: Marks) -> tuple[float, float]:
+def fallen_parts(before: Scores, after: Scores) -> tuple[float, float]:
     """Return the part by which the loss falls, and the part by which what is wrong becomes less: progress."""
     return _part_gone(before.loss, after.loss), _part_gone(1 - before.fixed_share, 1 - after.fixed_share)
 
@@ -106,7 +106,7 @@ def _part_gone(before: float, after: float) -> float:
     return 1 - after / before if before > 0 else -float(after > before)
 
 
-def _certainty(before: Marks, after: Marks, held_out: bool) -> str:
+def _certainty(before: Scores, after: Scores, held_out: bool) -> str:
     if not held_out:
         return (
             "Nothing could be held out, for all corrections lie in one place: how it does elsewhere is not "

@@ -12,8 +12,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_feedback_seg.correction.canvas import REACH, Canvas, Memory
 from napari_feedback_seg.correction.corrections import RegionKey, find_regions, region_map
+from napari_feedback_seg.correction.rescaled import REACH, CachedPrediction, RescaledSection
 from napari_feedback_seg.training.augment import MARGIN, augmentation
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ REHEARSED = 4
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place at which what was right is rehearsed: its section, row and column of the canvas."""
+class RehearsalPlace:
+    """A place at which what was right is rehearsed: section, row and column."""
 
     section: int
     y: int
     x: int
 
 
-class Material:
-    """Corrected sections, made ready: canvases, regions, and what the model was sure of.
+class PatchSource:
+    """Where patches are cut from: corrected sections, their regions, and what the model was sure of.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ class Material:
     Attributes
     ----------
     regions : dict
-        RegionKey to class value to the (N, 2) rows and columns of its pixels, on the canvas.
-    places : list of Place
+        RegionKey to class value to the (N, 2) rows and columns of its pixels, at the model's pixel size.
+    places : list of RehearsalPlace
         Where what was right is rehearsed.
     patch : int
         Side of a patch: what was asked for, as far as it fits the network and its tile.
@@ -69,10 +69,12 @@ class Material:
         config: FinetuneConfig,
     ) -> None:
         maps = [region_map(each.labels) for each in sections]
-        self.canvases = [Canvas(section, cells, card) for section, cells in zip(sections, maps, strict=True)]
+        self.rescaled = [
+            RescaledSection(section, cells, card) for section, cells in zip(sections, maps, strict=True)
+        ]
         self.regions = {
             key: {
-                value: self.canvases[key[0]].to_own(places) for value, places in sorted(region.places.items())
+                value: self.rescaled[key[0]].to_own(places) for value, places in sorted(region.places.items())
             }
             for key, region in find_regions(sections, maps).items()
         }
@@ -83,18 +85,18 @@ class Material:
         multiple = card.spec.multiple
         self.patch = min(card.tile, -(-config.patch // multiple) * multiple)
         self._config = config
-        self._memories: list[Memory] = []
-        self.places: list[Place] = []
+        self._predictions: list[CachedPrediction] = []
+        self.places: list[RehearsalPlace] = []
 
-    def remember(self, inference: Inference) -> None:
+    def choose_rehearsal(self, inference: Inference) -> None:
         """Let a network say what is to be rehearsed, and choose places for it.
 
         The places are of all the classes that it sees, in turn: of a class that is rare, random
         places would rehearse nothing.
         """
-        self._memories = [Memory(canvas, inference, self.tile) for canvas in self.canvases]
+        self._predictions = [CachedPrediction(section, inference, self.tile) for section in self.rescaled]
         random = np.random.default_rng((self._config.seed, 1))
-        found: dict[int, list[Place]] = {}
+        found: dict[int, list[RehearsalPlace]] = {}
         for _ in range(REHEARSALS):
             place = self._anywhere(random)
             y, x, size = self.place_window(place)
@@ -104,7 +106,7 @@ class Material:
                 rows, columns = np.nonzero(sure & (channels == channel))
                 index = int(random.integers(rows.size))
                 found.setdefault(int(channel), []).append(
-                    Place(place.section, y + int(rows[index]), x + int(columns[index]))
+                    RehearsalPlace(place.section, y + int(rows[index]), x + int(columns[index]))
                 )
         turns = zip_longest(*(found[channel] for channel in sorted(found)))
         self.places = [place for turn in turns for place in turn if place is not None][:REHEARSALS]
@@ -115,7 +117,7 @@ class Material:
         centre = (places.min(axis=0) + places.max(axis=0)) // 2
         return self._around(key[0], int(centre[0]), int(centre[1]))
 
-    def place_window(self, place: Place) -> tuple[int, int, int]:
+    def place_window(self, place: RehearsalPlace) -> tuple[int, int, int]:
         """Return row, column and side of the tile around a place of rehearsal."""
         return self._around(place.section, place.y, place.x)
 
@@ -123,7 +125,7 @@ class Material:
         self, section: int, y: int, x: int, size: int, of: Collection[RegionKey]
     ) -> npt.NDArray[np.int64]:
         """Return the channel (size, size) of each pixel corrected in these regions, or -1."""
-        labels, regions = self.canvases[section].labels(y, x, size)
+        labels, regions = self.rescaled[section].labels(y, x, size)
         wanted = np.isin(regions, [number for position, number in of if position == section])
         result: npt.NDArray[np.int64] = np.where(wanted, self.channel[labels], -1)
         return result
@@ -131,9 +133,9 @@ class Material:
     def rehearsal(self, section: int, y: int, x: int, size: int) -> npt.NDArray[np.float32]:
         """Return the probabilities (C, size, size) to keep; 0 for corrected pixels and those in doubt."""
         kept = np.zeros((self.classes, size, size), np.float32)
-        if self._memories:
-            said = self._memories[section].window(y, x, size)
-            wide, _ = self.canvases[section].labels(y - REACH, x - REACH, size + 2 * REACH)
+        if self._predictions:
+            said = self._predictions[section].window(y, x, size)
+            wide, _ = self.rescaled[section].labels(y - REACH, x - REACH, size + 2 * REACH)
             near = ndimage.maximum_filter(wide, 2 * REACH + 1)[REACH : REACH + size, REACH : REACH + size]
             kept[: len(said)] = np.where((said.max(axis=0) >= self._config.confidence) & (near == 0), said, 0)
         return kept
@@ -141,31 +143,31 @@ class Material:
     def anywhere(self, random: np.random.Generator) -> npt.NDArray[np.float32]:
         """Return a tile (T, T) from anywhere."""
         place = self._anywhere(random)
-        return self.canvases[place.section].image(*self.place_window(place))
+        return self.rescaled[place.section].image(*self.place_window(place))
 
     def _around(self, section: int, row: int, column: int) -> tuple[int, int, int]:
         corner = []
-        for centre, length in zip((row, column), self.canvases[section].shape, strict=True):
+        for centre, length in zip((row, column), self.rescaled[section].shape, strict=True):
             last = length - self.tile
             corner.append(int(np.clip(centre - self.tile // 2, 0, last)) if last >= 0 else last // 2)
         return corner[0], corner[1], self.tile
 
-    def _anywhere(self, random: np.random.Generator) -> Place:
-        section = int(random.integers(len(self.canvases)))
-        row, column = (int(random.integers(length)) for length in self.canvases[section].shape)
-        return Place(section, row, column)
+    def _anywhere(self, random: np.random.Generator) -> RehearsalPlace:
+        section = int(random.integers(len(self.rescaled)))
+        row, column = (int(random.integers(length)) for length in self.rescaled[section].shape)
+        return RehearsalPlace(section, row, column)
 
 
-class Lesson:
+class TrainingPatches:
     """Augmented patches, a pure function of seed, phase and step, so that a cut-off fine-tune can go on.
 
     Parameters
     ----------
-    material : Material
+    source : PatchSource
         Where they are cut from.
     regions : collection of RegionKey
         The regions to learn from.
-    places : sequence of Place
+    places : sequence of RehearsalPlace
         The places to rehearse at.
     config : FinetuneConfig
         Size, number and seed.
@@ -175,21 +177,21 @@ class Lesson:
 
     def __init__(
         self,
-        material: Material,
+        source: PatchSource,
         regions: Collection[RegionKey],
-        places: Sequence[Place],
+        places: Sequence[RehearsalPlace],
         config: FinetuneConfig,
         phase: int,
     ) -> None:
-        self.classes = material.classes
-        self._material, self._regions, self._places = material, sorted(regions), list(places)
+        self.classes = source.classes
+        self._source, self._regions, self._places = source, sorted(regions), list(places)
         self._config, self._phase = config, phase
         self._with: dict[int, list[RegionKey]] = {}
         for key in self._regions:
-            for value in material.regions[key]:
+            for value in source.regions[key]:
                 self._with.setdefault(value, []).append(key)
         self._values = sorted(self._with)
-        self._augmentation = augmentation(material.patch)
+        self._augmentation = augmentation(source.patch)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return a batch.
@@ -206,22 +208,20 @@ class Lesson:
 
     def _patch(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor]:
         random = np.random.default_rng((self._config.seed, self._phase, step, index))
-        reach = int(np.ceil(self._material.patch * MARGIN / 2))
+        reach = int(np.ceil(self._source.patch * MARGIN / 2))
         section, row, column = self._centre(random, index)
         window = (row - reach, column - reach, 2 * reach)
-        corrected = self._material.corrections(section, *window, self._regions) + 1
-        labels = np.concatenate(
-            [corrected[None], self._material.rehearsal(section, *window)], dtype=np.float32
-        )
+        corrected = self._source.corrections(section, *window, self._regions) + 1
+        labels = np.concatenate([corrected[None], self._source.rehearsal(section, *window)], dtype=np.float32)
         self._augmentation.set_random_state(seed=int(random.integers(2**31)))
-        image = self._material.canvases[section].image(*window)
+        image = self._source.rescaled[section].image(*window)
         patch = self._augmentation({"image": image[None], "label": labels})
         labelled = patch["label"].as_tensor()
         image = patch["image"].as_tensor().to(torch.float32)
         return image, labelled[0].to(torch.int64) - 1, labelled[1:]
 
     def _centre(self, random: np.random.Generator, index: int) -> tuple[int, int, int]:
-        reach = self._material.patch // 3
+        reach = self._source.patch // 3
         jitter = random.integers(-reach, reach + 1, 2)
         if self._places and index % REHEARSED == REHEARSED - 1:
             place = self._places[int(random.integers(len(self._places)))]
@@ -229,11 +229,11 @@ class Lesson:
         value = int(random.choice(self._values))
         keys = self._with[value]
         key = keys[int(random.integers(len(keys)))]
-        return self._near(key[0], random.choice(self._material.regions[key][value]), jitter)
+        return self._near(key[0], random.choice(self._source.regions[key][value]), jitter)
 
     def _near(
         self, section: int, centre: npt.ArrayLike, jitter: npt.NDArray[np.int64]
     ) -> tuple[int, int, int]:
-        shape = np.array(self._material.canvases[section].shape)
+        shape = np.array(self._source.rescaled[section].shape)
         row, column = np.clip(np.asarray(centre) + jitter, 0, shape - 1)
         return section, int(row), int(column)

@@ -1,4 +1,4 @@
-"""The optimiser's way along the patches of a lesson."""
+"""The optimisation of a network on patches of corrections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_feedback_seg.correction.config import FinetuneConfig
-    from napari_feedback_seg.correction.material import Lesson
+    from napari_feedback_seg.correction.patches import TrainingPatches
 
 _WARM_UP = 0.1
 
@@ -26,8 +26,8 @@ class NotFiniteError(Exception):
     """The loss is no number any more."""
 
 
-class Course:
-    """Learns a lesson step by step; its state can be kept and given back.
+class Optimisation:
+    """Trains a copy of a network step by step; its state can be saved and restored.
 
     Batch norm keeps its running statistics, as in use: a handful of patches would wreck them.
     Its scales and shifts are learnt like everything else.
@@ -35,13 +35,13 @@ class Course:
     Parameters
     ----------
     network : nn.Module
-        Where to begin; it is copied.
-    lesson : Lesson
+        The network to start from; it is copied.
+    patches : TrainingPatches
         The patches.
     config : FinetuneConfig
         Weight decay and precision.
     steps : int
-        Steps of the whole course.
+        Steps of the whole optimisation.
     rate : float
         Highest learning rate.
     rehearsal : float
@@ -55,7 +55,7 @@ class Course:
     def __init__(
         self,
         network: nn.Module,
-        lesson: Lesson,
+        patches: TrainingPatches,
         config: FinetuneConfig,
         *,
         steps: int,
@@ -71,9 +71,9 @@ class Course:
             parameter.requires_grad_(True)
         self._optimiser = torch.optim.AdamW(self.network.parameters(), rate, weight_decay=config.weight_decay)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._rate)
-        self._lesson, self._config, self._device = lesson, config, device
+        self._patches, self._config, self._device = patches, config, device
         self._rehearsal, self._first_round = rehearsal, first_round
-        alike = (1.0,) * lesson.classes
+        alike = (1.0,) * patches.classes
         self._loss = SegmentationLoss(alike, dice=0.0, first_round=first_round).to(device)
 
     def step(self) -> float:
@@ -84,7 +84,7 @@ class Course:
         NotFiniteError
             If the loss or its gradient is no number.
         """
-        images, corrected, kept = (each.to(self._device) for each in self._lesson.batch(self.done))
+        images, corrected, kept = (each.to(self._device) for each in self._patches.batch(self.done))
         with autocast(self._device, self._config.precision):
             rounds = self.network(images.contiguous(memory_format=torch.channels_last))
         loss = self._total(rounds, corrected, kept)

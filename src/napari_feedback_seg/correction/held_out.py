@@ -1,4 +1,4 @@
-"""How a fine-tuned network is judged: on corrections that it has not seen, and on what was right."""
+"""Held-out evaluation of a fine-tuned network: on corrections that it has not seen, and on what was right."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from napari_feedback_seg.correction.corrections import RegionKey
-    from napari_feedback_seg.correction.material import Material, Place
+    from napari_feedback_seg.correction.patches import PatchSource, RehearsalPlace
 
 
 @dataclass(frozen=True)
-class Marks:
-    """How a network did in an exam.
+class Scores:
+    """Scores of a network on held-out corrections.
 
     Attributes
     ----------
@@ -68,27 +68,27 @@ class Marks:
         return {name: float(score) for name, score, known in scores if known}
 
     @staticmethod
-    def pooled(marks: Iterable[Marks]) -> Marks:
-        """Return the marks of several exams as if they were one."""
-        marks = list(marks)
-        return Marks(
-            np.sum([each.confusion for each in marks], axis=0),
-            np.concatenate([each.right for each in marks]),
-            np.sum([each.kept for each in marks], axis=0),
-            float(np.mean([each.loss for each in marks])),
+    def pooled(scores: Iterable[Scores]) -> Scores:
+        """Return the scores of several evaluations as if they were one."""
+        scores = list(scores)
+        return Scores(
+            np.sum([each.confusion for each in scores], axis=0),
+            np.concatenate([each.right for each in scores]),
+            np.sum([each.kept for each in scores], axis=0),
+            float(np.mean([each.loss for each in scores])),
         )
 
 
-class Exam:
+class HeldOutEvaluation:
     """Tiles around held-out corrections and at places of rehearsal, and what should come out.
 
     Parameters
     ----------
-    material : Material
+    source : PatchSource
         Where they are cut from.
     regions : collection of RegionKey
         The held-out regions.
-    places : sequence of Place
+    places : sequence of RehearsalPlace
         The held-out places of rehearsal.
 
     Attributes
@@ -97,22 +97,24 @@ class Exam:
         (T, T) float32, the tiles.
     """
 
-    def __init__(self, material: Material, regions: Collection[RegionKey], places: Sequence[Place]) -> None:
-        self._classes = material.classes
+    def __init__(
+        self, source: PatchSource, regions: Collection[RegionKey], places: Sequence[RehearsalPlace]
+    ) -> None:
+        self._classes = source.classes
         self._truths: list[npt.NDArray[np.int64]] = []
         self._rehearsed: list[npt.NDArray[np.float32]] = []
         self.images: list[npt.NDArray[np.float32]] = []
         for key in sorted(regions):
-            window = material.window(key)
-            self.images.append(material.canvases[key[0]].image(*window))
-            self._truths.append(material.corrections(key[0], *window, [key]))
+            window = source.window(key)
+            self.images.append(source.rescaled[key[0]].image(*window))
+            self._truths.append(source.corrections(key[0], *window, [key]))
         for place in places:
-            window = material.place_window(place)
-            self.images.append(material.canvases[place.section].image(*window))
-            self._rehearsed.append(material.rehearsal(place.section, *window))
+            window = source.place_window(place)
+            self.images.append(source.rescaled[place.section].image(*window))
+            self._rehearsed.append(source.rehearsal(place.section, *window))
 
-    def mark(self, said: Sequence[npt.NDArray[np.float32]]) -> Marks:
-        """Return the marks for the probabilities (C, T, T) of each tile."""
+    def score(self, said: Sequence[npt.NDArray[np.float32]]) -> Scores:
+        """Return the scores for the probabilities (C, T, T) of each tile."""
         confusion = np.zeros((self._classes + 1, self._classes + 1), np.int64)
         loss, right = np.zeros((self._classes, 2)), []
         for truth, probabilities in zip(self._truths, said, strict=False):
@@ -131,4 +133,4 @@ class Exam:
                 kept[channel] += (of_class * same).sum(), of_class.sum()
         there = loss[:, 1] > 0
         mean = float((loss[there, 0] / loss[there, 1]).mean()) if there.any() else 0.0
-        return Marks(confusion, np.array(right), kept, mean)
+        return Scores(confusion, np.array(right), kept, mean)
