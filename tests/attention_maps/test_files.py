@@ -56,7 +56,7 @@ def run(*arguments: object, code: int = 0) -> str:
 def test_map_is_written_at_its_place_in_the_section(image: Path, model: Model, section: np.ndarray) -> None:
     ((name, found),) = write_attention(job(image), [model], device="cpu")
     written = tifffile.imread(image.with_name("map.tif"))
-    assert open_image(image.with_name("map.tif")).pixel_size_nm == pytest.approx(4.6, rel=1e-4)
+    assert open_image(image.with_name("map.tif")).pixel_size_nm == pytest.approx((4.6, 4.6), rel=1e-4)
     tile = SectionAttention(section, model, device="cpu").at(40, 30)
     assert name == "small self"
     assert written.shape == section.shape

@@ -125,7 +125,7 @@ def test_the_folder_has_all_and_nothing_else(result, tmp_path):
         sides = [units / pixels for pixels, units in (tags["YResolution"].value, tags["XResolution"].value)]
     np.testing.assert_allclose(sides, [4.6, 9.2], rtol=1e-4)
     assert open_image(tmp_path / "out" / "my-image-labels.tif").pixel_size_nm == pytest.approx(
-        (4.6 * 9.2) ** 0.5, rel=1e-4
+        (4.6, 9.2), rel=1e-4
     )
     table = (tmp_path / "out" / "my-image-measures.csv").read_text()
     assert table.count("\n") == 1 + 4 * 4

@@ -9,6 +9,7 @@ import tifffile
 from napari_feedback_seg.io import file_keys, open_image
 from napari_feedback_seg.segmentation import files as module
 from napari_feedback_seg.segmentation.files import FileDone, plan, segment_files
+from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 
@@ -61,10 +62,32 @@ class TestSegmentFiles:
         source = write_image(tmp_path / "a.tif", section, in_file)
         jobs = plan([str(source)], tmp_path / "x.tif", probabilities=True)
         list(segment_files(jobs, unet, SegmentOptions(pixel_size_nm=given, probabilities=True)))
-        assert open_image(tmp_path / "x.tif").pixel_size_nm == pytest.approx(written, rel=1e-4)
+        assert open_image(tmp_path / "x.tif").pixel_size_nm == pytest.approx((written, written), rel=1e-4)
         with tifffile.TiffFile(tmp_path / "x-probabilities.tif") as tiff:
             units, pixels = tiff.pages.first.tags["XResolution"].value
         assert pixels / units == pytest.approx(written, rel=1e-4)
+
+    def test_a_pixel_size_that_the_file_lacks_is_said_to_be_the_model_s(self, tmp_path, unet, section):
+        source = write_image(tmp_path / "a.tif", section, None)
+        jobs = plan([str(source)], tmp_path / "x.tif")
+        *_, done = segment_files(jobs, unet, SegmentOptions(), overwrite=True)
+        (message,) = (each for each in done.messages if "does not say its pixel size" in each)
+        assert f"that of the model, {unet.card.pixel_size_nm:g} nm, was taken" in message
+        for options, settings in (
+            (SegmentOptions(pixel_size_nm=5), {}),
+            (SegmentOptions(), {"rescale": False}),
+        ):
+            *_, done = segment_files(jobs, unet, options, overwrite=True, **settings)
+            assert not any("does not say its pixel size" in each for each in done.messages)
+
+    def test_pixels_of_unequal_sides_stay_apart(self, tmp_path, unet, section):
+        options = {"imagej": True, "metadata": {"unit": "nm"}, "resolution": (1 / 5, 1 / 10)}
+        tifffile.imwrite(tmp_path / "a.tif", section, **options)
+        *_, done = segment_files(plan([str(tmp_path / "a.tif")], tmp_path / "x.tif"), unet, SegmentOptions())
+        assert open_image(tmp_path / "x.tif").pixel_size_nm == pytest.approx((10, 5), rel=1e-4)
+        expected = segment(section, unet, pixel_size_nm=(10.0, 5.0)).labels
+        assert np.array_equal(tifffile.imread(tmp_path / "x.tif"), expected)
+        assert any("10 x 5 nm" in message for message in done.messages)
 
     @pytest.mark.parametrize("shape", [(96, 3), (2, 96, 4)])
     def test_narrow_sections(self, tmp_path, unet, shape):

@@ -120,16 +120,17 @@ def _common_size(images: Sequence[EMImage]) -> float | None:
     InputError
         If some say it and others do not, or they say different ones.
     """
-    first = images[0]
-    for each in images[1:]:
-        sizes = first.pixel_size_nm, each.pixel_size_nm
-        if not math.isclose(sizes[0] or 0, sizes[1] or 0, rel_tol=0.01):
-            said = (f"{size:g} nm" if size else "none" for size in sizes)
+    sizes = [
+        math.sqrt(image.pixel_size.y * image.pixel_size.x) if image.pixel_size else None for image in images
+    ]
+    for image, size in zip(images, sizes, strict=True):
+        if not math.isclose(sizes[0] or 0, size or 0, rel_tol=0.01):
+            first, other = (f"{each:g} nm" if each else "none" for each in (sizes[0], size))
             raise InputError(
-                f"The pixel sizes of a data set must be the same: '{first.path}' says {next(said)}, "
-                f"'{each.path}' {next(said)}. Save them with the same size."
+                f"The pixel sizes of a data set must be the same: '{images[0].path}' says {first}, "
+                f"'{image.path}' {other}. Save them with the same size."
             )
-    return first.pixel_size_nm
+    return sizes[0]
 
 
 def read_section(path: Path) -> npt.NDArray[np.generic]:

@@ -6,12 +6,14 @@ before it is complete.
 
 from napari_feedback_seg.io.atomic import check_output, file_keys, is_device, new_folder, replacing
 from napari_feedback_seg.io.image import EMImage, Sections
-from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, images_in, open_image, read_pages
+from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, images_in, open_image, pixel_size, read_pages
+from napari_feedback_seg.io.sizes import PixelSize
 from napari_feedback_seg.io.writing import label_writer, probability_writer
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "EMImage",
+    "PixelSize",
     "Sections",
     "check_output",
     "file_keys",
@@ -20,6 +22,7 @@ __all__ = [
     "label_writer",
     "new_folder",
     "open_image",
+    "pixel_size",
     "probability_writer",
     "read_pages",
     "replacing",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from napari_feedback_seg.io.sizes import PixelSize
+
 Flavour = Literal["imagej", "ome", "plain", "png", "jpeg"]
 
 UNREADABLE = (
@@ -54,10 +56,8 @@ class EMImage:
         (Y, X), or (Z, Y, X) for a stack.
     dtype : numpy.dtype
         Of the pixels.
-    pixel_size_nm : float or None
-        Side of a pixel in nm, if the file says it.
-    spacing_nm : float or None
-        Distance of the sections in nm, if the file says it.
+    pixel_size : PixelSize or None
+        Sides of a pixel and distance of the sections, if the file says them.
     flavour : {"imagej", "ome", "plain", "png", "jpeg"}
         Kind of file; the first three are TIFF.
     sections : Sequence of ndarray
@@ -69,11 +69,20 @@ class EMImage:
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    pixel_size_nm: float | None
-    spacing_nm: float | None
+    pixel_size: PixelSize | None
     flavour: Flavour
     sections: Sequence[np.ndarray]
     messages: tuple[str, ...] = ()
+
+    @property
+    def pixel_size_nm(self) -> tuple[float, float] | None:
+        """Height and width of a pixel in nm, if the file says them."""
+        return (self.pixel_size.y, self.pixel_size.x) if self.pixel_size else None
+
+    @property
+    def spacing_nm(self) -> float | None:
+        """Distance of the sections of a stack in nm, if the file says it."""
+        return self.pixel_size.z if self.pixel_size and len(self.shape) == 3 else None
 
 
 class Sections(Sequence[np.ndarray]):

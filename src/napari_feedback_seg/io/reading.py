@@ -13,13 +13,17 @@ from PIL import JpegImagePlugin, PngImagePlugin
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io.image import UNREADABLE, EMImage, Flavour, Sections, unreadable
-from napari_feedback_seg.io.tiff import open_tiff
+from napari_feedback_seg.io.tiff import open_tiff, read_tiff_pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from napari_feedback_seg.io.sizes import PixelSize
+
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 """What the names of images end with, in lower case; a file is known by its content."""
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage:
@@ -51,7 +55,7 @@ def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage
     if not start:
         raise InputError(f"'{path}' is empty: it has 0 bytes. Save or copy it again.")
     try:
-        if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if start[:4] in _TIFF:
             return open_tiff(path, labels=labels)
         if start == b"\x89PNG\r\n\x1a\n":
             return _open_picture(path, "png", labels=labels)
@@ -60,6 +64,31 @@ def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     raise InputError(f"'{path}' is no TIFF, PNG or JPEG image. Save the image as a TIFF.")
+
+
+def pixel_size(path: str | os.PathLike[str]) -> PixelSize | None:
+    """Return the pixel size that an image file says, reading no more of it than its header.
+
+    >>> size = pixel_size("section.tif")
+    >>> size.y, size.x, size.z  # in nm; z is the distance of the sections, or None
+    (8.0, 8.0, 40.0)
+
+    Parameters
+    ----------
+    path : path-like
+        The file, such as ``layer.source.path`` of napari.
+
+    Returns
+    -------
+    PixelSize or None
+        None if the file says none that makes sense, or cannot be read at all.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+        return read_tiff_pixel_size(Path(path)) if start[:4] in _TIFF else None
+    except UNREADABLE:
+        return None
 
 
 def images_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
@@ -107,7 +136,7 @@ def _open_picture(path: Path, flavour: Flavour, *, labels: bool = False) -> EMIm
             )
         )
     return EMImage(
-        path, shape, dtype, None, None, flavour, Sections(path, (1, *shape), dtype, lambda z: _decode(path))
+        path, shape, dtype, None, flavour, Sections(path, (1, *shape), dtype, lambda z: _decode(path))
     )
 
 

@@ -5,33 +5,22 @@ from __future__ import annotations
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io.image import EMImage, Flavour, Sections, cut_off
+from napari_feedback_seg.io.tiff_pixel_size import tiff_pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-LARGEST_PIXEL_NM = 1000
+    from napari_feedback_seg.io.sizes import PixelSize
+
 MOST_CHANNELS = 4
 """A file with more channels holds sections: ImageJ files written from Python often say so."""
-
-_NANOMETRES = {
-    "pm": 1e-3,
-    **dict.fromkeys(("å", "angstrom"), 0.1),
-    **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre", "nanometres"), 1.0),
-    **dict.fromkeys(("um", "micron", "microns", "micrometer", "micrometers", "micrometre"), 1e3),
-    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e6),
-    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e7),
-    **dict.fromkeys(("inch", "in"), 25.4e6),
-    **dict.fromkeys(("m", "meter", "metre"), 1e9),
-}
-_TIFF_UNITS = {2: "inch", 3: "cm"}
 
 
 def open_tiff(path: Path, *, labels: bool = False) -> EMImage:
@@ -60,8 +49,8 @@ def open_tiff(path: Path, *, labels: bool = False) -> EMImage:
             if offset + math.prod(layers) * dtype.itemsize > tiff.filehandle.size:
                 raise cut_off(path)
             read = partial(_read_contiguous, path, layers, dtype.newbyteorder(tiff.byteorder), offset)
-        size, messages = _pixel_size(tiff, path)
-        spacing = _spacing(tiff) if len(full) > 2 else None
+        size = tiff_pixel_size(tiff, tiff.pages.first)
+        messages: tuple[str, ...] = ()
         if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             _check_invertible(path, dtype)
             read = partial(_read_inverted, read)
@@ -75,7 +64,13 @@ def open_tiff(path: Path, *, labels: bool = False) -> EMImage:
             )
         flavour: Flavour = "ome" if tiff.is_ome else "imagej" if tiff.is_imagej else "plain"
     sections = Sections(path, layers, dtype, read)
-    return EMImage(path, full, dtype, size, spacing, flavour, sections, messages)
+    return EMImage(path, full, dtype, size, flavour, sections, messages)
+
+
+def read_tiff_pixel_size(path: Path) -> PixelSize | None:
+    """Return the pixel size that a TIFF file says, from its first page."""
+    with _opened(path) as tiff:
+        return tiff_pixel_size(tiff, tiff.pages.first)
 
 
 def _opened(path: Path) -> tifffile.TiffFile:
@@ -161,60 +156,3 @@ def _check_pages(path: Path, pages: list[Any], shape: tuple[int, int, int]) -> l
         if max(ends, default=0) > page.parent.filehandle.size:
             raise cut_off(path)
     return [page.offset for page in pages]
-
-
-def _pixel_size(tiff: tifffile.TiffFile, path: Path) -> tuple[float | None, tuple[str, ...]]:
-    """Return the side of a pixel in nm, or None, and what there is to say about it."""
-    sizes = _ome_sizes(tiff.ome_metadata) if tiff.is_ome and tiff.ome_metadata else _tag_sizes(tiff)
-    if not all(size is not None and 0 < size < LARGEST_PIXEL_NM for size in sizes):
-        return None, ()
-    x, y = sizes
-    assert x is not None
-    assert y is not None
-    if abs(x - y) <= 0.01 * x:
-        return float(f"{x:.6g}"), ()
-    mean = float(f"{math.sqrt(x * y):.6g}")
-    message = f"'{path.name}' has pixels of {x:.4g} x {y:.4g} nm; {mean:.4g} nm is taken for both."
-    return mean, (message,)
-
-
-def _spacing(tiff: tifffile.TiffFile) -> float | None:
-    """Return the distance of the sections in nm, or None."""
-    if tiff.is_ome and tiff.ome_metadata:
-        pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
-        length, unit = _ome_length(pixels, "Z") if pixels is not None else (math.nan, "")
-    else:
-        metadata = tiff.imagej_metadata or {}
-        length, unit = float(metadata.get("spacing", math.nan)), str(metadata.get("unit", ""))
-    spacing = _in_nanometres(length, unit)
-    return float(f"{spacing:.6g}") if spacing and 0 < spacing < math.inf else None
-
-
-def _ome_length(pixels: ElementTree.Element, axis: str) -> tuple[float, str]:
-    length = float(pixels.get(f"PhysicalSize{axis}", "nan"))
-    return length, pixels.get(f"PhysicalSize{axis}Unit", "µm")
-
-
-def _ome_sizes(xml: str) -> tuple[float | None, float | None]:
-    pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
-    if pixels is None:
-        return None, None
-    x, y = (_in_nanometres(*_ome_length(pixels, axis)) for axis in "XY")
-    return x, y
-
-
-def _tag_sizes(tiff: tifffile.TiffFile) -> tuple[float | None, float | None]:
-    tags = tiff.pages.first.tags
-    unit = str((tiff.imagej_metadata or {}).get("unit", ""))
-    if unit in ("", "pixel"):
-        unit = _TIFF_UNITS.get(int(tags.valueof("ResolutionUnit", 1)), "")
-    sizes = []
-    for name in ("XResolution", "YResolution"):
-        pixels, units = tags.valueof(name, (0, 1))
-        sizes.append(_in_nanometres(units / pixels, unit) if pixels else None)
-    return sizes[0], sizes[1]
-
-
-def _in_nanometres(length: float, unit: str) -> float | None:
-    plain = unit.strip().casefold().replace("\\u00b5", "u").replace("μ", "u")
-    return length * _NANOMETRES[plain] if plain in _NANOMETRES and math.isfinite(length) else None

@@ -239,13 +239,9 @@ def _segment_file(
     pixel_size_nm = options.pixel_size_nm or image.pixel_size_nm
     if not rescale:
         options = replace(options, pixel_size_nm=None)
-    elif options.pixel_size_nm is None and image.pixel_size_nm is not None:
+    elif options.pixel_size_nm is None:
         options = replace(options, pixel_size_nm=image.pixel_size_nm)
-        if abs(image.pixel_size_nm / model.card.pixel_size_nm - 1) > 0.01:
-            said.append(
-                f"Its pixels are {image.pixel_size_nm:g} nm, as the file says, and the model's "
-                f"{model.card.pixel_size_nm:g} nm: it was rescaled for the model, and the result back."
-            )
+        said += _about_pixel_size(image, model)
     messages: list[tuple[str, ...]] = []
     device = ""
     with ExitStack() as writers:
@@ -261,6 +257,22 @@ def _segment_file(
                 device = event.prediction.device or device
     said += merge_messages(messages)
     yield FileDone(job, time.perf_counter() - started, device, tuple(said))
+
+
+def _about_pixel_size(image: EMImage, model: Model) -> list[str]:
+    """Say which pixel size was taken, where the person named none and it is not plain."""
+    of_model = f"{model.card.pixel_size_nm:g} nm"
+    if image.pixel_size is None:
+        return [
+            f"The file does not say its pixel size: that of the model, {of_model}, was taken. If it is "
+            "another, give it (--pixel-size)."
+        ]
+    if all(abs(side / model.card.pixel_size_nm - 1) <= 0.01 for side in image.pixel_size_nm or ()):
+        return []
+    return [
+        f"Its pixels are {image.pixel_size}, as the file says, and the model's {of_model}: it was rescaled "
+        "for the model, and the result back."
+    ]
 
 
 def _check_part(image: EMImage, region: tuple[slice, slice] | None, sections: Sequence[int] | None) -> None:

@@ -56,7 +56,7 @@ def show_demo(viewer: Viewer, folder: Path) -> Labels:
     (layer,) = viewer.open(folder / "image.tif", plugin="napari")
     layer.name = "demo"
     if image.pixel_size_nm is not None:
-        layer.scale = (image.pixel_size_nm, image.pixel_size_nm)
+        layer.scale = image.pixel_size_nm
         layer.units = ("nanometer", "nanometer")
     layer.axis_labels = ("y", "x")
     whole = (slice(0, labels.shape[0]), slice(0, labels.shape[1]))
@@ -70,14 +70,14 @@ def show_demo(viewer: Viewer, folder: Path) -> Labels:
     return result.layer
 
 
-def _record(path: Path, card: ModelCard, pixel_size_nm: float | None) -> dict[str, Any]:
+def _record(path: Path, card: ModelCard, pixel_size_nm: tuple[float, float] | None) -> dict[str, Any]:
     """Return what made the labels, as the dock notes it."""
     options = SegmentOptions()
     return {
         "model": card.name,
         "model_file": str(path),
         "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "pixel_size_nm": [pixel_size_nm, pixel_size_nm] if pixel_size_nm else None,
+        "pixel_size_nm": list(pixel_size_nm) if pixel_size_nm else None,
         "settings": {
             "device": options.device,
             "overlap": options.overlap,
