@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 TILT = 0.02
 """Sections by which the plane may leave the section over a step of one pixel."""
 
+PAN_ZOOM = "pan_zoom"
+
 
 class Picker:
     """Follows the mouse over the canvas while it is switched on.
+
+    A click belongs either to it or to a tool of the active layer, such as the brush: switched on, it
+    puts the tool away, and a tool that is taken up afterwards switches it off.
 
     Parameters
     ----------
@@ -29,11 +34,15 @@ class Picker:
     picked : callable
         Called with the position in the world at a press of the left button, and with
         ``dragging=True`` at every move until it is released. The canvas is not panned meanwhile.
+    ended : callable
+        Called when a tool has switched it off.
     """
 
-    def __init__(self, viewer: Viewer, picked: Callable[..., None]) -> None:
+    def __init__(self, viewer: Viewer, picked: Callable[..., None], ended: Callable[[], None]) -> None:
         self._viewer = viewer
         self._picked = picked
+        self._ended = ended
+        self._active: Layer | None = None
 
     @property
     def on(self) -> bool:
@@ -42,36 +51,51 @@ class Picker:
 
     def switch(self, on: bool) -> None:
         """Follow the mouse, or leave it to napari; may be called again."""
-        if on and not self.on:
+        if on == self.on:
+            return
+        selection = self._viewer.layers.selection
+        if on:
+            if _tool_in_hand(selection.active):
+                selection.active.mode = PAN_ZOOM
             self._viewer.mouse_drag_callbacks.append(self._drag)
-        elif not on and self.on:
+            selection.events.active.connect(self._follow_active)
+        else:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
+            selection.events.active.disconnect(self._follow_active)
+        self._follow_active()
+
+    def _follow_active(self, _: Any = None) -> None:
+        if self._active is not None:
+            self._active.events.mode.disconnect(self._end_with_tool)
+        self._active = self._viewer.layers.selection.active if self.on else None
+        if self._active is not None:
+            self._active.events.mode.connect(self._end_with_tool)
+            self._end_with_tool()
+
+    def _end_with_tool(self, _: Any = None) -> None:
+        if _tool_in_hand(self._active):
+            self.switch(False)
+            self._ended()
 
     def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
-        # napari resumes this at every move until the button is released.
+        # napari resumes this at every move until it sees a release. It sees none where that comes while
+        # the press is still handled, as it does when a progress bar is drawn: so the event itself is asked.
         if event.button != 1 or event.modifiers:
             return
         camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it there
-        panned, camera.mouse_pan = camera.mouse_pan, False
+        camera.mouse_pan = False
         try:
             self._picked(event.position)
             yield
-            while event.type == "mouse_move":
+            while event.type == "mouse_move" and event.is_dragging and self.on:
                 self._picked(event.position, dragging=True)
                 yield
         finally:
-            camera.mouse_pan = panned
+            camera.mouse_pan = getattr(viewer.layers.selection.active, "mouse_pan", True)
 
 
-def check_clicks_are_free(viewer: Viewer) -> None:
-    """Raise InputError if clicks belong to a tool of the active layer, such as the brush."""
-    active = viewer.layers.selection.active
-    mode = str(getattr(active, "mode", "pan_zoom"))
-    if mode != "pan_zoom":
-        raise InputError(
-            f"'{active.name}' is in the mode {mode}, to which clicks belong: "
-            "put it back to pan/zoom, or select the image, to pick a pixel."
-        )
+def _tool_in_hand(layer: Layer | None) -> bool:
+    return str(getattr(layer, "mode", PAN_ZOOM)) != PAN_ZOOM
 
 
 def picked_pixel(viewer: Viewer, layer: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:

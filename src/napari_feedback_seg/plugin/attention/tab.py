@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError
 from napari_feedback_seg.plugin.attention.matrix import MatrixPlot
-from napari_feedback_seg.plugin.attention.picking import Picker, check_clicks_are_free, picked_pixel
+from napari_feedback_seg.plugin.attention.picking import Picker, picked_pixel
 from napari_feedback_seg.plugin.attention.text import HINT, UNITS, change_text, pixel_text
 from napari_feedback_seg.plugin.attention.truth_box import TruthBox
 from napari_feedback_seg.plugin.attention.work import Request, Shown, Source, look, source_of, why_not
@@ -43,7 +43,7 @@ class AttentionTab(QWidget):
     def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self._picker = Picker(state.viewer, self.pick)
+        self._picker = Picker(state.viewer, self.pick, self._stop_picking)
         self._engine: tuple[Source, SectionAttention] | None = None
         self._wanted: Request | None = None
         self._working = False
@@ -164,6 +164,9 @@ class AttentionTab(QWidget):
         if on and image is not None and self._wanted is None and not self._state.jobs.busy:
             self._ask(Request(image, displayed_section(viewer, image), None))
 
+    def _stop_picking(self) -> None:
+        self.pick_button.setChecked(False)
+
     def pick(self, position: Any, dragging: bool = False) -> None:
         """Show the attention of the pixel at a position of the world.
 
@@ -171,7 +174,6 @@ class AttentionTab(QWidget):
         """
         viewer, image = self._state.viewer, self._state.image
         try:
-            check_clicks_are_free(viewer)
             section, y, x = picked_pixel(viewer, image, position)
         except FeedbackSegError as error:
             if not dragging:
