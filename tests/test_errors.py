@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import errno
+import os
+
+import pytest
+
 from napari_feedback_seg.errors import InputError, in_words
 
 
@@ -16,3 +21,16 @@ def test_what_windows_says_of_torch_is_said_with_what_to_do() -> None:
     other = OSError("[WinError 1114] Error loading another.dll")
     other.winerror = 1114  # type: ignore[attr-defined]
     assert in_words(other).startswith("OSError")
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT])
+def test_a_drive_that_has_gone_is_said_in_plain_words(code: int) -> None:
+    said = in_words(OSError(code, os.strerror(code)))
+    assert said.startswith("A disk or a network drive was disconnected")
+    assert "Errno" not in said
+
+
+def test_too_little_memory_is_said_in_plain_words() -> None:
+    said = in_words(MemoryError("Unable to allocate 3.2 GiB for an array"))
+    assert said.startswith("The memory of the computer is too small")
+    assert "Error" not in said

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
+DISCONNECTED = frozenset(
+    getattr(errno, name)
+    for name in ("ESTALE", "EIO", "ENODEV", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN")
+    if hasattr(errno, name)
+)
+"""What a system says of a file whose disk or network drive has gone."""
+
 _NOT_LOADED = (126, 127, 1114)
 """Windows' numbers for a library that it does not find, does not fit, or that fails as it begins."""
 
@@ -40,4 +49,11 @@ def in_words(error: BaseException) -> str:
             "Microsoft Visual C++ Redistributable (x64) and restart the computer. If that does not help, "
             'start napari with: python -c "import torch; from napari.__main__ import main; main()"'
         )
+    if isinstance(error, MemoryError):
+        return (
+            "The memory of the computer is too small for this. Close other programs, or take a smaller part "
+            "of the image."
+        )
+    if isinstance(error, OSError) and error.errno in DISCONNECTED:
+        return "A disk or a network drive was disconnected meanwhile. Connect it, and open the file again."
     return f"{type(error).__name__}: {error}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gc
 import lzma
 import os
@@ -15,9 +16,11 @@ from PIL import Image
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import (
+    PixelSize,
     Sections,
     images_in,
     open_image,
+    pixel_size,
 )
 
 if TYPE_CHECKING:
@@ -194,6 +197,162 @@ class TestReadingTiff:
         tifffile.imwrite(tmp_path / "image.tif", STACK, photometric="minisblack")
         with pytest.raises(IndexError):
             open_image(tmp_path / "image.tif").sections[5]
+
+
+class TestOddTiff:
+    """Files that are right, and that not every program reads alike."""
+
+    @pytest.mark.parametrize(
+        "options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}, {"metadata": None}], ids=str
+    )
+    @pytest.mark.parametrize("count", [3, 4])
+    def test_sections_that_tifffile_stores_as_planes_of_colour(self, tmp_path, count, options):
+        stack = STACK[:count]
+        how = {"photometric": "rgb", "planarconfig": "separate"}  # what tifffile takes by itself
+        tifffile.imwrite(tmp_path / "image.tif", stack, **how, **options)
+        image = open_image(tmp_path / "image.tif")
+        assert image.shape == stack.shape
+        np.testing.assert_array_equal(np.stack(list(image.sections)), stack)
+        assert f"{count} planes of colour of 'image.tif' are taken as sections" in image.messages[0]
+
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    @pytest.mark.parametrize("odd", [1, 3, 9])
+    @pytest.mark.parametrize("shape", [(30, 50), (40, 40)])
+    def test_a_page_of_another_size_between_the_others_is_named(self, tmp_path, compression, odd, shape):
+        path = tmp_path / "image.tif"
+        with tifffile.TiffWriter(path) as tiff:
+            for z in range(12):
+                page = np.full(shape if z == odd else (40, 50), z, np.uint8)
+                tiff.write(page, contiguous=False, metadata=None, compression=compression)
+        refused(path, f"Page {odd}", "counted from 0", "another size")
+
+    def test_a_page_of_another_type_between_the_others_is_named(self, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "image.tif") as tiff:
+            for z in range(12):
+                page = np.full((40, 50), z, np.uint16 if z == 4 else np.uint8)
+                tiff.write(page, contiguous=False, metadata=None, compression="zlib")
+        refused(tmp_path / "image.tif", "Page 4")
+
+    def test_a_page_of_another_size_at_the_end_is_said(self, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "image.tif") as tiff:
+            for shape in ((40, 50), (40, 50), (8, 9)):
+                tiff.write(np.zeros(shape, np.uint8), contiguous=False, metadata=None)
+        image = open_image(tmp_path / "image.tif")
+        assert image.shape == (2, 40, 50)
+        assert "without page 2" in image.messages[0]
+
+    @pytest.mark.parametrize("data", [SECTION, STACK], ids=["section", "stack"])
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_a_thumbnail_as_the_first_page_is_passed_over(self, tmp_path, data, compression):
+        path = tmp_path / "image.tif"
+        with tifffile.TiffWriter(path) as tiff:
+            tiff.write(SECTION[::4, ::4], subfiletype=1, metadata=None)
+            for page in data.reshape(-1, 40, 50):
+                tiff.write(
+                    page,
+                    contiguous=False,
+                    metadata=None,
+                    compression=compression,
+                    resolution=(1e7 / 8, 1e7 / 8),
+                    resolutionunit="CENTIMETER",
+                )
+        image = open_image(path)
+        np.testing.assert_array_equal(np.stack(list(image.sections)).reshape(data.shape), data)
+        assert image.messages == ()
+        assert image.pixel_size == pixel_size(path) == PixelSize(8, 8)
+
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_without_a_photometric_tag_nothing_is_inverted(self, tmp_path, compression):
+        path = tmp_path / "image.tif"
+        tifffile.imwrite(path, SECTION, metadata=None, compression=compression, photometric="minisblack")
+        whole = bytearray(path.read_bytes())
+        with tifffile.TiffFile(path) as tiff:
+            tag = tiff.pages.first.tags["PhotometricInterpretation"]
+        whole[tag.offset : tag.offset + 2] = struct.pack("<H", 65000)  # the number of no tag
+        path.write_bytes(whole)
+        image = open_image(path)
+        np.testing.assert_array_equal(image.sections[0], SECTION)
+        assert image.messages == ()
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"tile": (2, 16, 16)}, {"tile": (4, 32, 16), "compression": "zlib"}, {"volumetric": True}],
+        ids=str,
+    )
+    def test_a_volume_in_tiles(self, tmp_path, options):
+        tifffile.imwrite(tmp_path / "image.tif", STACK, photometric="minisblack", **options)
+        image = open_image(tmp_path / "image.tif")
+        assert image.shape == STACK.shape
+        np.testing.assert_array_equal(np.stack([image.sections[z] for z in range(5)]), STACK)
+
+    @pytest.mark.parametrize(
+        "shape", [(40, 50, 1), (1, 40, 50, 1), (1, 1, 40, 50), (1, 5, 40, 50), (5, 40, 50, 1)]
+    )
+    def test_axes_of_one_are_left_out(self, tmp_path, shape):
+        data = (STACK if 5 in shape else STACK[0]).reshape(shape)
+        tifffile.imwrite(tmp_path / "image.tif", data)
+        image = open_image(tmp_path / "image.tif")
+        assert image.shape[-2:] == (40, 50)
+        np.testing.assert_array_equal(np.stack(list(image.sections)), data.reshape(-1, 40, 50))
+
+    def test_a_folder_named_as_an_image_is_none(self, tmp_path):
+        (tmp_path / "x.tif").mkdir()
+        (tmp_path / "y.tif").touch()
+        assert images_in(tmp_path) == [tmp_path / "y.tif"]
+        assert pixel_size(tmp_path / "x.tif") is None
+        refused(tmp_path / "x.tif", "is a folder")
+
+
+class TestWhatTheSystemSays:
+    def read(self, tmp_path: Path, error: BaseException) -> None:
+        def fail(z: int) -> np.ndarray:
+            raise error
+
+        Sections(tmp_path / "image.tif", (1, 4, 5), np.dtype(np.uint8), fail)[0]
+
+    @pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
+    def test_a_drive_that_has_gone(self, tmp_path, code):
+        with pytest.raises(InputError, match=r"image\.tif' cannot be read. .* was disconnected") as caught:
+            self.read(tmp_path, OSError(code, os.strerror(code)))
+        assert "Errno" not in str(caught.value)
+        assert "damaged" not in str(caught.value)
+
+    def test_too_little_memory(self, tmp_path):
+        with pytest.raises(InputError, match=r"image\.tif' does not fit into the memory"):
+            self.read(tmp_path, MemoryError("Unable to allocate 3.2 GiB"))
+
+    def test_more_pixels_than_any_memory(self, tmp_path):
+        tifffile.imwrite(tmp_path / "image.tif", SECTION, compression="zlib", metadata=None)
+        whole = bytearray((tmp_path / "image.tif").read_bytes())
+        with tifffile.TiffFile(tmp_path / "image.tif") as tiff:
+            tags = tiff.pages.first.tags
+            for name in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+                start = tags[name].valueoffset
+                whole[start : start + tags[name].valuebytecount] = (2**30).to_bytes(
+                    tags[name].valuebytecount, "little"
+                )
+        (tmp_path / "image.tif").write_bytes(whole)
+        refused(tmp_path / "image.tif")
+
+    @pytest.mark.parametrize(
+        ("bug", "kind"),
+        [
+            (lambda z: np.zeros(3).no_such_name, AttributeError),
+            (lambda z: int("three"), ValueError),
+            (lambda z: len(z), TypeError),
+            (lambda z: {}[z], KeyError),
+        ],
+    )
+    def test_a_mistake_in_our_own_code_is_no_damaged_file(self, tmp_path, bug, kind):
+        with pytest.raises(kind):
+            Sections(tmp_path / "image.tif", (1, 4, 5), np.dtype(np.uint8), bug)[0]
+
+    def test_a_decoder_s_is(self, tmp_path):
+        def read(z: int) -> np.ndarray:
+            return tifffile.TiffFile(None)  # what is no file has no attributes of one
+
+        with pytest.raises(InputError, match="damaged"):
+            Sections(tmp_path / "image.tif", (1, 4, 5), np.dtype(np.uint8), read)[0]
 
 
 class TestPictures:

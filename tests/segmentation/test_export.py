@@ -111,6 +111,13 @@ def written(result: Result, folder: Path, **options: object) -> dict[str, object
     return json.loads(run.read_text(encoding="utf-8"))
 
 
+def test_a_record_with_a_byte_order_mark_is_read(result, tmp_path):
+    _, run = finish(export(result, tmp_path / "out"))
+    run.write_bytes(b"\xef\xbb\xbf" + run.read_bytes())
+    assert is_export(run)
+    np.testing.assert_array_equal(read_export(run).labels, result.labels)
+
+
 def test_the_folder_has_all_and_nothing_else(result, tmp_path):
     seen, run = finish(export(result, tmp_path / "out"))
     assert seen == [SectionExported(n, 3) for n in (1, 2, 3)]

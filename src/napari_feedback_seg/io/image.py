@@ -5,8 +5,10 @@ from __future__ import annotations
 import lzma
 import struct
 import threading
+import traceback
 import zlib
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 from xml.etree import ElementTree
@@ -14,26 +16,18 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.errors import DISCONNECTED, InputError, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from napari_feedback_seg.io.sizes import PixelSize
 
 Flavour = Literal["imagej", "ome", "plain", "png", "jpeg"]
 
-UNREADABLE = (
+_OF_DATA = (
     OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    SyntaxError,
-    ImportError,
     EOFError,
     struct.error,
     zlib.error,
@@ -41,7 +35,37 @@ UNREADABLE = (
     tifffile.TiffFileError,
     ElementTree.ParseError,
 )
-"""What the decoders raise on files that are damaged."""
+_LIBRARIES = ("PIL", "imagecodecs", "tifffile")
+
+
+class OtherImageError(InputError):
+    """An image, but no grey section and no stack of them."""
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Turn what the reading libraries raise at a file into a sentence that names it.
+
+    At damaged data they raise almost anything. The same from our own code is a bug, and stays what it is.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(
+            f"'{path}' does not fit into the memory. Close other programs, or cut the image into parts."
+        ) from error
+    except _OF_DATA as error:
+        raise unreadable(path, error) from error
+    except Exception as error:
+        modules = {
+            frame.f_globals.get("__name__", "").split(".")[0]
+            for frame, _ in traceback.walk_tb(error.__traceback__)
+        }
+        if modules.isdisjoint(_LIBRARIES):
+            raise
+        raise unreadable(path, error) from error
 
 
 @dataclass(frozen=True)
@@ -124,11 +148,10 @@ class Sections(Sequence[np.ndarray]):
         if isinstance(index, slice):
             return [self[z] for z in range(*index.indices(len(self)))]
         z = range(len(self))[index]
-        try:
-            with self._lock:
-                section = self._read(z)
-        except UNREADABLE as error:
-            raise unreadable(self.path, error) from error
+        with decoding(self.path), self._lock:
+            section = self._read(z)
+        if section.size != self.shape[1] * self.shape[2]:
+            raise cut_off(self.path)
         return section.reshape(self.shape[1:])
 
 
@@ -138,7 +161,13 @@ def cut_off(path: Path) -> InputError:
 
 
 def unreadable(path: Path, error: BaseException) -> InputError:
-    """Return the error for a file at which a decoder failed."""
+    """Return the error for a file at which a decoder failed, or that can no longer be read."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"There is no file '{path}'.")
+    if isinstance(error, OSError) and error.errno in DISCONNECTED:
+        return InputError(f"'{path}' cannot be read. {in_words(error)}")
+    if isinstance(error, OSError) and error.errno is not None:
+        return InputError(f"'{path}' cannot be read: {error.strerror}.")
     if "imagecodecs" in str(error):
         return InputError(
             f"'{path}' is compressed in a way that cannot be read here. Install imagecodecs "

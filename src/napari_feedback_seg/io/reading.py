@@ -12,7 +12,7 @@ import tifffile
 from PIL import JpegImagePlugin, PngImagePlugin
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.io.image import UNREADABLE, EMImage, Flavour, Sections, unreadable
+from napari_feedback_seg.io.image import EMImage, Flavour, OtherImageError, Sections, decoding, unreadable
 from napari_feedback_seg.io.tiff import open_tiff, read_tiff_pixel_size
 
 if TYPE_CHECKING:
@@ -46,24 +46,20 @@ def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage
     try:
         with path.open("rb") as file:
             start = file.read(8)
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file '{path}'.") from error
     except OSError as error:
         if os.path.isdir(path):  # which Windows calls denied
             raise InputError(f"'{path}' is a folder. Name an image file.") from error
-        raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
+        raise unreadable(path, error) from error
     if not start:
         raise InputError(f"'{path}' is empty: it has 0 bytes. Save or copy it again.")
-    try:
+    with decoding(path):
         if start[:4] in _TIFF:
             return open_tiff(path, labels=labels)
         if start == b"\x89PNG\r\n\x1a\n":
             return _open_picture(path, "png", labels=labels)
         if start[:3] == b"\xff\xd8\xff":
             return _open_picture(path, "jpeg")
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
-    raise InputError(f"'{path}' is no TIFF, PNG or JPEG image. Save the image as a TIFF.")
+    raise OtherImageError(f"'{path}' is no TIFF, PNG or JPEG image. Save the image as a TIFF.")
 
 
 def pixel_size(path: str | os.PathLike[str]) -> PixelSize | None:
@@ -83,17 +79,19 @@ def pixel_size(path: str | os.PathLike[str]) -> PixelSize | None:
     PixelSize or None
         None if the file says none that makes sense, or cannot be read at all.
     """
+    path = Path(path)
     try:
-        with open(path, "rb") as file:
-            start = file.read(8)
-        return read_tiff_pixel_size(Path(path)) if start[:4] in _TIFF else None
-    except UNREADABLE:
+        with decoding(path):
+            with path.open("rb") as file:
+                start = file.read(8)
+            return read_tiff_pixel_size(path) if start[:4] in _TIFF else None
+    except InputError:
         return None
 
 
 def images_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the images of a folder, s2 before s10; not hidden files, such as those that macOS leaves."""
-    files = (each for each in folder.iterdir() if not each.name.startswith("."))
+    files = (each for each in folder.iterdir() if not each.name.startswith(".") and not each.is_dir())
     return sorted((each for each in files if each.suffix.lower() in suffixes), key=_as_a_person_sorts)
 
 
@@ -113,19 +111,16 @@ def read_pages(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file '{path}'.")
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            for page in tiff.pages:
-                yield page.asarray()
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
+    with decoding(path), tifffile.TiffFile(path) as tiff:
+        for page in tiff.pages:
+            yield page.asarray()
 
 
 def _open_picture(path: Path, flavour: Flavour, *, labels: bool = False) -> EMImage:
     with _picture(path) as picture:
         modes = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", *(("P",) if labels else ()))
         if picture.mode not in modes:
-            raise InputError(
+            raise OtherImageError(
                 f"'{path}' is a colour image ({picture.mode}). Convert it to grey values first, "
                 "for example in Fiji with Image > Type > 8-bit."
             )

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.io.image import EMImage, Flavour, Sections, cut_off
+from napari_feedback_seg.io.image import EMImage, Flavour, OtherImageError, Sections, cut_off
 from napari_feedback_seg.io.tiff_pixel_size import tiff_pixel_size
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_CHANNELS = 4
 """A file with more channels holds sections: ImageJ files written from Python often say so."""
+
+_JPEG = (6, 7, 33007, 34892)
 
 
 def open_tiff(path: Path, *, labels: bool = False) -> EMImage:
@@ -35,47 +37,122 @@ def open_tiff(path: Path, *, labels: bool = False) -> EMImage:
     """
     with _opened(path) as tiff:
         _check_chain(tiff, path)
-        series = tiff.series[0]
-        full = series.shape
-        _check_axes(path, series, labels=labels)
+        series, messages = _image_of(tiff, path)
+        page = series.keyframe
+        axes, full = _without_single_axes(series)
+        planar = axes == "SYX" and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        if planar:  # so tifffile writes an array of three or four sections
+            messages += (f"The {full[0]} planes of colour of '{path.name}' are taken as sections.",)
+        else:
+            _check_axes(path, page, axes, full, labels=labels)
         layers = (math.prod(full[:-2]), full[-2], full[-1])
         dtype = np.dtype(series.dtype)
-        offset = series.dataoffset
-        read: Callable[[int], np.ndarray]
-        if offset is None:
-            offsets = _check_pages(path, list(series.pages), layers)
-            read = partial(_read_page, path, offsets)
-        else:  # sections lie behind each other, uncompressed, sometimes of one page only
-            if offset + math.prod(layers) * dtype.itemsize > tiff.filehandle.size:
-                raise cut_off(path)
-            read = partial(_read_contiguous, path, layers, dtype.newbyteorder(tiff.byteorder), offset)
-        size = tiff_pixel_size(tiff, tiff.pages.first)
-        messages: tuple[str, ...] = ()
-        if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        read = _reader(tiff, series, path, layers)
+        size = tiff_pixel_size(tiff, _main_page(tiff))
+        # Without the tag tifffile says MINISWHITE, which the file does not.
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and "PhotometricInterpretation" in page.tags:
             _check_invertible(path, dtype)
             read = partial(_read_inverted, read)
-            messages = (*messages, f"'{path.name}' stores white as 0; it was inverted, so that 0 is black.")
-        if "C" in series.axes:
-            messages = (*messages, f"The {full[0]} channels of '{path.name}' are taken as sections.")
-        if len(tiff.series) > 1:
-            messages = (
-                *messages,
-                f"'{path.name}' holds {len(tiff.series)} images of different kinds; the first is taken.",
-            )
+            messages += (f"'{path.name}' stores white as 0; it was inverted, so that 0 is black.",)
+        if "C" in axes:
+            messages += (f"The {full[0]} channels of '{path.name}' are taken as sections.",)
         flavour: Flavour = "ome" if tiff.is_ome else "imagej" if tiff.is_imagej else "plain"
-    sections = Sections(path, layers, dtype, read)
-    return EMImage(path, full, dtype, size, flavour, sections, messages)
+    return EMImage(path, full, dtype, size, flavour, Sections(path, layers, dtype, read), messages)
 
 
 def read_tiff_pixel_size(path: Path) -> PixelSize | None:
     """Return the pixel size that a TIFF file says, from its first page."""
     with _opened(path) as tiff:
-        return tiff_pixel_size(tiff, tiff.pages.first)
+        return tiff_pixel_size(tiff, _main_page(tiff))
 
 
 def _opened(path: Path) -> tifffile.TiffFile:
     # Else the first image of an OME data set of several files is given, whichever of them is opened.
     return tifffile.TiffFile(path, _multifile=False)
+
+
+def _main_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
+    """Return the first page that is no thumbnail."""
+    for page in tiff.pages:
+        if isinstance(page, tifffile.TiffPage) and not _beside(page):
+            return page
+    return tiff.pages.first
+
+
+def _beside(page: tifffile.TiffPage) -> bool:
+    """Return whether a page is not the image itself but a smaller copy or a mask."""
+    return page.is_reduced or page.is_mask
+
+
+def _image_of(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPageSeries, tuple[str, ...]]:
+    """Return the pages that are the image, and what there is to say about the others.
+
+    Raises
+    ------
+    InputError
+        If there is a page of another size or kind among them: the sections would not be where they were.
+    """
+    try:
+        found = tiff.series
+    except RuntimeError:  # tifffile took the pages to be like the first
+        with _opened(path) as again:
+            pages = list(again.pages)
+        odd = [page.index for page in pages if page.shape != pages[0].shape]
+        if not odd:
+            raise
+        raise _odd_page(path, odd[0]) from None
+    full = [each for each in found if not _beside(each.keyframe)] or found
+    first, *others = full
+    if not others:
+        return first, ()
+    taken = _numbers(first)
+    extra = sorted(number for each in others for number in _numbers(each))
+    between = [number for number in extra if taken[0] < number < taken[-1]]
+    if between:
+        raise _odd_page(path, between[0])
+    without = f", without page {extra[0]} (counted from 0)" if extra else ""
+    return first, (
+        f"'{path.name}' holds {len(full)} images of different kinds; the first is taken{without}.",
+    )
+
+
+def _numbers(series: tifffile.TiffPageSeries) -> list[int]:
+    """Return the numbers of the pages that follow each other in the file."""
+    return [page.index for page in series.pages if page is not None and len(page.treeindex) == 1]
+
+
+def _odd_page(path: Path, index: int) -> InputError:
+    return InputError(
+        f"Page {index} of '{path}' (counted from 0) is of another size or kind than the others. Remove it, "
+        "or save all sections in one size."
+    )
+
+
+def _without_single_axes(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
+    """Return the axes and the shape without a last axis of one sample, and without more than one before Y."""
+    axes, shape = series.axes, series.shape
+    while len(axes) > 2 and axes[-1] not in "YX" and shape[-1] == 1:
+        axes, shape = axes[:-1], shape[:-1]
+    kept = [number for number, length in enumerate(shape) if length > 1 or number >= len(shape) - 2]
+    if len(shape) > 3 and len(kept) <= 3:
+        axes, shape = "".join(axes[number] for number in kept), tuple(shape[number] for number in kept)
+    return axes, shape
+
+
+def _reader(
+    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path, layers: tuple[int, int, int]
+) -> Callable[[int], np.ndarray]:
+    """Return what reads section z."""
+    page, dtype, offset = series.keyframe, np.dtype(series.dtype), series.dataoffset
+    if offset is not None:  # sections lie behind each other, uncompressed, sometimes of one page only
+        if offset + math.prod(layers) * dtype.itemsize > tiff.filehandle.size:
+            raise cut_off(path)
+        return partial(_read_contiguous, path, layers, dtype.newbyteorder(tiff.byteorder), offset)
+    planes, depth = page.shaped[:2]
+    if layers[0] > 1 and planes * depth == layers[0] and len(series.pages) == 1:
+        _check_ends(path, page)
+        return partial(_read_plane, path, page.offset)
+    return partial(_read_page, path, _check_pages(path, list(series.pages), layers))
 
 
 def _read_contiguous(
@@ -90,6 +167,28 @@ def _read_page(path: Path, offsets: Sequence[int], z: int) -> np.ndarray:
     with _opened(path) as tiff:
         tiff.filehandle.seek(offsets[z])
         return np.asarray(tifffile.TiffPage(tiff, z).asarray())
+
+
+def _read_plane(path: Path, offset: int, z: int) -> np.ndarray:
+    """Read a section of a page that holds several: of colours stored apart, or a volume in tiles."""
+    with _opened(path) as tiff:
+        tiff.filehandle.seek(offset)
+        page = tifffile.TiffPage(tiff, 0)
+        planes, _, height, width = page.shaped[:4]
+        section = np.full((height, width), page.nodata, page.dtype)
+        # Segments are in the order of planes, then of depth, then of rows and columns.
+        thickness = 1 if planes > 1 else page.tiledepth
+        each = math.prod(page.chunked[-2:])
+        slab, inside = divmod(z, thickness)
+        for index in range(slab * each, (slab + 1) * each):
+            tiff.filehandle.seek(page.dataoffsets[index])
+            data = tiff.filehandle.read(page.databytecounts[index]) or None
+            tables = {"jpegtables": page.jpegtables} if page.compression in _JPEG else {}
+            segment, (_, _, top, left, _), shape = page.decode(data, index, **tables)
+            if segment is not None:
+                target = section[top : top + shape[1], left : left + shape[2]]
+                target[...] = segment.reshape(shape)[inside, : target.shape[0], : target.shape[1], 0]
+        return section
 
 
 def _read_inverted(read: Callable[[int], np.ndarray], z: int) -> np.ndarray:
@@ -115,20 +214,21 @@ def _check_chain(tiff: tifffile.TiffFile, path: Path) -> None:
             raise cut_off(path)
 
 
-def _check_axes(path: Path, series: tifffile.TiffPageSeries, *, labels: bool) -> None:
-    axes, shape = series.axes, series.shape
+def _check_axes(
+    path: Path, page: tifffile.TiffPage, axes: str, shape: tuple[int, ...], *, labels: bool
+) -> None:
     if 0 in shape:
         raise InputError(f"'{path}' has no pixels: its shape is {shape}.")
-    indexed = labels and series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
-    if "S" in axes or (not indexed and _is_coloured(series.keyframe)):
-        raise InputError(
+    indexed = labels and page.photometric == tifffile.PHOTOMETRIC.PALETTE
+    if "S" in axes or (not indexed and _is_coloured(page)):
+        raise OtherImageError(
             f"'{path}' is a colour image. Convert it to grey values first, for example in Fiji with "
             "Image > Type > 8-bit."
         )
     channels = shape[axes.index("C")] if "C" in axes else 1
     if axes[-2:] != "YX" or len(axes) > 3 or 1 < channels <= MOST_CHANNELS:
         named = ", ".join(f"{axis} {length}" for axis, length in zip(axes, shape, strict=True))
-        raise InputError(
+        raise OtherImageError(
             f"'{path}' has the axes {named}, and not (Y, X) or (Z, Y, X). Save one channel and one time "
             "point; if the channels are sections, say so in Fiji with Image > Properties."
         )
@@ -149,10 +249,20 @@ def _check_pages(path: Path, pages: list[Any], shape: tuple[int, int, int]) -> l
         raise InputError(
             f"'{path}' is incomplete: it has {shape[0]} sections, and not all of them are there."
         )
-    for page in pages:
+    first = pages[0]
+    for index, page in enumerate(pages):
         if math.prod(page.shape) != shape[1] * shape[2]:
             raise InputError(f"The pages of '{path}' are no sections. Save it again as a plain TIFF stack.")
-        ends = (start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True))
-        if max(ends, default=0) > page.parent.filehandle.size:
-            raise cut_off(path)
+        # tifffile takes the pages to be like the first, and looks at a few of them only.
+        own = page.aspage() if isinstance(page, tifffile.TiffFrame) and not page.is_virtual else page
+        if (own.shape, own.dtype) != (first.shape, first.dtype):
+            raise _odd_page(path, index)
+        _check_ends(path, page)
     return [page.offset for page in pages]
+
+
+def _check_ends(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
+    """Make sure that the data of a page end before the file does."""
+    ends = (start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True))
+    if max(ends, default=0) > page.parent.filehandle.size:
+        raise cut_off(path)

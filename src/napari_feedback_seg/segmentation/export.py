@@ -285,10 +285,15 @@ def _card(path: str | None) -> dict[str, Any] | None:
     return {**{name: card[name] for name in _CARD}, "mean_iou": means}
 
 
+def _text(path: str | os.PathLike[str]) -> str:
+    """Return the text of a record, without the byte-order mark that editors on Windows put before it."""
+    return Path(path).read_text(encoding="utf-8-sig")
+
+
 def is_export(path: str | os.PathLike[str]) -> bool:
     """Return whether a file is the record of a result."""
     try:
-        return bool(json.loads(Path(path).read_text(encoding="utf-8"))["format"] == FORMAT)
+        return bool(json.loads(_text(path))["format"] == FORMAT)
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
@@ -308,7 +313,7 @@ def read_export(path: str | os.PathLike[str]) -> Exported:
     """
     path = Path(path)
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = json.loads(_text(path))
         if run["format"] != FORMAT:
             raise ValueError(f"its format is {run['format']}")
         if run["format_version"] > FORMAT_VERSION:
