@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
+from napari_feedback_seg.classes import LabelClass  # noqa: TC001  # forms read the types of the fields
 from napari_feedback_seg.errors import TrainingError
-
-if TYPE_CHECKING:
-    from napari_feedback_seg.classes import LabelClass
 
 
 @dataclass(frozen=True)
 class FinetuneConfig:
     """A fine-tune of a model on corrections; the defaults need no touching.
 
+    What a type is annotated with is how a form shows it.
+
     Parameters
     ----------
     steps : int
         Optimiser steps with the held-out corrections left out; a third as many follow with all of them.
-    learning_rate, weight_decay : float
-        AdamW's; the rate rises for a tenth of the steps and falls to 0 along a cosine.
+    learning_rate : float
+        AdamW's; it rises for a tenth of the steps and falls to 0 along a cosine.
+    weight_decay : float
+        AdamW's.
     rehearsal : float
         Weight of keeping what the model said of pixels that it was sure of and that were left
         alone, against a weight of 1 for corrections that are all of mistakes; 0 for none. They are
@@ -52,10 +54,12 @@ class FinetuneConfig:
         If a value cannot be trained with.
     """
 
-    steps: int = 60
-    learning_rate: float = 5e-4
+    steps: Annotated[int, {"label": "&Steps", "min": 1, "max": 100_000}] = 60
+    learning_rate: Annotated[
+        float, {"label": "&Learning rate", "min": 0.00001, "max": 1.0, "step": 0.00005}
+    ] = 5e-4
     weight_decay: float = 0.01
-    rehearsal: float = 9.0
+    rehearsal: Annotated[float, {"label": "Re&hearsal", "min": 0.0, "max": 1000.0, "step": 1.0}] = 9.0
     confidence: float = 0.7
     share: float = 0.5
     batch: int = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -21,14 +21,14 @@ MAX_RATIO = 16
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How to segment.
+    """How to segment; what a type is annotated with is how a form shows it.
 
     Parameters
     ----------
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     overlap : float
-        Fraction of a tile that it shares with the next, 0 to below 1.
+        Fraction of a tile that it shares with the next, 0 to below 1; more is smoother and slower.
     pixel_size_nm : float or tuple of float, optional
         Side of a pixel of the image in nm, or its height and width; the model's own if not
         given. Another size is resampled to the model's, and the result back.
@@ -36,8 +36,10 @@ class SegmentOptions:
         Rows and columns to segment; the whole section if not given.
     flips : bool
         Average over the eight flips and quarter turns: eight times slower, steadier.
-    probabilities, first_round : bool
-        Also return the class probabilities, and the labels of the network's first round.
+    probabilities : bool
+        Also return how probable each class is.
+    first_round : bool
+        Also return the labels of the network's first round.
     batch : int, optional
         Tiles at once; chosen by the device if not given.
 
@@ -48,11 +50,11 @@ class SegmentOptions:
     """
 
     device: str = "auto"
-    overlap: float = 0.25
+    overlap: Annotated[float, {"label": "&Overlap", "min": 0.0, "max": 0.9, "step": 0.05}] = 0.25
     pixel_size_nm: float | tuple[float, float] | None = None
     region: tuple[slice, slice] | None = None
-    flips: bool = False
-    probabilities: bool = False
+    flips: Annotated[bool, {"label": "Average over &flips and turns (8 x slower)"}] = False
+    probabilities: Annotated[bool, {"label": "Also a layer of &probabilities a class"}] = False
     first_round: bool = False
     batch: int | None = None
 

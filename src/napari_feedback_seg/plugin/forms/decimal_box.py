@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QLocale
 from qtpy.QtWidgets import QDoubleSpinBox
 
-
-def decimal_point(locale: QLocale | None = None) -> str:
-    """Return the decimal sign of a language; of the person's own if none is given."""
-    point = (locale or QLocale()).decimalPoint()
-    return chr(point) if isinstance(point, int) else str(point)  # PyQt5 may give a number
+from napari_feedback_seg.plugin.forms.decimals import decimal_point
 
 
 class DecimalBox(QDoubleSpinBox):

@@ -9,7 +9,8 @@ from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
 class Fold(QWidget):
     """A heading that shows and hides what is below it.
 
-    Unlike superqt's, it follows its content when that grows or shrinks.
+    By hand, because superqt's keeps the height that the content had when it was unfolded, and so cuts a row
+    that is shown later and a sentence that wraps in a narrower dock. Its arrow is black on the dark theme.
     """
 
     def __init__(self, title: str, content: QWidget, parent: QWidget | None = None) -> None:

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_feedback_seg.metrics import compare
-from napari_feedback_seg.plugin.forms.decimal_box import decimal_point
+from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.layers.image import (
     DERIVED_PREFIX,
     RESULT_KEY,

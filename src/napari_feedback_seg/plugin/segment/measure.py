@@ -25,7 +25,8 @@ from qtpy.QtWidgets import (
 
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import OutputError
-from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox, decimal_point
+from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox
+from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, pixel_size_nm
 from napari_feedback_seg.plugin.session.unchanged import Unchanged, checksums
 from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
