@@ -11,11 +11,11 @@ from napari_feedback_seg.correction.classes import grow
 from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY
-from napari_feedback_seg.plugin.segment.what_box import ALL
 from napari_feedback_seg.plugin.session import corrections_memory, recovery
 from napari_feedback_seg.plugin.session.autosave import Autosave, autosave_of, kept
 from napari_feedback_seg.plugin.session.corrections_count import Counter, difference
 from napari_feedback_seg.plugin.session.corrections_section import SeenSection
+from napari_feedback_seg.plugin.session.segmenting import What
 
 LONG = 60_000
 
@@ -153,7 +153,7 @@ class TestWhatIsSeen:
                 segmented.data_setitem((np.array([2]), np.array([20]), np.array([20])), value)
 
         dock.state.result_changed.connect(paint)
-        tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findData(ALL))
+        tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findData(What.ALL))
         tab.segment()
         finish(dock)
         assert painted

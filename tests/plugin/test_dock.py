@@ -106,7 +106,7 @@ def running(viewer, qtbot, section):
     (dock,) = docks(viewer)
     dock.state.model_name = "small"
     tab = dock.segment_tab
-    tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findData("all"))
+    tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findText("All sections"))
     tab.segment()
     qtbot.waitUntil(lambda: tab.progress.maximum() > 0 and tab.progress.value() > 0, timeout=60_000)
 
@@ -157,7 +157,7 @@ def test_after_its_jobs_nothing_holds_the_closed_dock(viewer, section, qtbot, tm
     qtbot.waitUntil(lambda state=dock.state: not state.jobs.busy, timeout=60_000)
     assert dock.segment_tab.export_button.export_to(tmp_path / "exported")
     qtbot.waitUntil(lambda state=dock.state: not state.jobs.busy, timeout=60_000)
-    alive = [weakref.ref(dock), weakref.ref(dock.state), weakref.ref(dock.segment_tab)]
+    alive = [weakref.ref(dock), weakref.ref(dock.correct_tab), weakref.ref(dock.segment_tab)]
     close_by_x(viewer, dock)
     del dock
     destroy_what_is_deleted()
@@ -171,11 +171,46 @@ def test_fifty_times_open_and_close_leave_nothing(viewer, section):
     for _ in range(50):
         open_segment(viewer)
         (dock,) = docks(viewer)
-        alive += [weakref.ref(dock), weakref.ref(dock.state), weakref.ref(dock.segment_tab)]
+        alive += [weakref.ref(dock), weakref.ref(dock.correct_tab), weakref.ref(dock.segment_tab)]
         close_by_x(viewer, dock)
         del dock
     destroy_what_is_deleted()
     assert sum(each() is not None for each in alive) == 0
+
+
+def test_a_dock_that_is_opened_again_finds_the_session_as_it_was(viewer, section):
+    viewer.add_image(section, name="one")
+    two = viewer.add_image(section, name="two")
+    open_segment(viewer)
+    (dock,) = docks(viewer)
+    session = dock.session
+    session.image = viewer.layers["one"]
+    session.model_name = "small"
+    session.segmenting.set(overlap=0.5)
+    close_by_x(viewer, dock)
+    del dock
+    open_segment(viewer)
+    (dock,) = docks(viewer)
+    assert dock.session is session
+    assert dock.segment_tab.image_box.currentText() == "one"
+    assert dock.segment_tab.overlap_box.value() == 0.5
+    assert dock.segment_tab.models.chooser.currentText() == "small"
+    session.image = two
+    assert dock.segment_tab.image_box.currentText() == "two"
+
+
+def test_a_session_goes_with_its_viewer(models_folder):
+    from napari.components import ViewerModel
+
+    from napari_feedback_seg.plugin.contributions.sessions import session_of
+
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((8, 8)))
+    held = weakref.ref(session_of(viewer))
+    assert session_of(viewer) is held()
+    del viewer
+    gc.collect()
+    assert held() is None
 
 
 def test_opening_the_dock_imports_neither_torch_nor_monai():

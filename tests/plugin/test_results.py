@@ -163,7 +163,7 @@ def test_without_an_em_image_there_is_a_sentence(viewer, segment, section, said)
 def test_a_shape_across_the_sections_is_refused(viewer, tab, segment, section, said):
     viewer.add_image(np.stack([section] * 6))
     viewer.add_shapes([[[0, 5, 5], [0, 5, 20], [4, 5, 20], [4, 5, 5]]], shape_type="polygon")
-    tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findData("rectangle"))
+    tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findText("Rectangle of a Shapes layer"))
     assert segment() is None
     assert "across the sections" in said()
 

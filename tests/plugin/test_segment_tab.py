@@ -282,16 +282,16 @@ class TestPixelSize:
     ):
         plain = viewer.add_image(section, name="plain")
         tab.pixel_note.box.setValue(4)
-        assert tab.pixel_note.size == (4, 4)
+        assert dock.state.pixel_sizes.size == (4, 4)
         viewer.add_image(section, name="in nm", scale=(10, 10), units="nm")
-        assert tab.pixel_note.size == (10, 10)
+        assert dock.state.pixel_sizes.size == (10, 10)
         assert not tab.pixel_note.box.isEnabled()
         viewer.add_image(section, name="plain, too")
-        assert tab.pixel_note.size is None
+        assert dock.state.pixel_sizes.size is None
         dock.state.image = plain
-        assert tab.pixel_note.size == (4, 4)
+        assert dock.state.pixel_sizes.size == (4, 4)
         plain.scale, plain.units = (8, 8), ("nm", "nm")
-        assert tab.pixel_note.size == (8, 8)
+        assert dock.state.pixel_sizes.size == (8, 8)
 
     def test_mixed_units_of_layers_and_axes(self, viewer, tab, segment, section):
         viewer.add_image(section, scale=(4.6, 4.6), units="nm", name="in nm")

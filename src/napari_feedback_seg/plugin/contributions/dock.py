@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_feedback_seg.plugin.attention.tab import AttentionTab
+from napari_feedback_seg.plugin.contributions.sessions import session_of
+from napari_feedback_seg.plugin.contributions.settings import (
+    apply_settings,
+    unwatch_settings,
+    watch_settings,
+)
 from napari_feedback_seg.plugin.correct.tab import CorrectTab
 from napari_feedback_seg.plugin.segment.tab import SegmentTab
-from napari_feedback_seg.plugin.session.state import DockState
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -25,7 +31,10 @@ class FeedbackDock(QWidget):
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         # Some ways of opening hand in a proxy, whose layers are new objects at every look.
-        self.state = DockState(getattr(napari_viewer, "__wrapped__", napari_viewer), self)
+        self.session = self.state = session_of(getattr(napari_viewer, "__wrapped__", napari_viewer))
+        self.session.said.connect(self._say)
+        watch_settings(self._on_settings)
+        self._on_settings()
         self.tabs = QTabWidget()
         self.segment_tab = SegmentTab(self.state)
         self.correct_tab = CorrectTab(self.state)
@@ -40,7 +49,7 @@ class FeedbackDock(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.tabs)
         self.setMinimumWidth(260)
-        self.destroyed.connect(self.state.cleanup)
+        self.destroyed.connect(self.session.rest)
 
     def sizeHint(self) -> QSize:
         """Return a width that leaves the image most of a small screen."""
@@ -68,7 +77,17 @@ class FeedbackDock(QWidget):
         self.segment_tab.cleanup()
         self.correct_tab.cleanup()
         self.attention_tab.cleanup()
-        self.state.cleanup()
+        unwatch_settings(self._on_settings)
+        self.session.rest()
+
+    def _on_settings(self, _: Any = None) -> None:
+        settings = apply_settings()
+        self.session.apply(settings)
+        for message in settings.messages:
+            show_warning(message)
+
+    def _say(self, text: str, level: str) -> None:
+        {"info": show_info, "warning": show_warning, "error": show_error}[level](text)
 
 
 def open_segment(viewer: Viewer) -> None:

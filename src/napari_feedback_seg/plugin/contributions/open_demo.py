@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import napari
 from qtpy.QtWidgets import QApplication
@@ -18,14 +18,13 @@ from napari_feedback_seg.io import open_image, read_pages
 from napari_feedback_seg.models.library import find_model
 from napari_feedback_seg.models.model_file import read_card
 from napari_feedback_seg.plugin.contributions.dock import open_segment
-from napari_feedback_seg.plugin.layers.results import Result
+from napari_feedback_seg.plugin.layers.results import ResultWriter
+from napari_feedback_seg.plugin.session.records import RunRecord, RunSettings
 from napari_feedback_seg.segmentation.prediction import Prediction, SegmentOptions
 
 if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.viewer import Viewer
-
-    from napari_feedback_seg.models.model import ModelCard
 
 
 def show_demo(viewer: Viewer, folder: Path) -> Labels:
@@ -60,32 +59,15 @@ def show_demo(viewer: Viewer, folder: Path) -> Labels:
         layer.units = ("nanometer", "nanometer")
     layer.axis_labels = ("y", "x")
     whole = (slice(0, labels.shape[0]), slice(0, labels.shape[1]))
-    record = _record(path, card, image.pixel_size_nm)
-    result = Result(viewer, layer, labels.shape, card.classes, record, [0])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    run = RunRecord(card.name, str(path), digest, image.pixel_size_nm, RunSettings.of(SegmentOptions()))
+    result = ResultWriter(viewer, layer, labels.shape, card.classes, run, [0])
     result.write(0, Prediction(labels, None, None, whole, device=""))
     open_segment(viewer)
     QApplication.processEvents()  # the dock takes its place
     viewer.reset_view()
     assert result.layer is not None
     return result.layer
-
-
-def _record(path: Path, card: ModelCard, pixel_size_nm: tuple[float, float] | None) -> dict[str, Any]:
-    """Return what made the labels, as the dock notes it."""
-    options = SegmentOptions()
-    return {
-        "model": card.name,
-        "model_file": str(path),
-        "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "pixel_size_nm": list(pixel_size_nm) if pixel_size_nm else None,
-        "settings": {
-            "device": options.device,
-            "overlap": options.overlap,
-            "rescaled_from_nm": None,
-            "flips": options.flips,
-            "probabilities": False,
-        },
-    }
 
 
 def main() -> None:

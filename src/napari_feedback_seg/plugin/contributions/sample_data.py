@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_error, show_info, show_warning
 
 from napari_feedback_seg.datasets import sstem
 from napari_feedback_seg.plugin.layers.image import UNFINISHED_KEY
@@ -183,18 +183,18 @@ class _Filling:
     """
 
     def __init__(self, viewer: Viewer, sample: Sample) -> None:
-        from qtpy.QtWidgets import QApplication
-
         from napari_feedback_seg.plugin.session.jobs import Jobs
+        from napari_feedback_seg.plugin.worker import QtRunner
 
         self._viewer = viewer
         self._sample = sample
-        self._jobs = Jobs(QApplication.instance())
+        self._jobs = Jobs(QtRunner())
 
     def start(self) -> None:
         """Begin; the job keeps this object until it is over."""
         self._viewer.layers.events.removed.connect(self._on_removed)
         self._jobs.ended.connect(self._let_go)
+        self._jobs.said.connect(_notify)
         self._jobs.run(
             self._sample.fill,
             title=f"{self._sample.doing.capitalize()} {self._sample.name}",
@@ -231,8 +231,10 @@ class _Filling:
 
     def _let_go(self) -> None:
         self._viewer.layers.events.removed.disconnect(self._on_removed)
-        self._jobs.cleanup()
-        self._jobs.deleteLater()
+
+
+def _notify(text: str, level: str) -> None:
+    {"info": show_info, "warning": show_warning, "error": show_error}[level](text)
 
 
 def _say(message: str) -> None:

@@ -9,38 +9,16 @@ defaults hold.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.models.library import use_models_folder
+from napari_feedback_seg.plugin.session.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PLUGIN = "napari-feedback-seg"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings; the defaults are those of the manifest.
-
-    Attributes
-    ----------
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    overlap : float
-        Fraction of a tile that it shares with the next, 0 to 0.9.
-    models_folder : Path or None
-        Where the user's own models are; None for the usual place.
-    messages : tuple of str
-        Sentences about values that cannot be used, in whose place the defaults stand.
-    """
-
-    device: str = "auto"
-    overlap: float = 0.25
-    models_folder: Path | None = None
-    messages: tuple[str, ...] = ()
 
 
 def apply_settings() -> Settings:

@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Kept:
-    """What is kept for a viewer: files by name, the chain of names, and the name of the model in use."""
+    """What is kept for a viewer: the chain of names."""
 
-    entries: dict[str, ModelEntry] = field(default_factory=dict)
     chain: list[str] = field(default_factory=list)
-    wanted: str = ""
 
 
 _KEPT: WeakKeyDictionary[Viewer, _Kept] = WeakKeyDictionary()
@@ -54,9 +52,8 @@ class FinetunedModels(QObject):
         super().__init__(parent)
         self._state = state
         self._kept = _KEPT.setdefault(state.viewer, _Kept())
-        self._entries, self._chain = self._kept.entries, self._kept.chain
-        state.model_changed.connect(self._follow)
-        self._follow()
+        self._entries, self._chain = state.unsaved, self._kept.chain
+        state.model_changed.connect(self.changed.emit)
 
     @property
     def current(self) -> str:
@@ -89,8 +86,7 @@ class FinetunedModels(QObject):
         parent = parent or self.current
         before = self._chain[: self._chain.index(parent) + 1] if parent in self._chain else [parent]
         self._chain[:] = [*before, entry.name]
-        self._state.models.append(entry)
-        self._state.model_name = entry.name
+        self._state.refresh_models(entry.name)
 
     def undo(self) -> None:
         """Go back to the model before."""
@@ -130,23 +126,8 @@ class FinetunedModels(QObject):
         save_to_library(replace(model, card=replace(model.card, name=name)), name)
         del self._entries[entry.name]
         self._chain[:] = [name if each == entry.name else each for each in self._chain]
-        self._state.refresh_models()
-        self._state.model_name = name
+        self._state.refresh_models(name)
         try:
             entry.path.unlink(missing_ok=True)
         except OSError:
             pass  # it is in the library, and in the folder of what is not saved, too
-
-    def _follow(self) -> None:
-        """Keep our models among the dock's, which reads the library again and again."""
-        missing = [entry for entry in self._entries.values() if entry not in self._state.models]
-        if missing:
-            self._state.models.extend(missing)
-            wanted = self._kept.wanted
-            if wanted in self._entries and wanted != self._state.model_name:
-                self._state.model_name = wanted
-            else:
-                self._state.model_changed.emit()
-            return
-        self._kept.wanted = self._state.model_name
-        self.changed.emit()

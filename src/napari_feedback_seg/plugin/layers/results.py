@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import Colormap
 
-from napari_feedback_seg import __version__
-from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.plugin.layers.corrections import find_layer
 from napari_feedback_seg.plugin.layers.image import (
     RESULT_KEY,
@@ -22,20 +20,22 @@ from napari_feedback_seg.plugin.layers.image import (
     move,
     result_of,
 )
+from napari_feedback_seg.plugin.session.records import ResultRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari.viewer import Viewer
+    from napari.components import ViewerModel
 
+    from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.plugin.session.records import RunRecord
     from napari_feedback_seg.segmentation.prediction import Prediction
 
 PROBABILITY_KEY = "feedback-seg-probability"
 """Where a probability layer's metadata say what it is."""
 
 
-@dataclass
-class Result:
+class ResultWriter:
     """Writes predictions into the result layers of an image, on the GUI thread.
 
     A layer is made with the first prediction, so that a run that fails leaves no empty one.
@@ -44,32 +44,40 @@ class Result:
 
     Parameters
     ----------
-    viewer : Viewer
+    viewer : ViewerModel
         Where the layers are.
     image : Image
         The image that is segmented.
     shape : tuple of int
-        Shape of the labels: the image's.
+        Shape of the image.
     classes : sequence of LabelClass
         The model's classes.
-    record : dict
-        What made the result, as plain JSON: model, settings, pixel size.
+    run : RunRecord
+        What makes the result.
     sections : sequence of int
         The sections that will be written.
     """
 
-    viewer: Viewer
-    image: Image
-    shape: tuple[int, ...]
-    classes: Sequence[LabelClass]
-    record: dict[str, Any]
-    sections: Sequence[int]
-    messages: list[str] = field(default_factory=list)
-    layer: Labels | None = None
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Image,
+        shape: tuple[int, ...],
+        classes: Sequence[LabelClass],
+        run: RunRecord,
+        sections: Sequence[int],
+    ) -> None:
+        self.viewer, self.image, self.shape = viewer, image, shape
+        self.classes, self.run, self.sections = tuple(classes), run, sections
+        self.messages: list[str] = []
+        self.layer: Labels | None = None
+        self._attributes = like(image)  # the image may be gone when they are needed
+        self._name = image.name
 
-    def __post_init__(self) -> None:
-        self._attributes = like(self.image)  # the image may be gone when they are needed
-        self._name = self.image.name
+    @property
+    def there(self) -> bool:
+        """Whether the layer is made, and not deleted."""
+        return self.layer is not None and self.layer in self.viewer.layers
 
     def write(self, section: int, prediction: Prediction) -> None:
         """Show the prediction of a section, or of a part of it.
@@ -79,7 +87,7 @@ class Result:
         LookupError
             If the layer was deleted since the last section.
         """
-        if self.layer is not None and self.layer not in self.viewer.layers:
+        if self.layer is not None and not self.there:
             raise LookupError(self.layer.name)
         if self.layer is None or not self._fits(self.layer) or was_painted(self.layer, [section]):
             self.layer = self._layer_for(self.layer)
@@ -87,9 +95,21 @@ class Result:
         plane[prediction.region] = prediction.labels
         forget_strokes(self.layer)
         note_written(self.layer, section)
-        self._note_run(section, prediction)
+        rows, columns = prediction.region
+        run = replace(
+            self.run,
+            device=prediction.device,
+            region=((rows.start, rows.stop), (columns.start, columns.stop)),
+        )
+        add_classes(self.layer, self.classes)
+        write_record(self.layer, _record(self.layer).with_section(run, section))
         self.layer.refresh()
         self._write_probabilities(section, prediction)
+
+    def note_messages(self, messages: Sequence[str]) -> None:
+        """Write down what was said of the result."""
+        if self.layer is not None:
+            write_record(self.layer, replace(_record(self.layer), messages=tuple(messages)))
 
     def _layer_for(self, painted: Labels | None) -> Labels:
         found = None if painted is not None else self._earlier()
@@ -106,9 +126,9 @@ class Result:
             setattr(found, name, value)
         add_classes(found, self.classes)
         # A duplicate of the layer shares what is noted: it is not to hear of this run.
-        made_from = {"image": self._name, "image_id": str(self.image.unique_id)}
-        record = {**copy.deepcopy(found.metadata[RESULT_KEY]), **made_from}
-        found.metadata = {**found.metadata, RESULT_KEY: record}
+        found.metadata = copy.deepcopy(dict(found.metadata))
+        record = _record(found)
+        write_record(found, replace(record, image=self._name, image_id=str(self.image.unique_id)))
         return found
 
     def _earlier(self) -> Labels | None:
@@ -116,7 +136,7 @@ class Result:
         found = result_of(self.viewer, self.image)
         if found is None or not self._fits(found):
             return None
-        if not agree(_classes_of(found), self.classes):
+        if not agree(_record(found).classes, self.classes):
             found.visible = False  # it would shine through
             return None
         return found
@@ -126,13 +146,13 @@ class Result:
         return isinstance(data, np.ndarray) and data.flags.writeable and data.shape == self.shape
 
     def _new_layer(self) -> Labels:
-        identity = str(self.image.unique_id)
+        record = ResultRecord(self._name, str(self.image.unique_id), self.classes)
         layer = Labels(
             np.zeros(self.shape, np.uint8),
             name=f"{self._name} labels",
             colormap=class_colormap(self.classes),
             features=class_features(self.classes),
-            metadata={RESULT_KEY: {"image": self._name, "image_id": identity, "runs": [], "digests": {}}},
+            metadata={RESULT_KEY: record.to_json()},
             opacity=0.8,
             **self._attributes,
         )
@@ -145,24 +165,6 @@ class Result:
         )
         self.viewer.layers.selection.active = active
         return layer
-
-    def _note_run(self, section: int, prediction: Prediction) -> None:
-        assert self.layer is not None
-        rows, columns = prediction.region
-        run = {
-            **self.record,
-            "device": prediction.device,
-            "region": [[rows.start, rows.stop], [columns.start, columns.stop]],
-        }
-        noted = self.layer.metadata[RESULT_KEY]
-        noted |= {**self.record, "version": __version__}
-        add_classes(self.layer, self.classes)
-        runs = noted["runs"]
-        if runs and {**runs[-1], "sections": None} == {**run, "sections": None}:
-            if section not in runs[-1]["sections"]:
-                runs[-1]["sections"].append(section)
-        else:
-            runs.append({**run, "sections": [section]})
 
     def _write_probabilities(self, section: int, prediction: Prediction) -> None:
         assert self.layer is not None
@@ -203,7 +205,27 @@ class Result:
         return layer
 
 
-def probability_layers(viewer: Viewer, labels: Labels) -> list[Image]:
+def record_of(layer: Any) -> ResultRecord | None:
+    """Return what a result layer notes of itself; None if it is no result, or its note is damaged."""
+    noted = layer.metadata.get(RESULT_KEY) if isinstance(layer, Labels) else None
+    try:
+        return ResultRecord.from_json(noted) if noted is not None else None
+    except (LookupError, TypeError, ValueError):
+        return None
+
+
+def write_record(layer: Labels, record: ResultRecord) -> None:
+    """Have a result layer note this of itself."""
+    noted = layer.metadata.get(RESULT_KEY, {})
+    digests = {"digests": noted["digests"]} if "digests" in noted else {}
+    layer.metadata = {**layer.metadata, RESULT_KEY: {**record.to_json(), **digests}}
+
+
+def _record(layer: Labels) -> ResultRecord:
+    return ResultRecord.from_json(layer.metadata[RESULT_KEY])
+
+
+def probability_layers(viewer: ViewerModel, labels: Labels) -> list[Image]:
     """Return the probability layers of a result: by its identity, or of the file that both are from."""
     of = {str(labels.unique_id), labels.metadata[RESULT_KEY].get("opened")} - {None}
     found = []
@@ -221,22 +243,18 @@ def agree(classes: Sequence[LabelClass], others: Sequence[LabelClass]) -> bool:
 
 def add_classes(layer: Labels, classes: Sequence[LabelClass]) -> None:
     """Let a result layer know and show these classes beside its own."""
-    before = _classes_of(layer)
-    after = _union(before, classes)
-    if after != before:
-        layer.metadata[RESULT_KEY]["classes"] = [each.to_json() for each in after]
+    record = _record(layer)
+    after = _union(record.classes, classes)
+    if after != record.classes:
+        write_record(layer, replace(record, classes=after))
         layer.colormap = class_colormap(after)
         layer.features = class_features(after)
 
 
-def _union(classes: Sequence[LabelClass], others: Sequence[LabelClass]) -> list[LabelClass]:
+def _union(classes: Sequence[LabelClass], others: Sequence[LabelClass]) -> tuple[LabelClass, ...]:
     taken = {each.value for each in classes} | {each.name for each in classes}
     new = [each for each in others if not {each.value, each.name} & taken]
-    return sorted([*classes, *new], key=lambda each: each.value)
-
-
-def _classes_of(layer: Labels) -> list[LabelClass]:
-    return [LabelClass(**each) for each in layer.metadata[RESULT_KEY].get("classes", [])]
+    return tuple(sorted([*classes, *new], key=lambda each: each.value))
 
 
 def was_painted(layer: Labels, sections: Sequence[int]) -> bool:

@@ -66,8 +66,7 @@ class ModelBox(QWidget):
         self._state.jobs.run(work, title="Importing a model", on_done=self._imported)
 
     def _imported(self, name: str) -> None:
-        self._state.refresh_models()
-        self._state.model_name = name
+        self._state.refresh_models(name)
         show_info(f"The model '{name}' is in your models folder now.")
 
     def _ask_for_file(self) -> None:

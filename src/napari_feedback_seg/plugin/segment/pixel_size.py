@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QCheckBox, QFrame, QLabel, QVBoxLayout, QWidget
 
 from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox
-from napari_feedback_seg.plugin.layers.image import pixel_size_nm
-from napari_feedback_seg.segmentation.prediction import MAX_RATIO
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.plugin.session.state import DockState
-
-NOTABLE = 0.25
-"""Pixels that differ by more than this fraction from the model's deserve a note."""
+    from napari_feedback_seg.plugin.session.session import Session
 
 
 class PixelSizeNote(QFrame):
@@ -23,10 +18,9 @@ class PixelSizeNote(QFrame):
     Its ``box``, to type in a size that the layer does not say, is for whoever lays out the panel to place.
     """
 
-    def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._state = state
-        self._typed: dict[Any, float] = {}  # by identity of the image
+        self._session = session
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = QLabel()
         self.text.setWordWrap(True)
@@ -43,59 +37,39 @@ class PixelSizeNote(QFrame):
         layout.addWidget(self.text)
         layout.addWidget(self.rescale_box)
         self.box.valueChanged.connect(self._take_typed)
-        state.image_changed.connect(self._show_typed)
-        state.layers_changed.connect(self.refresh)
-        state.model_changed.connect(self.refresh)
-        self._show_typed()
+        self.rescale_box.toggled.connect(self._rescale)
+        session.changed.connect(self._draw)
+        self._draw("image")
 
-    @property
-    def size(self) -> tuple[float, float] | None:
-        """Height and width of a pixel of the image in nm, as the layer says, or else as typed in for it."""
-        image = self._state.image
-        own = pixel_size_nm(image) if image is not None else None
-        typed = self.box.value()
-        return own or ((typed, typed) if typed > 0 else None)
+    def _take_typed(self, value: float) -> None:
+        self._session.pixel_sizes.typed = value
 
-    @property
-    def to_rescale_from(self) -> tuple[float, float] | None:
-        """The pixel size, if the image is to be rescaled."""
-        return self.size if self.rescale_box.isChecked() else None
+    def _rescale(self, on: bool) -> None:
+        self._session.pixel_sizes.rescale = on
 
-    def refresh(self) -> None:
+    def _draw(self, part: str) -> None:
         """Say how the image's pixels and the model's compare, or hide where they are alike."""
-        size, card = self.size, self._state.card
-        factor = 1.0
-        if size and card:
-            factor = max(max(side / card.pixel_size_nm, card.pixel_size_nm / side) for side in size)
-        notable = factor > 1 + NOTABLE
-        self.rescale_box.setVisible(factor <= MAX_RATIO)
-        if not notable or factor > MAX_RATIO:
+        if part not in ("image", "layers", "model"):
+            return
+        sizes, card = self._session.pixel_sizes, self._session.card
+        self.box.blockSignals(True)
+        self.box.setValue(sizes.typed)
+        self.box.blockSignals(False)
+        self.box.setEnabled(self._session.image is not None and sizes.own is None)
+        self.rescale_box.setVisible(sizes.can_rescale)
+        if not sizes.can_rescale:
             self.rescale_box.setChecked(False)
-        if notable and size and card:
+        if sizes.notable and sizes.size and card:
             what_to_do = (
                 "The result is better with the image rescaled."
-                if factor <= MAX_RATIO
+                if sizes.can_rescale
                 else "That is too far apart to rescale. Check the scale of the layer, or take another model."
             )
             self.text.setText(
-                f"A pixel of the image is {_sides(size)} nm, and the model learnt from "
+                f"A pixel of the image is {_sides(sizes.size)} nm, and the model learnt from "
                 f"{card.pixel_size_nm:g} nm. {what_to_do}"
             )
-        self.setVisible(notable)
-
-    def _show_typed(self) -> None:
-        """Show the pixel size that was typed in for this image; none counts for another one."""
-        image = self._state.image
-        self.box.blockSignals(True)
-        self.box.setValue(self._typed.get(image.unique_id, 0.0) if image is not None else 0.0)
-        self.box.blockSignals(False)
-        self.box.setEnabled(image is not None and pixel_size_nm(image) is None)
-        self.refresh()
-
-    def _take_typed(self, value: float) -> None:
-        if self._state.image is not None:
-            self._typed[self._state.image.unique_id] = value
-        self.refresh()
+        self.setVisible(sizes.notable)
 
 
 def _sides(size: tuple[float, float]) -> str:

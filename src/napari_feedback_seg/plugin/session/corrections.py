@@ -77,7 +77,7 @@ class CorrectionStore(QObject):
         state.layers_changed.connect(self._bind)
         state.result_changed.connect(self._bind)
         state.model_changed.connect(self._take_classes)
-        state.segmenting.connect(self.look)
+        state.segmenting_begins.connect(self.look)
         state.writing.connect(self.look_at)
         state.reading.connect(self.look)
         self._bind()

@@ -13,11 +13,9 @@ from qtpy.QtCore import QObject, Signal
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import LEAST_PIXELS
 from napari_feedback_seg.errors import FeedbackSegError, InputError, TrainingError
-from napari_feedback_seg.events import SectionDone
 from napari_feedback_seg.plugin.correct.work import FinetuneWork
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, displayed_section, em_sections, visible_region
-from napari_feedback_seg.plugin.layers.results import Result
-from napari_feedback_seg.plugin.session.runs import Run, run_record, write_section
+from napari_feedback_seg.plugin.session.segmenting import Part
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 if TYPE_CHECKING:
@@ -81,14 +79,14 @@ class Learning(QObject):
         self._image: Image | None = None
         self._autosave: Autosave | None = None
         self._parent = ""
-        self._result: Result | None = None
         self._keep = False
         self._of_image = _SAID.setdefault(state.viewer, {})
         self.what = ""
         self.shows_before = False
         store.leaving.connect(self._leave)
         store.followed.connect(self.swapped)
-        state.segmenting.connect(self._leave)
+        state.segmenting_begins.connect(self._leave)
+        state.jobs.ended.connect(self.swapped.emit)
 
     @property
     def running(self) -> bool:
@@ -244,32 +242,15 @@ class Learning(QObject):
         self._segment(list(range(count)), None)
 
     def _segment(self, chosen: Sequence[int], region: tuple[slice, slice] | None) -> None:
-        image, entry = self._state.image, self._state.entry
-        sections = em_sections(image)
         self.show_before(False)
-        self._image, self._result = image, None
-        self._state.jobs.run(
-            Run(sections, chosen, self._options(region), lambda: self._state.load_model(entry)),
+        before = self._state.result
+        size = before.metadata[RESULT_KEY].get("pixel_size_nm") if before is not None else None
+        self._state.segmenting.segment(
+            Part(tuple(chosen), region),
+            options=self._options(region),
+            pixel_size_nm=tuple(size) if size else None,
             title="Segmenting with the new model",
-            on_event=lambda event: self._write(event, chosen, region),
-            on_done=lambda _: self.swapped.emit(),
         )
-
-    def _write(self, event: Any, chosen: Sequence[int], region: tuple[slice, slice] | None) -> None:
-        from napari_feedback_seg.models.model import Model
-
-        image = self._image
-        if image is None or image not in self._state.viewer.layers:
-            self._state.jobs.cancel()
-            return
-        if isinstance(event, Model):
-            shape = tuple(int(length) for length in em_sections(image).data.shape)
-            before = self._state.result
-            size = before.metadata[RESULT_KEY].get("pixel_size_nm") if before is not None else None
-            record = run_record(event, self._options(region), size)
-            self._result = Result(self._state.viewer, image, shape, event.card.classes, record, chosen)
-        elif isinstance(event, SectionDone) and self._result is not None:
-            write_section(self._state, self._result, event)
 
     # --- back and forth
 
@@ -356,7 +337,7 @@ class Learning(QObject):
     def cleanup(self) -> None:
         """Let go of layers; may be called again."""
         self._leave()
-        self._work = self._image = self._result = self._autosave = None
+        self._work = self._image = self._autosave = None
 
 
 def _remove(checkpoint: Path) -> None:

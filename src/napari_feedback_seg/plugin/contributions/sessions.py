@@ -1,0 +1,24 @@
+"""The one session of each viewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from napari_feedback_seg.plugin.contributions.settings import apply_settings
+from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
+from napari_feedback_seg.plugin.session.session import Session
+from napari_feedback_seg.plugin.worker import QtRunner
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_SESSIONS: WeakKeyDictionary[Viewer, Session] = WeakKeyDictionary()
+
+
+def session_of(viewer: Viewer) -> Session:
+    """Return the session of a viewer, which is made at the first call and lives as long as the viewer."""
+    session = _SESSIONS.get(viewer)
+    if session is None:
+        session = _SESSIONS[viewer] = Session(ViewerLayers(viewer), QtRunner(), apply_settings())
+    return session

@@ -1,0 +1,217 @@
+"""The layers of a viewer, as a session sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import numpy as np
+from napari.layers import Image, Labels, Shapes
+from psygnal import Signal
+
+from napari_feedback_seg.plugin.layers import image as of_image
+from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY
+from napari_feedback_seg.plugin.layers.image import RESULT_KEY, UNFINISHED_KEY, is_em_image, made_from
+from napari_feedback_seg.plugin.layers.results import ResultWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.plugin.layers.image import Sections
+    from napari_feedback_seg.plugin.session.records import RunRecord
+    from napari_feedback_seg.plugin.session.segmenting import Part
+
+Region = tuple[slice, slice]
+
+
+class ViewerLayers:
+    """Tells what happens to the layers of a viewer, and what they are.
+
+    It does not keep the viewer alive.
+
+    Events
+    ------
+    changed
+        The list of layers, or a name in it, has changed.
+    removed : Layer
+        A layer was deleted.
+    activated
+        Another layer is active, or none.
+    painted : Labels, list
+        A person has painted in a layer; napari's account of what was there before.
+    moved : Image
+        An image has another scale, unit or place.
+    replaced : Image
+        An image has other pixels.
+    """
+
+    changed = Signal()
+    removed = Signal(object)
+    activated = Signal()
+    painted = Signal(object, object)
+    moved = Signal(object)
+    replaced = Signal(object)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = ref(viewer)
+        self._watched: set[Layer] = set()
+        self._connections: tuple[tuple[Any, Any], ...] = (
+            (viewer.layers.events.inserted, self._on_layers),
+            (viewer.layers.events.removed, self._on_layers),
+            (viewer.layers.events.reordered, self._on_layers),
+            (viewer.layers.events.renamed, self._on_layers),
+            (viewer.layers.selection.events.active, self._on_active),
+        )
+        for emitter, callback in self._connections:
+            emitter.connect(callback)
+        self._watch(set(viewer.layers))
+
+    @property
+    def viewer(self) -> ViewerModel:
+        """The viewer.
+
+        Raises
+        ------
+        LookupError
+            If it is gone.
+        """
+        viewer = self._viewer()
+        if viewer is None:
+            raise LookupError("The viewer is gone.")
+        return viewer
+
+    # --- what there is
+
+    @property
+    def images(self) -> list[Image]:
+        """The EM images, the topmost first."""
+        return [layer for layer in reversed(self.viewer.layers) if is_em_image(layer)]
+
+    @property
+    def shapes(self) -> list[Shapes]:
+        """The Shapes layers, the topmost first."""
+        return [layer for layer in reversed(self.viewer.layers) if isinstance(layer, Shapes)]
+
+    @property
+    def active(self) -> Layer | None:
+        """The active layer."""
+        return self.viewer.layers.selection.active
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self.viewer.layers
+
+    def is_image(self, layer: Any) -> bool:
+        """Return whether a layer is an image that was not made here."""
+        return is_em_image(layer)
+
+    def is_finished(self, layer: Layer) -> bool:
+        """Return whether a layer has its pixels."""
+        return UNFINISHED_KEY not in layer.metadata
+
+    def image_of(self, layer: Layer) -> Image | None:
+        """Return the image that a layer is the result or the corrections of; None if there is none."""
+        for key in (RESULT_KEY, CORRECTIONS_KEY):
+            about: Any = layer.metadata.get(key)
+            for image in self.images if isinstance(about, dict) else ():
+                if made_from(about, image):
+                    return image
+        return None
+
+    def result_of(self, image: Any) -> Labels | None:
+        """Return the newest result of an image."""
+        return of_image.result_of(self.viewer, image)
+
+    def sections(self, layer: Layer | None) -> Sections:
+        """Return the sections of an image, as :func:`em_sections` does."""
+        return of_image.em_sections(layer)
+
+    def pixel_size(self, layer: Layer) -> tuple[float, float] | None:
+        """Return the height and width of a pixel in nm, as the layer says; None if it does not."""
+        return of_image.pixel_size_nm(layer)
+
+    # --- what a person looks at
+
+    def displayed_section(self, image: Layer) -> int:
+        """Return the section that the slider points at, or the nearest one."""
+        return of_image.displayed_section(self.viewer, image)
+
+    def section_shown(self, image: Layer) -> int:
+        """Return the section that the slider points at.
+
+        Raises
+        ------
+        InputError
+            If the slider points beside the sections.
+        """
+        of_image.check_slider(self.viewer, image)
+        return self.displayed_section(image)
+
+    def visible_region(self, image: Layer) -> Region:
+        """Return the rows and columns that the canvas shows; see :func:`visible_region`."""
+        return of_image.visible_region(self.viewer, image)
+
+    def rectangle(self, name: str, image: Layer) -> tuple[int, Region]:
+        """Return the section and the region that a shape of the layer of this name encloses.
+
+        Raises
+        ------
+        InputError
+            If there is no shape, or it lies beside the image.
+        """
+        shapes = next((each for each in self.shapes if each.name == name), None)
+        return of_image.rectangle_region(self.viewer, shapes, image)
+
+    # --- what is made
+
+    def result_writer(
+        self, image: Image, sections: Sections, part: Part, classes: Sequence[LabelClass], run: RunRecord
+    ) -> ResultWriter:
+        """Return what shows the predictions of a run."""
+        shape = tuple(int(length) for length in sections.data.shape)
+        return ResultWriter(self.viewer, image, shape, classes, run, part.sections)
+
+    def prepare(self, classes: Sequence[LabelClass]) -> None:
+        """Have napari compile what draws labels, which takes a second at its first use; in any thread."""
+        of_image.class_colormap(classes).map(np.zeros((1, 1), np.uint8))
+
+    # --- what happens
+
+    def _on_layers(self, event: Any) -> None:
+        self._watch(set(self.viewer.layers))
+        if event.type == "removed":
+            self.removed.emit(event.value)
+        self.changed.emit()
+
+    def _on_active(self, _: Any) -> None:
+        self.activated.emit()
+
+    def _watch(self, layers: set[Layer]) -> None:
+        for layer in layers ^ self._watched:
+            verb = "connect" if layer in layers else "disconnect"
+            if isinstance(layer, Labels):
+                getattr(layer.events.paint, verb)(self._on_paint)
+            elif isinstance(layer, Image):
+                getattr(layer.events.data, verb)(self._on_data)
+                for emitter in (layer.events.scale, layer.events.units, layer.events.affine):
+                    getattr(emitter, verb)(self._on_place)
+        self._watched = layers
+
+    def _on_paint(self, event: Any) -> None:
+        self.painted.emit(event.source, event.value)
+
+    def _on_data(self, event: Any) -> None:
+        self.replaced.emit(event.source)
+
+    def _on_place(self, event: Any) -> None:
+        self.moved.emit(event.source)
+
+    def cleanup(self) -> None:
+        """Let go of the layers; may be called again."""
+        connections, self._connections = self._connections, ()
+        for emitter, callback in connections:
+            emitter.disconnect(callback)
+        self._watch(set())

@@ -1,0 +1,274 @@
+"""What layers note of themselves: typed here, plain JSON in a layer's metadata and in exported files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_feedback_seg import __version__
+from napari_feedback_seg.classes import LabelClass
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_feedback_seg.models.model import Model
+    from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+Size = tuple[float, float]
+"""Height and width of a pixel in nm."""
+
+Span = tuple[int, int]
+"""First row or column, and the one after the last."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of a run that another run needs to give the same labels."""
+
+    device: str = "auto"
+    overlap: float = 0.25
+    rescaled_from_nm: Size | None = None
+    flips: bool = False
+    probabilities: bool = False
+
+    @classmethod
+    def of(cls, options: SegmentOptions) -> RunSettings:
+        """Return those of a segmentation."""
+        from napari_feedback_seg.segmentation.prediction import pixel_sides
+
+        size = options.pixel_size_nm
+        return cls(
+            options.device,
+            options.overlap,
+            pixel_sides(size) if size else None,
+            options.flips,
+            options.probabilities,
+        )
+
+    @classmethod
+    def from_json(cls, record: Any) -> RunSettings:
+        """Return what was noted; what this version does not know is left out."""
+        known = _known(cls, record)
+        return cls(**{**known, "rescaled_from_nm": _pair(known.get("rescaled_from_nm"))})
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of a model over a part of an image.
+
+    Attributes
+    ----------
+    model, model_file, model_sha256 : str
+        Name, file and digest of the model.
+    pixel_size_nm : (float, float) or None
+        Height and width of a pixel of the image, whether it was rescaled or not.
+    settings : RunSettings
+        How it was segmented.
+    device : str
+        What it was computed on.
+    region : tuple of (int, int)
+        First row and the one after the last; the same of the columns.
+    sections : tuple of int
+        The sections that are done.
+    """
+
+    model: str = ""
+    model_file: str = ""
+    model_sha256: str = ""
+    pixel_size_nm: Size | None = None
+    settings: RunSettings = RunSettings()
+    device: str = ""
+    region: tuple[Span, Span] | None = None
+    sections: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, model: Model, options: SegmentOptions, pixel_size_nm: Size | None) -> RunRecord:
+        """Return the record of a run that is about to begin."""
+        return cls(
+            model.card.name,
+            str(model.path),
+            model.digest or "",
+            pixel_size_nm,
+            RunSettings.of(options),
+        )
+
+    @classmethod
+    def from_json(cls, record: Any) -> RunRecord:
+        """Return what was noted."""
+        known = _known(cls, record)
+        region = known.get("region")
+        return cls(
+            **{
+                **known,
+                "pixel_size_nm": _pair(known.get("pixel_size_nm")),
+                "settings": RunSettings.from_json(known.get("settings")),
+                "region": (_span(region[0]), _span(region[1])) if region else None,
+                "sections": tuple(int(z) for z in known.get("sections", ())),
+            }
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        found: dict[str, Any] = _plain(asdict(self))
+        return found
+
+    def covers(self, shape: tuple[int, int]) -> bool:
+        """Return whether it is about whole sections of this shape (Y, X)."""
+        return self.region == ((0, shape[0]), (0, shape[1]))
+
+
+@dataclass(frozen=True)
+class ResultRecord:
+    """What a result layer is: of which image, and what made it.
+
+    Attributes
+    ----------
+    image : str
+        Name of the image.
+    image_id : str or None
+        Identity of its layer; None for a result that was opened from a file.
+    classes : tuple of LabelClass
+        What the labels mean.
+    runs : tuple of RunRecord
+        What made it; where two overlap, the later one counts.
+    messages : tuple of str
+        Sentences that were said of it.
+    opened : str or None
+        What the layers that were opened from one file have in common.
+    region : tuple of (int, int) or None
+        The rows and columns of the image that the layer holds; None for all of them.
+    """
+
+    image: str
+    image_id: str | None = None
+    classes: tuple[LabelClass, ...] = ()
+    runs: tuple[RunRecord, ...] = ()
+    messages: tuple[str, ...] = ()
+    opened: str | None = None
+    region: tuple[Span, Span] | None = None
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> ResultRecord:
+        """Return what was noted.
+
+        Raises
+        ------
+        LookupError, TypeError, ValueError
+            If it is no such record.
+        """
+        region = record.get("region")
+        return cls(
+            str(record["image"]),
+            record.get("image_id"),
+            tuple(LabelClass(**each) for each in record.get("classes", ())),
+            tuple(RunRecord.from_json(each) for each in record.get("runs", ())),
+            tuple(record.get("messages", ())),
+            record.get("opened"),
+            (_span(region[0]), _span(region[1])) if region else None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, with what the last run has to say at the top."""
+        last = self.last.to_json()
+        names = ("model", "model_file", "model_sha256", "pixel_size_nm", "settings")
+        found: dict[str, Any] = {
+            "image": self.image,
+            **{name: last[name] for name in names if self.runs},
+            "version": __version__,
+            "classes": [each.to_json() for each in self.classes],
+            "runs": [each.to_json() for each in self.runs],
+            "messages": list(self.messages),
+        }
+        for name in ("image_id", "opened", "region"):
+            if getattr(self, name) is not None:
+                found[name] = _plain(getattr(self, name))
+        return found
+
+    @property
+    def last(self) -> RunRecord:
+        """The last run; an empty one if there is none."""
+        return self.runs[-1] if self.runs else RunRecord()
+
+    def with_section(self, run: RunRecord, section: int) -> ResultRecord:
+        """Return the record after a section of a run is done."""
+        runs = list(self.runs)
+        if runs and replace(runs[-1], sections=()) == replace(run, sections=()):
+            done = runs[-1].sections
+            runs[-1] = replace(run, sections=done if section in done else (*done, section))
+        else:
+            runs.append(replace(run, sections=(section,)))
+        return replace(self, runs=tuple(runs))
+
+    def done_by(self, model_file: str, shape: tuple[int, int]) -> set[int]:
+        """Return the sections of which a model has segmented all (Y, X), and no other one since."""
+        done: set[int] = set()
+        for run in self.runs:
+            if run.model_file == model_file and run.covers(shape):
+                done |= set(run.sections)
+            elif run.model_file != model_file:
+                done -= set(run.sections)
+        return done
+
+
+@dataclass(frozen=True)
+class CorrectionsRecord:
+    """What a layer of corrections is: of which image, and what its labels mean.
+
+    Attributes
+    ----------
+    image : str
+        Name of the image.
+    image_id : str or None
+        Identity of its layer; None if the corrections were opened from a file.
+    source : str or None
+        The file that the image was opened from; empty if from none, None if that is not known.
+    layer_id : str or None
+        Identity of the layer itself, which tells it from a duplicate.
+    classes : tuple of LabelClass
+        What the labels mean.
+    """
+
+    image: str
+    image_id: str | None = None
+    source: str | None = None
+    layer_id: str | None = None
+    classes: tuple[LabelClass, ...] = field(default=())
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> CorrectionsRecord:
+        """Return what was noted; a class that cannot be read is left out."""
+        classes = []
+        for each in record.get("classes") or ():
+            try:
+                classes.append(LabelClass(**each))
+            except (TypeError, ValueError):
+                continue
+        known = {name: record.get(name) for name in ("image_id", "source", "layer_id")}
+        return cls(str(record.get("image", "")), **known, classes=tuple(classes))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        found = {name: getattr(self, name) for name in ("image", "image_id", "source", "layer_id")}
+        plain: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
+        return {**plain, "classes": [each.to_json() for each in self.classes]}
+
+
+def _known(kind: Any, record: Any) -> dict[str, Any]:
+    names = {each.name for each in fields(kind)}
+    pairs = record.items() if isinstance(record, Mapping) else ()
+    return {name: value for name, value in pairs if name in names and value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
+
+
+def _pair(value: Sequence[float] | None) -> Size | None:
+    return (float(value[0]), float(value[1])) if value else None
+
+
+def _span(value: Sequence[int]) -> Span:
+    return int(value[0]), int(value[1])

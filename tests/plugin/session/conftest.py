@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+from napari.components import ViewerModel
+
+from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
+from napari_feedback_seg.plugin.session.jobs import Failed, Returned
+from napari_feedback_seg.plugin.session.session import Session
+
+
+class Stepped:
+    """A generator that goes on when a test says so."""
+
+    def __init__(self, work, on_event, on_end):
+        self.events, self.on_event, self.on_end = work(), on_event, on_end
+        self.stopped, self.over, self.shown = False, False, []
+
+    def stop(self):
+        self.stopped = True
+
+    def show(self, done, total):
+        self.shown.append((done, total))
+
+    def step(self):
+        """Do what is done up to the next event; return whether there was one."""
+        outcome = None
+        if not self.stopped:
+            try:
+                event = next(self.events)
+            except StopIteration as stop:
+                outcome = Returned(stop.value)
+            except Exception as error:  # noqa: BLE001
+                outcome = Failed(error)
+            else:
+                self.on_event(event)
+                return True
+        self.events.close()
+        self.over = True
+        self.on_end(outcome)
+        return False
+
+
+class Runner:
+    """Runs generators in the test's own thread, step by step."""
+
+    def __init__(self):
+        self.started, self.waiting = [], []
+
+    def start(self, work, title, on_event, on_end):
+        self.started.append(Stepped(work, on_event, on_end))
+        return self.started[-1]
+
+    def later(self, call):
+        self.waiting.append(call)
+
+    @property
+    def running(self):
+        return [each for each in self.started if not each.over]
+
+    def step(self, count=1):
+        """Take steps of what runs."""
+        for _ in range(count):
+            self.running[0].step()
+
+    def finish(self):
+        """Run everything to its end, and what is to be done later, too."""
+        while self.running or self.waiting:
+            for call in self.waiting[:]:
+                self.waiting.remove(call)
+                call()
+            if self.running:
+                self.step()
+
+
+@pytest.fixture
+def runner():
+    return Runner()
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def session(viewer, runner, models_folder):
+    """A session without a window, whose model is ``small``."""
+    session = Session(ViewerLayers(viewer), runner)
+    session.model_name = "small"
+    session.device = "cpu"
+    yield session
+    session.cleanup()
+
+
+@pytest.fixture
+def said(session):
+    """What the session tells the user, as it comes."""
+    texts = []
+    session.said.connect(lambda text, _: texts.append(text))
+    return lambda: "\n".join(texts)
