@@ -14,9 +14,11 @@ from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.events import SectionDone, TileDone
+from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.networks import UNet
+from napari_feedback_seg.segmentation.measure import measure
 from napari_feedback_seg.segmentation.predict import (
     SegmentOptions,
     count_tiles,
@@ -26,6 +28,16 @@ from napari_feedback_seg.segmentation.predict import (
     segment_stack,
 )
 from napari_feedback_seg.segmentation.sections import normalise
+
+
+def drain(events):
+    """Return what a generator returns at its end."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as stop:
+            return stop.value
+
 
 RNG = np.random.default_rng(0)
 
@@ -313,14 +325,15 @@ class TestBadInput:
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("size", [4.6, 9.2])
-    def test_holes_are_filled_and_counted(self, unet, section, value, size):
+    def test_holes_are_no_tissue(self, unet, section, value, size):
         holed = section.astype(np.float32)
         holed[5:7, 5:7] = value
-        found = segment(holed, unet, pixel_size_nm=size)
-        assert (found.labels > 0).all()
+        found = segment(holed, unet, pixel_size_nm=size, probabilities=True)
+        assert ((found.labels == 0) == ~np.isfinite(holed)).all()
+        assert ((found.probabilities == 0).all(axis=0) == ~np.isfinite(holed)).all()
         assert (found.labels[30:] == segment(section, unet, pixel_size_nm=size).labels[30:]).mean() > 0.95
         assert found.messages == (
-            "4 pixels are not a number or infinite; the mean grey value was taken there.",
+            "Pixels that are not a number or infinite are no tissue: their labels are 0.",
         )
 
     def test_inverted_contrast_is_hinted_at(self, unet):
@@ -353,6 +366,85 @@ class TestBadInput:
     def test_regions_that_make_no_sense(self, unet, section, region):
         with pytest.raises(InputError, match="region"):
             segment(section, unet, region=region)
+
+
+def border(kind: str, shape: tuple[int, int]) -> np.ndarray:
+    """Return which pixels are border: a side of 40 %, a thin frame, or what a rotation leaves."""
+    rows, columns = np.indices(shape)
+    if kind == "side":
+        return columns >= 0.6 * shape[1]
+    if kind == "frame":
+        return np.minimum.reduce([rows, columns, shape[0] - 1 - rows, shape[1] - 1 - columns]) < 3
+    y, x = rows - shape[0] / 2, columns - shape[1] / 2
+    angle = np.deg2rad(7)
+    return (abs(np.cos(angle) * y - np.sin(angle) * x) > shape[0] / 2) | (
+        abs(np.sin(angle) * y + np.cos(angle) * x) > shape[1] / 2
+    )
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return load_model("unet-w16")
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return builtin_section(320, seed=0)
+
+
+@pytest.fixture(scope="module")
+def expected(clean, trained):
+    return segment(clean.image, trained).labels
+
+
+class TestBorder:
+    @pytest.mark.parametrize(
+        ("kind", "value"),
+        [("side", 0), ("side", 255), ("side", np.nan), ("frame", 130), ("turned", 0), ("turned", 130)],
+        ids=str,
+    )
+    def test_is_0_and_changes_nothing_inside(self, trained, clean, expected, kind, value):
+        outside = border(kind, clean.image.shape)
+        image = clean.image.astype(np.float32)
+        image[outside] = value
+        found = segment(image, trained, probabilities=True)
+        assert (found.labels[outside] == 0).all()
+        assert (found.probabilities[:, outside] == 0).all()
+        inside = ~outside & (found.labels > 0)
+        assert inside.sum() > 0.999 * (~outside).sum()
+        assert (found.labels == expected)[inside].mean() > 0.96
+        [message] = found.messages
+        assert "no tissue: " in message
+        assert "labels are 0" in message
+
+    def test_at_another_pixel_size_and_of_a_region(self, trained, clean):
+        outside = border("turned", clean.image.shape)
+        image = np.where(outside, 255, clean.image)
+        found = segment(image, trained, pixel_size_nm=7.3)
+        assert (found.labels[outside] == 0).all()
+        assert (found.labels[~outside] > 0).mean() > 0.999
+        region = np.s_[:90, 20:]
+        part = segment(image, trained, pixel_size_nm=7.3, region=region)
+        assert (part.labels == found.labels[region]).mean() > 0.999
+        assert segment(image, trained, region=np.s_[150:170, 150:170]).messages == ()
+
+    def test_tiles_without_tissue_cost_nothing(self, unet, section):
+        image = np.zeros((75, 900), np.uint8)
+        image[:, :90] = section
+        seen = []
+        unet_network = unet.network
+        handle = unet_network.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+        copied = Model(unet.card, unet_network)
+        segment(image, copied)
+        handle.remove()
+        assert 0 < sum(seen) < count_tiles(image.shape, unet.card) / 4
+
+    def test_counts_in_no_measure(self, trained, clean):
+        image = clean.image.copy()
+        image[:, :160] = 0
+        labels = segment(image, trained).labels
+        rows = drain(measure(labels, trained.card.classes)).rows
+        assert rows[0].segmented == pytest.approx(320 * 160, rel=1e-3)
 
 
 @pytest.mark.parametrize("options", [{}, {"probabilities": True, "pixel_size_nm": 3.5}], ids=str)

@@ -34,7 +34,7 @@ from napari_feedback_seg.segmentation.sections import (
 from napari_feedback_seg.segmentation.tiles import RollingBlend, RowResampler, Tile, TileReader, starts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from napari_feedback_seg.models.model import ModelCard
@@ -49,6 +49,8 @@ __all__ = [
     "segment_stack",
 ]
 
+BORDER = "The border of one grey value is no tissue: its labels are 0, and no measure counts it."
+NO_NUMBERS = "Pixels that are not a number or infinite are no tissue: their labels are 0."
 INVERTED = (
     "The contrast looks inverted: the models expect dark membranes on a brighter ground. "
     "If the membranes are bright here, invert the image and segment again."
@@ -216,27 +218,37 @@ def _segment(
     blend = RollingBlend(inference.rounds * len(card.classes), card.tile, *needed)
     prediction = empty_prediction(region, card, options)
     values = np.array([each.value for each in card.classes], np.uint8)
+    nothing = np.zeros((inference.rounds * len(values), card.tile, card.tile), np.float32)
     filled = 0
+    said: set[str] = set()
 
     def fill(finished: np.ndarray) -> None:
         nonlocal filled
         for rows in resampler.add(finished) if resampler else [finished]:
-            fill_rows(prediction, filled, rows, values)
+            top = region[0].start + filled
+            part = slice(top, top + rows.shape[1]), region[1]
+            outside = reader.outside(*part)
+            if outside is not None:
+                finite = np.isfinite(section[part][outside])
+                said.update([BORDER] * bool(finite.any()) + [NO_NUMBERS] * (not finite.all()))
+            fill_rows(prediction, filled, rows, values, outside)
             filled += rows.shape[1]
 
     inference.messages.clear()
     done = 0
     while done < len(tiles):
         batch = tiles[done : done + inference.batch]
-        probabilities = inference([reader.read(tile, card.tile) for tile in batch])
-        for tile, each in zip(batch, probabilities, strict=True):
-            for finished in blend.add(tile, each):
+        seen = [tile for tile in batch if reader.shows_tissue(tile, card.tile)]
+        probabilities = inference([reader.read(tile, card.tile) for tile in seen])
+        for tile in batch:
+            for finished in blend.add(tile, next(probabilities) if tile in seen else nothing):
                 fill(finished)
             done += 1
             yield TileDone(done, len(tiles), index)
     for finished in blend.rest():
         fill(finished)
-    messages = (*_section_messages(section, reader), *inference.messages)
+    inverted = looks_inverted(section, reader.statistics)
+    messages = (*sorted(said), *([INVERTED] if inverted else []), *inference.messages)
     return replace(prediction, device=describe_device(inference.device), messages=messages)
 
 
@@ -254,15 +266,6 @@ def _inference(model: Model, options: SegmentOptions) -> Inference:
         )
     rounds = card.spec.rounds if options.first_round else 1
     return Inference(model, choose_device(options.device), rounds, options.flips, options.batch)
-
-
-def _section_messages(section: np.ndarray, reader: TileReader) -> Iterator[str]:
-    count = reader.statistics.not_finite
-    if count:
-        pixels = "1 pixel is" if count == 1 else f"{count} pixels are"
-        yield f"{pixels} not a number or infinite; the mean grey value was taken there."
-    if looks_inverted(section, reader.statistics):
-        yield INVERTED
 
 
 def _drain(events: Generator[TileDone, None, Prediction]) -> Prediction:

@@ -13,6 +13,8 @@ from napari_feedback_seg.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from napari_feedback_seg.models.model import ModelCard
 
 MAX_RATIO = 16
@@ -76,7 +78,8 @@ class Prediction:
     Attributes
     ----------
     labels : ndarray
-        (Y, X) uint8, the value of the likeliest class; (Z, Y, X) for a stack.
+        (Y, X) uint8, the value of the likeliest class, 0 where there is no tissue; (Z, Y, X)
+        for a stack.
     probabilities : ndarray or None
         (C, Y, X) float16 in the order of the model's classes; (Z, C, Y, X) for a stack.
     first_round : ndarray or None
@@ -111,7 +114,13 @@ def empty_prediction(
     )
 
 
-def fill_rows(prediction: Prediction, top: int, rows: np.ndarray, values: np.ndarray) -> None:
+def fill_rows(
+    prediction: Prediction,
+    top: int,
+    rows: np.ndarray,
+    values: np.ndarray,
+    outside: npt.NDArray[np.bool_] | None = None,
+) -> None:
     """Write blended probabilities into a prediction.
 
     Parameters
@@ -124,6 +133,8 @@ def fill_rows(prediction: Prediction, top: int, rows: np.ndarray, values: np.nda
         (C or 2 C, n, X): the answer's probabilities, then the first round's if asked for.
     values : ndarray
         (C,) uint8, the label of each class.
+    outside : ndarray, optional
+        (n, X), where there is no tissue: everything is 0 there.
     """
     to = slice(top, top + rows.shape[1])
     answer, first = rows[: len(values)], rows[len(values) :]
@@ -132,6 +143,10 @@ def fill_rows(prediction: Prediction, top: int, rows: np.ndarray, values: np.nda
         prediction.probabilities[:, to] = answer
     if prediction.first_round is not None:
         prediction.first_round[to] = values[first.argmax(axis=0)]
+    if outside is not None:
+        for each in (prediction.labels, prediction.first_round, prediction.probabilities):
+            if each is not None:
+                each[..., to, :][..., outside] = 0
 
 
 class StackBuilder:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import Sections
+from napari_feedback_seg.segmentation.tissue import find_bars, find_border, near
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from scipy.sparse import csr_array
+
+    from napari_feedback_seg.segmentation.tissue import Border
 
 CLIP_PERCENTILES = (0.1, 99.9)
 MAX_SAMPLE = 4_000_000
@@ -22,7 +26,7 @@ _LEAST_PIXELS_FOR_CONTRAST = 256 * 256
 _LEAST_STD = 1e-300
 _WINDOW = 512
 _NEIGHBOURHOOD = 31
-_BAND = 4_000_000
+_LEAST_TISSUE = 0.001
 
 
 class BlankSection(InputError):
@@ -31,28 +35,50 @@ class BlankSection(InputError):
 
 @dataclass(frozen=True)
 class Statistics:
-    """The grey values of a whole section, in four numbers and a count.
+    """The grey values of the tissue of a whole section, in four numbers, and where it has none.
 
     Attributes
     ----------
     low, high : float
-        The 0.1 and 99.9 percentiles of the finite pixels.
+        The 0.1 and 99.9 percentiles of the tissue.
     mean, std : float
-        Of the finite pixels, clipped to ``low`` and ``high``.
-    not_finite : int
-        Number of pixels that are NaN or infinite.
+        Of the tissue, clipped to ``low`` and ``high``.
+    border : Border, optional
+        Where there is no tissue.
+    bars : tuple of float
+        Grey values of burnt-in bars; they and what lies by them count in none of the above.
     """
 
     low: float
     high: float
     mean: float
     std: float
-    not_finite: int = 0
+    border: Border | None = None
+    bars: tuple[float, ...] = ()
 
     @property
     def constant(self) -> bool:
         """Whether the section has one grey value, up to a pixel in a thousand."""
         return self.std == 0
+
+    def outside(
+        self, part: np.ndarray, rows: npt.NDArray[np.integer], columns: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.bool_] | None:
+        """Return which pixels are no tissue, border or no numbers; None if all are some.
+
+        Parameters
+        ----------
+        part : ndarray
+            (n, m) of the section.
+        rows, columns : ndarray
+            (n,) and (m,), where in the section it is.
+        """
+        found = None if self.border is None else self.border.mask(part, rows, columns)
+        if part.dtype.kind == "f":
+            finite = np.isfinite(part)
+            if not finite.all():
+                found = ~finite if found is None else found | ~finite
+        return found if found is not None and found.any() else None
 
 
 def as_section(array: Any) -> np.ndarray:
@@ -127,7 +153,8 @@ def check_dtype(dtype: np.dtype[Any]) -> None:
 def statistics(section: np.ndarray) -> Statistics:
     """Return the statistics that normalise a section.
 
-    Of a section with more than 4 million pixels, every n-th row and column is taken.
+    Borders, burnt-in bars and pixels that are not finite are left out. Of a section with more
+    than 4 million pixels, every n-th row and column is taken.
 
     Parameters
     ----------
@@ -142,22 +169,39 @@ def statistics(section: np.ndarray) -> Statistics:
         If the values are too large, or too close together, to compute with.
     """
     step = math.ceil(math.sqrt(section.size / MAX_SAMPLE))
-    sample = section[::step, ::step].astype(np.float64)
-    not_finite = 0
-    if section.dtype.kind == "f":
-        rows = max(1, _BAND // section.shape[1])
-        finite = sum(
-            int(np.isfinite(section[start : start + rows]).sum()) for start in range(0, len(section), rows)
-        )
-        not_finite = section.size - finite
-    if not_finite:
-        sample = sample[np.isfinite(sample)]
+    border = find_border(section, step)
+    grid = section[::step, ::step]
+    rows, columns = (np.arange(0, length, step) for length in section.shape)
+    tissue = np.isfinite(grid)
+    if border is not None:
+        within = tissue & ~border.mask(grid, rows, columns)
+        if np.count_nonzero(within) > _LEAST_TISSUE * grid.size:
+            tissue = within
+        else:  # nothing would be left
+            border = None
+    bars = find_bars(grid, tissue)
+    if bars:
+        tissue &= ~near(grid, bars)
+    return replace(of_values(grid[tissue]), border=border, bars=bars)
+
+
+def of_values(values: np.ndarray) -> Statistics:
+    """Return the statistics of grey values (N,) that are finite and of tissue.
+
+    Raises
+    ------
+    BlankSection
+        If there are none.
+    InputError
+        If they are too large, or too close together, to compute with.
+    """
+    sample = values.astype(np.float64)
     if sample.size == 0:
         raise BlankSection("The section holds no numbers: its pixels are NaN or infinite.")
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = (float(value) for value in np.percentile(sample, CLIP_PERCENTILES))
         if high - low == 0:
-            return Statistics(low, high, low, 0.0, not_finite)
+            return Statistics(low, high, low, 0.0)
         np.clip(sample, low, high, out=sample)
         sample -= low
         sample /= high - low  # the squares of tiny values would be 0
@@ -166,7 +210,7 @@ def statistics(section: np.ndarray) -> Statistics:
         raise InputError(f"The grey values are too large to compute with: from {low:g} to {high:g}.")
     if std < _LEAST_STD:
         raise InputError(f"The grey values are too small to compute with: from {low:g} to {high:g}.")
-    return Statistics(low, high, mean, std, not_finite)
+    return Statistics(low, high, mean, std)
 
 
 def normalise(section: np.ndarray, of: Statistics | None = None) -> np.ndarray:
@@ -190,7 +234,7 @@ def normalise(section: np.ndarray, of: Statistics | None = None) -> np.ndarray:
         return np.zeros(section.shape, np.float32)
     exact = section.dtype.itemsize <= 2 or (section.dtype == np.float32 and 1e-30 < of.std < 1e30)
     values = section.astype(np.float32 if exact else np.float64)
-    if of.not_finite:
+    if section.dtype.kind == "f":
         values[~np.isfinite(values)] = of.mean
     np.clip(values, of.low, of.high, out=values)
     np.subtract(values, of.mean, out=values)
@@ -258,11 +302,21 @@ def looks_inverted(section: np.ndarray, of: Statistics) -> bool:
     pixels = 0
     for top in starts[0]:
         for left in starts[1]:
-            window = normalise(section[top : top + _WINDOW, left : left + _WINDOW], of)
-            contrast = (window - uniform_filter(window, _NEIGHBOURHOOD)).astype(np.float64)
+            part = section[top : top + _WINDOW, left : left + _WINDOW]
+            left_out = near(part, of.bars)
+            outside = of.outside(
+                part, *(start + np.arange(size) for start, size in zip((top, left), part.shape, strict=True))
+            )
+            if outside is not None:
+                left_out |= outside
+            window = normalise(part, of)
+            window[left_out] = 0
+            contrast = (window - uniform_filter(window, _NEIGHBOURHOOD)).astype(np.float64)[~left_out]
             squared = contrast * contrast
             moments += [contrast.sum(), squared.sum(), (squared * contrast).sum()]
             pixels += contrast.size
+    if not pixels:
+        return False
     mean, square, cube = moments / pixels
     spread = math.sqrt(max(0.0, square - mean**2))
     return bool(spread > 0 and (cube - 3 * mean * square + 2 * mean**3) / spread**3 > INVERTED_SKEWNESS)

@@ -17,13 +17,16 @@ from napari_feedback_seg.segmentation.sections import (
     BlankSection,
     Statistics,
     normalise,
+    of_values,
     resampling,
     statistics,
 )
+from napari_feedback_seg.segmentation.tissue import mirror_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy.typing as npt
     from scipy.sparse import csr_array
 
 GAUSSIAN_SIGMA = 0.125
@@ -115,28 +118,60 @@ class TileReader:
             self._resampled_statistics = self._resample_for_statistics()
 
     def read(self, tile: Tile, size: int) -> np.ndarray:
-        """Return a tile (size, size) float32."""
-        rows = mirrored(tile.y, tile.y + size, self._shape[0])
-        columns = mirrored(tile.x, tile.x + size, self._shape[1])
-        if self._matrices is None:
-            return normalise(self._section[np.ix_(rows, columns)], self.statistics)
-        return normalise(self._resample(rows, columns), self._resampled_statistics)
+        """Return a tile (size, size) float32; where there is no tissue, it shows the tissue mirrored."""
+        values, outside = self._values(*self._places(tile, size))
+        if self._matrices is not None:
+            values = normalise(values, self._resampled_statistics)
+        return values if outside is None else mirror_into(values, outside)
 
-    def _resample(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        assert self._matrices is not None
+    def shows_tissue(self, tile: Tile, size: int) -> bool:
+        """Return whether there is any tissue in a tile."""
+        if self.statistics.border is None and self._section.dtype.kind != "f":
+            return True
+        _, outside = self._values(*self._places(tile, size))
+        return outside is None or not outside.all()
+
+    def outside(self, rows: slice, columns: slice) -> npt.NDArray[np.bool_] | None:
+        """Return which pixels of a part of the section, as it came, are no tissue; None if all are some."""
+        places = (np.arange(each.start, each.stop) for each in (rows, columns))
+        return self.statistics.outside(self._section[rows, columns], *places)
+
+    def _places(self, tile: Tile, size: int) -> tuple[np.ndarray, np.ndarray]:
+        return mirrored(tile.y, tile.y + size, self._shape[0]), mirrored(
+            tile.x, tile.x + size, self._shape[1]
+        )
+
+    def _values(
+        self, rows: np.ndarray, columns: np.ndarray
+    ) -> tuple[np.ndarray, npt.NDArray[np.bool_] | None]:
+        """Return the grey values on the model's grid, and what is no tissue; normalised, then resampled."""
+        if self._matrices is None:
+            return self._own(rows, columns)
         down, across = self._matrices[0][rows], self._matrices[1][columns]
         from_rows, from_columns = _columns(down), _columns(across)
-        source = normalise(self._section[from_rows, from_columns], self.statistics)
-        result: np.ndarray = (across[:, from_columns] @ (down[:, from_rows] @ source).T).T
-        return result
+        down, across = down[:, from_rows], across[:, from_columns]
+        source, outside = self._own(*(np.arange(each.start, each.stop) for each in (from_rows, from_columns)))
+        if outside is None:
+            return (across @ (down @ source).T).T, None
+        source[outside] = 0
+        tissue = (across @ (down @ (~outside).astype(np.float32)).T).T
+        values = (across @ (down @ source).T).T / np.maximum(tissue, 1e-3)
+        return values, tissue < 0.5
+
+    def _own(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, npt.NDArray[np.bool_] | None]:
+        part = self._section[np.ix_(rows, columns)]
+        return normalise(part, self.statistics), self.statistics.outside(part, rows, columns)
 
     def _resample_for_statistics(self) -> Statistics:
         # Shrinking takes noise away, so that the statistics of the section no longer fit.
         step = math.ceil(math.sqrt(self._shape[0] * self._shape[1] / MAX_SAMPLE))
         rows, columns = (np.arange(0, size, step) for size in self._shape)
         band = max(1, math.ceil(_BAND * len(rows) / self._section.size))
-        bands = [self._resample(rows[at : at + band], columns) for at in range(0, len(rows), band)]
-        return statistics(np.concatenate(bands))
+        values = []
+        for at in range(0, len(rows), band):
+            found, outside = self._values(rows[at : at + band], columns)
+            values.append(found.ravel() if outside is None else found[~outside])
+        return of_values(np.concatenate(values))
 
 
 class RollingBlend:
