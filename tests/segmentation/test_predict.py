@@ -447,6 +447,19 @@ class TestBorder:
         assert rows[0].segmented == pytest.approx(320 * 160, rel=1e-3)
 
 
+@pytest.mark.parametrize("size", [4.6, 6])
+def test_a_white_bar_over_12_bits_in_16_changes_nothing(trained, clean, expected, size):
+    image = clean.image.astype(np.uint16) << 4
+    image[280:300, 40:143] = 65535  # 2 % of the pixels
+    found = segment(image, trained, pixel_size_nm=size)
+    if size != 4.6:
+        expected = segment(clean.image, trained, pixel_size_nm=size).labels
+    away = np.ones(image.shape, bool)
+    away[270:310, 30:153] = False
+    assert (found.labels == expected)[away].mean() > 0.98
+    assert found.messages == ()
+
+
 @pytest.mark.parametrize("options", [{}, {"probabilities": True, "pixel_size_nm": 3.5}], ids=str)
 def test_a_large_section_takes_little_memory(make_model, monkeypatch, options):
     """Not even a float16 copy of the section is held, let alone one for each class."""

@@ -104,6 +104,51 @@ class TestNormalise:
         assert of.std == pytest.approx(2, abs=0.02)
 
 
+def with_bar(tissue: np.ndarray, value: int, bits: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Return a section with a scale bar of 2 % of its pixels and letters above it, and where they are."""
+    drawn = np.zeros(tissue.shape, bool)
+    drawn[440:460, 100:362] = True
+    drawn[410:430, [200, 206, 220, 221, 230, 231]] = True
+    return np.where(drawn, value, tissue.astype(np.int64) << (bits - 8)).astype(np.uint16), drawn
+
+
+class TestBars:
+    @pytest.mark.parametrize(("bits", "value"), [(12, 65535), (8, 255), (8, 0), (12, 0)])
+    def test_move_no_statistics(self, tissue, bits, value):
+        image, drawn = with_bar(tissue, value, bits)
+        clean = tissue.astype(np.int64) << (bits - 8)
+        of, expected = statistics(image), statistics(clean)
+        assert abs(of.mean - expected.mean) < 0.02 * expected.std
+        assert of.std == pytest.approx(expected.std, rel=0.02)
+        assert np.abs(normalise(image, of) - normalise(clean, expected))[~drawn].max() < 0.1
+
+    def test_black_and_white(self, tissue):
+        image, _ = with_bar(tissue, 65535)
+        image[435:440, 95:367] = 0
+        image[460:465, 95:367] = 0
+        assert statistics(image).std == pytest.approx(statistics(tissue).std, rel=0.02)
+
+    @pytest.mark.parametrize("percent", [0, 2, 5])
+    def test_saturated_tissue_counts(self, tissue, percent):
+        low, high = np.percentile(tissue, [percent, 100 - percent])
+        saturated = np.clip((tissue - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+        assert statistics(saturated).bars == ()
+        assert statistics(saturated).std == pytest.approx(saturated.std(), rel=1e-2)
+
+    @pytest.mark.parametrize(("bits", "value"), [(12, 65535), (8, 255), (8, 0)])
+    def test_do_not_look_inverted(self, tissue, bits, value):
+        image, _ = with_bar(tissue, value, bits)
+        assert not looks_inverted(image, statistics(image))
+        inverted, _ = with_bar(255 - tissue, value, bits)
+        assert looks_inverted(inverted, statistics(inverted))
+
+    def test_real_sections_have_none(self, sstem_folder):
+        for path in sorted(sstem_folder.glob("*/raw/1[0-4].tif")):
+            of = statistics(tifffile.imread(path))
+            assert of.bars == ()
+            assert of.border is None
+
+
 class TestRescale:
     @pytest.mark.parametrize("shape", [(150, 180), (100, 91), (75, 90), (200, 90)])
     def test_growing_is_linear_interpolation(self, section, shape):

@@ -11,13 +11,13 @@ import numpy as np
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import Sections
-from napari_feedback_seg.segmentation.tissue import find_bars, find_border, near
+from napari_feedback_seg.segmentation.tissue import find_bars, find_border
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from scipy.sparse import csr_array
 
-    from napari_feedback_seg.segmentation.tissue import Border
+    from napari_feedback_seg.segmentation.tissue import Bar, Border
 
 CLIP_PERCENTILES = (0.1, 99.9)
 MAX_SAMPLE = 4_000_000
@@ -45,8 +45,8 @@ class Statistics:
         Of the tissue, clipped to ``low`` and ``high``.
     border : Border, optional
         Where there is no tissue.
-    bars : tuple of float
-        Grey values of burnt-in bars; they and what lies by them count in none of the above.
+    bars : tuple of Bar
+        What was burnt in; it counts in none of the above.
     """
 
     low: float
@@ -54,7 +54,7 @@ class Statistics:
     mean: float
     std: float
     border: Border | None = None
-    bars: tuple[float, ...] = ()
+    bars: tuple[Bar, ...] = ()
 
     @property
     def constant(self) -> bool:
@@ -180,8 +180,8 @@ def statistics(section: np.ndarray) -> Statistics:
         else:  # nothing would be left
             border = None
     bars = find_bars(grid, tissue)
-    if bars:
-        tissue &= ~near(grid, bars)
+    for bar in bars:
+        tissue &= ~bar.mask(grid)
     return replace(of_values(grid[tissue]), border=border, bars=bars)
 
 
@@ -303,7 +303,9 @@ def looks_inverted(section: np.ndarray, of: Statistics) -> bool:
     for top in starts[0]:
         for left in starts[1]:
             part = section[top : top + _WINDOW, left : left + _WINDOW]
-            left_out = near(part, of.bars)
+            left_out = np.zeros(part.shape, bool)
+            for bar in of.bars:
+                left_out |= bar.mask(part)
             outside = of.outside(
                 part, *(start + np.arange(size) for start, size in zip((top, left), part.shape, strict=True))
             )

@@ -105,11 +105,32 @@ def find_border(section: np.ndarray, step: int = 1) -> Border | None:
     return Border(cells, tuple(values), step)
 
 
-def find_bars(grid: np.ndarray, tissue: Mask) -> tuple[float, ...]:
-    """Return the values of burnt-in bars: the lowest or highest of the tissue, if they are no tissue's.
+@dataclass(frozen=True)
+class Bar:
+    """A bar and letters that were burnt into a section.
 
-    They are not if most of their pixels lie in flat squares, or if they are further from all
-    others than those are spread.
+    Parameters
+    ----------
+    value : float
+        Its grey value.
+    apart : bool
+        Whether the value is so far from all others that no tissue has it.
+    """
+
+    value: float
+    apart: bool
+
+    def mask(self, part: np.ndarray) -> Mask:
+        """Return which pixels are of it or by it, for its rim may be smoothed."""
+        equal = part == self.value
+        return _largest(equal if self.apart else _opened(equal, PATCH), 5)
+
+
+def find_bars(grid: np.ndarray, tissue: Mask) -> tuple[Bar, ...]:
+    """Return what is burnt in: has the lowest or highest value of the tissue, and is no tissue.
+
+    It is none if most pixels of the value lie in flat squares, or if the value is further from
+    all others than those are spread.
     """
     values = grid[tissue]
     found = []
@@ -118,19 +139,11 @@ def find_bars(grid: np.ndarray, tissue: Mask) -> tuple[float, ...]:
         count = values.size - rest.size
         if not max(PATCH**2, LEAST_BAR * grid.size) <= count <= LARGEST_BAR * grid.size:
             continue
-        low, high = np.percentile(rest, (0.1, 99.9))
-        apart = max(float(low) - float(value), float(value) - float(high)) > float(high) - float(low)
+        low, high = (float(each) for each in np.percentile(rest, (0.1, 99.9)))
+        apart = max(low - float(value), float(value) - high) > high - low
         if apart or np.count_nonzero(_opened((grid == value) & tissue, PATCH)) > 0.5 * count:
-            found.append(float(value))
+            found.append(Bar(value.item(), apart))
     return tuple(found)
-
-
-def near(part: np.ndarray, values: tuple[float, ...], reach: int = 2) -> Mask:
-    """Return which pixels have one of these values, or lie by one that has: their rims are smoothed."""
-    found = np.zeros(part.shape, bool)
-    for value in values:
-        found |= part == value
-    return _largest(found, 2 * reach + 1) if values else found
 
 
 def mirror_into(values: np.ndarray, outside: Mask) -> np.ndarray:
