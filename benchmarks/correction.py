@@ -173,8 +173,7 @@ def ours(
         except StopIteration as stop:
             result = stop.value
             break
-    said = f"{'accepted' if result.accepted else 'refused'}: {result.verdict} {result.certainty}"
-    return predicting(result.model), said
+    return predicting(result.recommended), result.sentence
 
 
 def without_rehearsal(parent: Model, sections: list[CorrectedSection]) -> tuple[Prediction, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,9 @@ from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import CorrectedSection, corrected_sections
 from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
 from napari_feedback_seg.correction.finetune import FineTuning, finetune
-from napari_feedback_seg.correction.held_out import Scores
+from napari_feedback_seg.correction.held_out import changed_share
 from napari_feedback_seg.correction.optimisation import Optimisation, mixed
 from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
-from napari_feedback_seg.correction.recommendation import not_finite, recommend
 from napari_feedback_seg.correction.start import inverted
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError, TrainingError
@@ -74,22 +74,22 @@ class TestRun:
     def test_it_gets_better_and_leaves_parent_and_statistics_alone(self, parent: Model) -> None:
         before = weights(parent)
         events, result = run(FineTuning(parent, sections(), CONFIG, device="cpu"))
-        assert result.accepted, result.verdict
-        right = [(segment(INVERTED, m).labels == SAMPLE.labels).mean() for m in (parent, result.model)]
+        assert result.recommendation == "keep", result.sentence
+        right = [(segment(INVERTED, m).labels == SAMPLE.labels).mean() for m in (parent, result.tuned)]
         assert right[0] < 0.6 < 0.85 < right[1]
         for name, each in before.items():
             torch.testing.assert_close(parent.network.state_dict()[name], each, rtol=0, atol=0)
             if "running" in name or "num_batches" in name:
-                torch.testing.assert_close(result.model.network.state_dict()[name], each, rtol=0, atol=0)
+                torch.testing.assert_close(result.tuned.network.state_dict()[name], each, rtol=0, atol=0)
         steps = [event for event in events if isinstance(event, FinetuneStep) and event.loss is not None]
         assert [event.done for event in steps] == list(range(1, 7))
         assert all(event.total == 6 for event in events[1:])
         checks = [event for event in events if isinstance(event, FinetuneCheck)]
         assert [event.done for event in checks] == [2, 4]
         assert checks[0].best
-        assert "held-out" in result.verdict
-        assert set(result.before) == set(result.after) <= {each.name for each in EM_CLASSES}
-        assert len(result.changes) == len(result.after)
+        assert "held-out" in result.sentence
+        assert set(result.before.iou) == set(result.after.iou) <= {each.name for each in EM_CLASSES}
+        assert len(result.changes) == len(result.after.iou)
 
     @pytest.mark.slow
     def test_it_learns_to_see_blurred_sections(self, parent: Model) -> None:
@@ -99,16 +99,16 @@ class TestRun:
         labels = made.labels.copy()
         labels[256:] = 0
         result = finetune(parent, blurred, labels, FinetuneConfig(hold_out=0), device="cpu")
-        assert result.accepted, result.verdict
-        after = segment(blurred, result.model).labels
-        assert result.model.card.recipe["start"] == ["statistics of the image"]
+        assert result.recommendation == "keep", result.sentence
+        after = segment(blurred, result.tuned).labels
+        assert result.tuned.card.recipe["start"] == ["statistics of the image"]
         right = [(each[256:] == made.labels[256:]).mean() for each in (said, after)]
         assert right[1] > right[0] + 0.04, right
 
     def test_dense_labels_work_the_same_way(self, parent: Model) -> None:
         dense = builtin_section(300, seed=2)
         result = finetune(parent, 255 - dense.image, dense.labels, CONFIG, device="cpu")
-        assert result.accepted, result.verdict
+        assert result.recommendation == "keep", result.sentence
 
     def test_unlabelled_pixels_do_not_teach(self, small_model: Model) -> None:
         source = PatchSource(sections(), small_model.card, CONFIG)
@@ -156,8 +156,12 @@ class TestRun:
         else:
             painted[10:20, 10:20], painted[100:110, 100:110] = 1, 2
         events, result = run(FineTuning(small_model, sections(painted), CONFIG, device="cpu"))
-        words = {"one class": "held-out", "corner": "Nothing could be held out", "two places": "hint"}
-        assert words[labels] in result.certainty
+        words = {
+            "one class": "of the held-out",
+            "corner": "all of which it has learnt from",
+            "two places": "of 2 places",
+        }
+        assert words[labels] in result.sentence
         if labels == "two places":
             assert {e.what for e in events if isinstance(e, FinetuneStep)} >= {"fold 1 of 2", "fold 2 of 2"}
 
@@ -173,54 +177,40 @@ class TestRun:
         assert all(sparse()[tuple(places.T)].min() > 0 for places in region.values())
 
 
-class TestGuard:
-    def test_labels_that_say_nothing_are_refused(self, small_model: Model) -> None:
+class TestRecommendation:
+    def test_the_tuned_model_is_there_whatever_is_recommended(self, small_model: Model) -> None:
         random = np.random.default_rng(0)
         noise = np.where(sparse(25) > 0, random.integers(1, 5, SAMPLE.labels.shape), 0).astype(np.uint8)
         result = finetune(small_model, SAMPLE.image, noise, replace(CONFIG, rehearsal=0), device="cpu")
-        assert not result.accepted
-        assert result.model is small_model
-        assert "stays as it was" in result.verdict
+        assert result.recommendation == "go back"
+        assert result.sentence.startswith("Go back: ")
+        assert result.parent is small_model
+        assert result.recommended is small_model
+        before, after = weights(small_model), weights(result.tuned)
+        assert any(not torch.equal(before[name], after[name]) for name in before)
+        scores = result.tuned.card.scores["held_out_corrections"]
+        assert scores["recommendation"] == "go back"
+        assert scores["after"]["right"] == result.after.right_share
 
-    def test_a_loss_that_is_no_number_leaves_the_parent(self, small_model: Model) -> None:
+    def test_a_loss_that_is_not_finite_is_an_error(self, small_model: Model) -> None:
         config = replace(CONFIG, learning_rate=1e30)
-        _, result = run(FineTuning(small_model, sections(), config, device="cpu"))
-        assert not result.accepted
-        assert result.model is small_model
-        assert "no number" in result.verdict
+        with pytest.raises(TrainingError, match="Try a lower learning rate"):
+            run(FineTuning(small_model, sections(), config, device="cpu"))
 
-    @pytest.mark.parametrize(
-        ("fixed", "loss", "kept", "unlike", "accepted"),
-        [
-            ((0.2, 0.6), (3.0, 1.5), (0.99, 0.97), True, True),
-            ((0.2, 0.6), (3.0, 1.5), (0.99, 0.97), False, False),
-            ((0.1, 0.9), (3.0, 0.6), (0.99, 0.97), False, True),  # a kind of mistake, and its cure
-            ((0.34, 0.43), (3.47, 2.76), (0.99, 0.99), True, False),  # single mistakes
-            ((0.49, 0.54), (1.30, 1.03), (0.99, 0.99), False, False),
-            ((0.37, 0.59), (3.42, 2.49), (0.99, 0.99), True, True),  # a habit
-            ((0.25, 0.45), (2.64, 1.73), (0.99, 0.99), False, False),  # any change does so much
-            ((0.03, 0.19), (4.76, 2.47), (0.99, 0.95), True, True),
-            ((0.6, 0.2), (3.0, 1.5), (0.99, 0.99), True, False),
-            ((0.2, 0.6), (1.5, 3.0), (0.99, 0.99), True, False),
-            ((0.2, 0.9), (3.0, 0.5), (0.99, 0.5), True, False),  # forgot
-            ((0.95, 0.97), (0.20, 0.17), (1.0, 0.99), False, True),  # dense labels
-        ],
-    )
-    def test_verdict(
-        self,
-        fixed: tuple[float, float],
-        loss: tuple[float, float],
-        kept: tuple[float, float],
-        unlike: bool,
-        accepted: bool,
-    ) -> None:
-        def scores(fixed: float, loss: float, kept: float) -> Scores:
-            right = round(1000 * fixed)
-            confusion = np.array([[right, 1000 - right, 0], [1000 - right, right, 0], [0, 0, 0]])
-            return Scores(confusion, np.full(5, fixed), np.array([[kept, 1.0], [kept, 1.0]]), loss)
+    def test_the_changed_share_is_of_unpainted_pixels(self, small_model: Model) -> None:
+        def biased(to: int) -> Model:
+            network = copy.deepcopy(small_model.network)
+            for name, each in network.named_parameters():
+                if name.endswith("classifier.bias"):
+                    each.data[to] += 1000
+            return replace(small_model, network=network)
 
-        before, after = (scores(*each) for each in zip(fixed, loss, kept, strict=True))
-        assert recommend(before, after, held_out=True, unlike=unlike).accepted is accepted
+        source = PatchSource(sections(), small_model.card, CONFIG)
+        cpu = torch.device("cpu")
+        assert changed_share(source, small_model, small_model, cpu, 0) == 0
+        assert changed_share(source, biased(0), biased(1), cpu, 0) == 1
+        everywhere = PatchSource(sections(SAMPLE.labels), small_model.card, CONFIG)
+        assert changed_share(everywhere, biased(0), biased(1), cpu, 0) == 0
 
 
 class TestMemory:
@@ -243,10 +233,10 @@ class TestMemory:
         _, expected = run(FineTuning(parent, sections(), CONFIG, device="cpu"))
         too_little.append(torch.device("cpu:0"))
         _, found = run(FineTuning(parent, sections(), CONFIG, device="cpu:0"))
-        assert found.accepted
+        assert found.recommendation == "keep"
         assert any("did not suffice: it went on on the CPU" in each for each in found.problems)
-        for name, each in weights(expected.model).items():
-            torch.testing.assert_close(found.model.network.state_dict()[name], each)
+        for name, each in weights(expected.tuned).items():
+            torch.testing.assert_close(found.tuned.network.state_dict()[name], each)
 
     def test_nowhere_to_go(self, parent: Model, too_little: list[torch.device]) -> None:
         too_little.append(torch.device("cpu"))
@@ -267,11 +257,14 @@ class TestStopping:
         seen, resumed = run(FineTuning(parent, sections(), CONFIG, device="cpu", checkpoint=path))
         losses = [event for event in seen if isinstance(event, FinetuneStep) and event.loss is not None]
         assert losses[0].done == 3
-        assert resumed.accepted
+        assert resumed.recommendation == "keep"
         assert path.exists()  # until the model is in a file
-        for name, each in weights(whole.model).items():
-            torch.testing.assert_close(resumed.model.network.state_dict()[name], each)
-        assert resumed.verdict == whole.verdict
+        for name, each in weights(whole.tuned).items():
+            torch.testing.assert_close(resumed.tuned.network.state_dict()[name], each)
+        assert resumed.sentence == whole.sentence
+        again, done = run(FineTuning(parent, sections(), CONFIG, device="cpu", checkpoint=path))
+        assert not [each for each in again if isinstance(each, FinetuneStep) and each.loss is not None]
+        assert done.sentence == whole.sentence
 
     def test_the_state_of_another_or_a_damaged_one_is_not_taken(self, parent: Model, tmp_path: Path) -> None:
         path = tmp_path / "tuning.pt"
@@ -298,8 +291,8 @@ class TestStopping:
         events.close()
         found = tuning.best_so_far()
         assert found is not None
-        assert found.accepted, found.verdict
-        assert found.model is not parent
+        assert found.recommendation == "keep", found.sentence
+        assert found.tuned is not parent
 
 
 class TestRehearsal:
@@ -368,8 +361,7 @@ class TestBadInput:
         image = SAMPLE.image.astype(np.float32)
         image[50:60, 50:60] = np.nan
         result = finetune(small_model, image, sparse(), CONFIG, device="cpu")
-        assert result.after, result.verdict  # a loss that is no number ends without
-        assert all(bool(each.isfinite().all()) for each in result.model.network.state_dict().values())
+        assert all(bool(each.isfinite().all()) for each in result.tuned.network.state_dict().values())
 
     def test_nothing_to_learn_from(self, small_model: Model) -> None:
         with pytest.raises(TrainingError, match="Nothing is corrected"):
@@ -465,8 +457,8 @@ class TestClasses:
                 labels[row : row + 8, column : column + 8] = 5
         config = replace(CONFIG, new_classes=(LabelClass(5, "static", "#56b4e9"),))
         result = finetune(parent, image, labels, config, device="cpu")
-        assert result.accepted, result.verdict
-        said = segment(image, load_model_file(save_model(result.model, tmp_path / "new.safetensors"))).labels
+        assert result.recommendation == "keep", result.sentence
+        said = segment(image, load_model_file(save_model(result.tuned, tmp_path / "new.safetensors"))).labels
         assert (said[50:110, 50:110] == 5).mean() > 0.7
         outside = np.ones(said.shape, bool)
         outside[20:140, 20:140] = False
@@ -499,7 +491,7 @@ def test_the_card_names_parent_data_settings_and_scores(parent: Model, tmp_path:
     labels = np.stack([np.zeros_like(sparse()), sparse()])
     found = corrected_sections(stack, labels, EM_CLASSES, source="stack.tif")
     _, result = run(FineTuning(parent, found, CONFIG, device="cpu"))
-    card = load_model_file(save_model(result.model, tmp_path / "new.safetensors")).card
+    card = load_model_file(save_model(result.tuned, tmp_path / "new.safetensors")).card
     assert card.parent == parent.digest
     assert "stack.tif" in card.data
     assert card.sections["corrected"] == [1]
@@ -511,11 +503,14 @@ def test_the_card_names_parent_data_settings_and_scores(parent: Model, tmp_path:
     from napari_feedback_seg.correction.card import finetuned_model
 
     second = finetuned_model(
-        result.model,
-        result.model,
+        result.tuned,
+        result.tuned,
         sections=found,
         config=CONFIG,
-        verdict=not_finite(),
+        before=result.before,
+        after=result.after,
+        recommendation=result.recommendation,
+        sentence=result.sentence,
         about={},
         seconds=1.0,
         device=torch.device("cpu"),

@@ -44,7 +44,7 @@ def test_a_better_model_is_written(files: tuple[Path, Path], tmp_path: Path) -> 
     new = tmp_path / "new.safetensors"
     said = run("unet-w16", *files, "-o", new, "--half", *FAST)
     assert "wrote" in said
-    assert "Better: " in said
+    assert "Keep: " in said
     assert torch.float16 in {each.dtype for each in load_file(new).values()}
     card = load_model_file(new).card
     assert card.sections["corrected"] == [0]
@@ -55,12 +55,28 @@ def test_a_better_model_is_written(files: tuple[Path, Path], tmp_path: Path) -> 
     assert not list(tmp_path.glob(".*"))  # no checkpoint either
 
 
-def test_a_model_that_is_not_better_is_not_written(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_is_written_is_up_to_keep(files: tuple[Path, Path], tmp_path: Path) -> None:
     labels = tifffile.imread(files[1])
-    right = np.where(labels > 0, np.random.default_rng(0).integers(1, 5, labels.shape), 0)
-    tifffile.imwrite(files[1], right.astype(np.uint8))
+    wrong = np.where(labels > 0, np.random.default_rng(0).integers(1, 5, labels.shape), 0)
+    tifffile.imwrite(files[1], wrong.astype(np.uint8))
     new = tmp_path / "new.safetensors"
-    assert "stays as it was" in run("unet-w16", *files, "-o", new, *FAST, code=1)
+    said = run("unet-w16", *files, "-o", new, *FAST, code=1)
+    assert "Go back: " in said
+    assert "The same command with --keep always writes it" in said
+    assert not new.exists()
+    assert "is not written" in run("unet-w16", *files, "-o", new, "--keep", "never", *FAST)
+    assert not new.exists()
+    said = run("unet-w16", *files, "-o", new, "--keep", "always", *FAST)
+    assert "Go back: " in said  # the advice stays what it was
+    assert load_model_file(new).card.scores["held_out_corrections"]["recommendation"] == "go back"
+    assert not list(tmp_path.glob(".*"))  # no checkpoint either
+
+
+def test_a_better_model_is_not_written_if_never_asked_for(files: tuple[Path, Path], tmp_path: Path) -> None:
+    new = tmp_path / "new.safetensors"
+    said = run("unet-w16", *files, "-o", new, "--keep", "never", *FAST)
+    assert "Keep: " in said
+    assert "is not written" in said
     assert not new.exists()
 
 

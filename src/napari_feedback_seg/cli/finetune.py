@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -14,7 +15,19 @@ from napari_feedback_seg.cli.options import Device, Half, Overwrite, PixelSides,
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
+if TYPE_CHECKING:
+    from napari_feedback_seg.correction.events import FinetuneResult
+    from napari_feedback_seg.correction.finetune import FineTuning
+
 KEPT = "What was learnt is kept in a checkpoint: the same command goes on from there."
+
+
+class Keep(StrEnum):
+    """When the new model is written."""
+
+    IF_BETTER = "if-better"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 def finetune(
@@ -32,6 +45,9 @@ def finetune(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="NEW", help="The new model, a .safetensors file.")
     ],
+    keep: Annotated[
+        Keep, typer.Option(help="When to write the new model: if it is recommended, always, or never.")
+    ] = Keep.IF_BETTER,
     new_class: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,7 +71,7 @@ def finetune(
     half: Half = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fine-tune a model on corrections; write the new one only if it is better on held-out corrections."""
+    """Fine-tune a model on corrections, compare it with the old one, and recommend which to use."""
     with reporting(KEPT):
         from napari_feedback_seg.correction.classes import new_classes
         from napari_feedback_seg.correction.config import FinetuneConfig
@@ -89,15 +105,22 @@ def finetune(
         checkpoint = output.with_name(f".{output.stem}.finetune.pt")
         result = _watch(FineTuning(parent, sections, config, device=device, checkpoint=checkpoint))
         _report(result)
-        if not result.accepted:
-            raise typer.Exit(1)
-        path = save_model(result.model, output, half=half, overwrite=overwrite)
+        recommended = result.recommendation == "keep"
+        if keep is Keep.NEVER or (keep is Keep.IF_BETTER and not recommended):
+            to = out if keep is Keep.NEVER else err
+            to.print(
+                "The new model is not written. The same command with --keep always writes it, without "
+                "learning again.",
+                soft_wrap=True,
+            )
+            raise typer.Exit(0 if keep is Keep.NEVER else 1)
+        path = save_model(result.tuned, output, half=half, overwrite=overwrite)
         with suppress(OSError):
             checkpoint.unlink(missing_ok=True)
         out.print(f"wrote {escape(str(path))}", soft_wrap=True)
 
 
-def _watch(tuning: Any) -> Any:
+def _watch(tuning: FineTuning) -> FinetuneResult:
     from napari_feedback_seg.correction.events import FinetuneCheck
 
     events = tuning.run()
@@ -107,7 +130,8 @@ def _watch(tuning: Any) -> Any:
             try:
                 event = next(events)
             except StopIteration as stop:
-                return stop.value
+                result: FinetuneResult = stop.value
+                return result
             if isinstance(event, FinetuneCheck):
                 classes = ", ".join(f"{name} {value:.0%}" for name, value in event.iou.items())
                 which = "held-out loss" if event.held_out else "loss"
@@ -117,14 +141,15 @@ def _watch(tuning: Any) -> Any:
                 progress.update(bar, total=event.total, completed=event.done, description=event.what)
 
 
-def _report(result: Any) -> None:
-    """Print the verdict, and what changed for each class."""
+def _report(result: FinetuneResult) -> None:
+    """Print the scores before and after, and the recommendation."""
     which = "held-out corrections" if result.held_out else "the corrections"
     table = Table(f"IoU on {which}", "before", "after", title_justify="left", box=None)
-    for name in dict.fromkeys((*result.before, *result.after)):
-        table.add_row(escape(name), f"{result.before[name]:.0%}", f"{result.after[name]:.0%}")
+    before, after = result.before.iou, result.after.iou
+    for name in after:
+        table.add_row(escape(name), f"{before[name]:.0%}", f"{after[name]:.0%}")
     out.print(table)
-    to = out if result.accepted else err
-    for sentence in (*result.problems, result.verdict, result.certainty):
-        to.print(escape(sentence), soft_wrap=True)
+    for sentence in result.problems:
+        err.print(escape(sentence), soft_wrap=True)
+    out.print(escape(result.sentence), soft_wrap=True)
     out.print(f"{result.seconds:.0f} s")

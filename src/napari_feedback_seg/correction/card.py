@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.correction.config import FinetuneConfig
     from napari_feedback_seg.correction.corrections import CorrectedSection
-    from napari_feedback_seg.correction.recommendation import Recommendation
+    from napari_feedback_seg.correction.held_out import Scores
 
 
 def finetuned_model(
@@ -26,7 +26,10 @@ def finetuned_model(
     *,
     sections: Sequence[CorrectedSection],
     config: FinetuneConfig,
-    verdict: Recommendation,
+    before: Scores,
+    after: Scores,
+    recommendation: str,
+    sentence: str,
     about: dict[str, Any],
     seconds: float,
     device: torch.device,
@@ -39,8 +42,10 @@ def finetuned_model(
         The two models; the fine-tuned one with the card of the parent and new classes.
     sections, config
         The data and the settings.
-    verdict : Recommendation
-        Its scores on the held-out corrections.
+    before, after : Scores
+        On the held-out corrections, of the parent and of the fine-tuned model.
+    recommendation, sentence : str
+        What was recommended, and why.
     about : dict
         What else belongs to the recipe.
     seconds, device
@@ -58,11 +63,13 @@ def finetuned_model(
         "corrected_pixels": pixels,
         **about,
     }
-    scores: dict[str, Any] = {"verdict": verdict.sentence, "certainty": verdict.certainty}
-    for name, each in (("before", verdict.before), ("after", verdict.after)):
-        if each is not None:
-            scores[name] = {"iou": each.iou(list(names.values())), "right": each.fixed_share}
-            scores["regions"] = len(each.right)
+    scores: dict[str, Any] = {
+        "recommendation": recommendation,
+        "sentence": sentence,
+        "regions": len(after.right),
+        "before": {"iou": before.iou, "right": before.right_share},
+        "after": {"iou": after.iou, "right": after.right_share},
+    }
     return Model(
         replace(
             finetuned.card,

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import pickle
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,11 +57,6 @@ class FinetuneCheckpoint:
         assert self._phases is not None
         self._phases[phase] = state
         write_state(self._path, {"digest": self._digest, "phases": self._phases})
-
-    def remove(self) -> None:
-        """Remove the file: the fine-tune is at its end."""
-        with suppress(OSError):  # of no more use, and no harm
-            self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from napari_feedback_seg.correction.held_out import Scores
     from napari_feedback_seg.models.model import Model
+
+Advice = Literal["keep", "go back"]
 
 
 @dataclass(frozen=True)
@@ -60,42 +63,47 @@ class FinetuneCheck:
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What became of a fine-tune.
+    """Both models of a fine-tune, how they compare, and which of them to use.
 
     Attributes
     ----------
-    model : Model
-        The fine-tuned model; the parent where ``accepted`` is false.
-    accepted : bool
-        Whether it is better, as far as can be told.
-    verdict : str
-        A sentence that says so, or why not.
-    certainty : str
-        A sentence on how sure that is.
-    before, after : dict
-        Class name to IoU on the held-out corrections, of the parent and of the new model.
+    parent, tuned : Model
+        The model that was fine-tuned, and what came of it.
+    before, after : Scores
+        Of the parent and of the tuned model, on the held-out corrections.
+    held_out : bool
+        Whether these were held out; otherwise the tuned model has learnt from them.
+    changed : float
+        Share of the pixels away from all corrections to which the tuned model gives another
+        class than the parent.
+    recommendation : {"keep", "go back"}
+        Whether the tuned model is likely to be better on other sections.
+    sentence : str
+        The recommendation and what is known, for a person to read.
     seconds : float
         Duration.
-    held_out : bool
-        Whether those were held out; else they are those that it learnt from.
     problems : tuple of str
         What went wrong on the way, and what that means.
     """
 
-    model: Model
-    accepted: bool
-    verdict: str
-    certainty: str
-    before: dict[str, float]
-    after: dict[str, float]
+    parent: Model
+    tuned: Model
+    before: Scores
+    after: Scores
+    held_out: bool
+    changed: float
+    recommendation: Advice
+    sentence: str
     seconds: float
-    held_out: bool = True
     problems: tuple[str, ...] = ()
 
     @property
+    def recommended(self) -> Model:
+        """The tuned model or the parent, as recommended."""
+        return self.tuned if self.recommendation == "keep" else self.parent
+
+    @property
     def changes(self) -> tuple[str, ...]:
-        """A line a class: what changed on the held-out corrections."""
-        names = dict.fromkeys((*self.before, *self.after))
-        return tuple(
-            f"{name}: {self.before.get(name, 0.0):.0%} → {self.after.get(name, 0.0):.0%}" for name in names
-        )
+        """A line for each class: its IoU on the held-out corrections before and after."""
+        before, after = self.before.iou, self.after.iou
+        return tuple(f"{name}: {before[name]:.0%} → {after[name]:.0%}" for name in after)

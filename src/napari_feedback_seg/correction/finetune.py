@@ -1,4 +1,4 @@
-"""Fine-tune a model on a person's corrections, and keep it only if that helped."""
+"""Fine-tune a model on a person's corrections, and recommend whether to keep it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from napari_feedback_seg.correction.corrections import (
     hold_out,
 )
 from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
-from napari_feedback_seg.correction.held_out import HeldOutEvaluation, Scores
+from napari_feedback_seg.correction.held_out import HeldOutEvaluation, Scores, changed_share
 from napari_feedback_seg.correction.optimisation import NotFiniteError, Optimisation, mixed
 from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
-from napari_feedback_seg.correction.recommendation import Recommendation, not_finite, recommend
+from napari_feedback_seg.correction.recommendation import recommend
 from napari_feedback_seg.correction.start import choose_start, fit_new_classes
 from napari_feedback_seg.errors import OutputError, TrainingError
 from napari_feedback_seg.models.model import Model
@@ -112,14 +112,14 @@ class FineTuning:
         self._done = self._total = 0
         self._folds: list[_Fold] = []
         self._held_out = False
-        self._differs: tuple[str, ...] = ()
         self._problems: list[str] = []
         self._rehearsal = self.config.rehearsal
 
     def run(self) -> Generator[FinetuneStep | FinetuneCheck, None, FinetuneResult]:
-        """Fine-tune; yield after each step; return the better model, or the parent and why.
+        """Fine-tune; yield after each step; return both models and which of them to use.
 
-        The checkpoint of a better model stays, to be removed when that is in a file.
+        The checkpoint stays, so that the tuned model can be had again at once. Remove it when
+        the model is in a file.
 
         Close the generator to stop; :meth:`best_so_far` then has what there is.
 
@@ -128,41 +128,43 @@ class FineTuning:
         InputError
             If a corrected section cannot be used.
         TrainingError
-            If memory does not suffice even on the CPU, where it goes on if that of a GPU does not.
+            If the loss is not finite, or memory does not suffice even on the CPU, where it
+            goes on if that of a GPU does not.
         """
         self._started = time.perf_counter()
         while True:
             try:
-                verdict, weights = yield from self._learn()
-                break
+                weights = yield from self._learn()
+                return self._result(weights)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             self._give_way()
-        if self._checkpoint and not verdict.accepted:
-            self._checkpoint.remove()
-        return self._result(verdict, weights)
 
     def best_so_far(self) -> FinetuneResult | None:
-        """Return what was learnt before the fine-tune was stopped, judged; None if that is nothing."""
-        self._folds = [fold for fold in self._folds if fold.weights]
-        if not self._folds:
-            return None
-        return self._result(self._recommend(), self._towards(self._folds[0].begin, self._folds[0].weights))
+        """Return what was learnt before the fine-tune was stopped; None if that is nothing."""
+        weights = self._best()
+        return None if weights is None else self._result(weights)
 
     # --- what is done, in its order
 
-    def _learn(
-        self,
-    ) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[Recommendation, Mapping[str, Tensor]]]:
+    def _learn(self) -> Generator[FinetuneStep | FinetuneCheck, None, Mapping[str, Tensor]]:
+        yield from self._prepare()
         try:
-            yield from self._prepare()
             for index, fold in enumerate(self._folds):
                 yield from self._try(index, fold)
-            verdict = self._recommend()
-            return verdict, ((yield from self._finish()) if verdict.accepted else {})
+            return (yield from self._finish())
         except NotFiniteError:
-            return not_finite(), {}
+            weights = self._best()
+            if weights is None:
+                raise TrainingError("The loss became infinite. Try a lower learning rate.") from None
+            self._problems.append("The loss became infinite: the best model before that was taken.")
+            return weights
+
+    def _best(self) -> Mapping[str, Tensor] | None:
+        """Return the weights of the first fold that has any, and leave out the folds that have none."""
+        self._folds = [fold for fold in self._folds if fold.weights]
+        return self._towards(self._folds[0].begin, self._folds[0].weights) if self._folds else None
 
     def _give_way(self) -> None:
         """Go on on the CPU."""
@@ -182,12 +184,12 @@ class FineTuning:
         self._source = source = PatchSource(self._sections, self._grown.card, config)
         parts = hold_out(source.regions, config.hold_out, config.seed)
         self._held_out = bool(parts)
-        # Where nothing can be held out, all is learnt and looked at; the verdict says what that is worth.
+        # Where nothing can be held out, all is learnt and looked at; the sentence says what that is worth.
         steps = config.steps if len(parts) < 2 else max(1, round(config.steps * _TURN))
         last = {0: 0, 1: config.last_steps}.get(len(parts), config.steps)
         self._total = steps * max(1, len(parts)) + last
         start = choose_start(self._grown, source, self._device, config.seed)
-        self._begin, self._differs = start.model, start.differs
+        self._begin, self._start = start.model, start
         # As much as keeps mistakes as rare among all that is learnt, were all corrections mistakes or few.
         if config.rehearsal:
             self._rehearsal = max(0.0, (config.rehearsal + 1) * start.wrong_share - 1)
@@ -209,10 +211,8 @@ class FineTuning:
         source = self._source
         if self.config.rehearsal:
             source.choose_rehearsal(Inference(self._begin, self._device, 1, False, None))
-        self._rehearsed, self._evaluated = (
-            source.places[_EVALUATED_PLACES:],
-            source.places[:_EVALUATED_PLACES],
-        )
+        self._evaluated = source.places[:_EVALUATED_PLACES]
+        self._rehearsed = source.places[_EVALUATED_PLACES:]
 
     def _try(self, index: int, fold: _Fold) -> Generator[FinetuneStep | FinetuneCheck, None, None]:
         evaluation = self._evaluation(fold)
@@ -234,10 +234,10 @@ class FineTuning:
             best = fold.scores is None or scores.loss < fold.scores.loss
             if best:
                 fold.weights, fold.step, fold.scores = optimisation.weights(), optimisation.done, scores
-            self._save(index, fold, optimisation)
-            iou = scores.iou(self._names)
+            state = {"weights": fold.weights, "step": fold.step, "optimisation": optimisation.state_dict()}
+            self._save(f"fold {index}", state)
             yield FinetuneCheck(
-                self._done, self._total, scores.loss, iou, scores.kept_share, best, self._held_out
+                self._done, self._total, scores.loss, scores.iou, scores.kept_share, best, self._held_out
             )
 
     def _go_on(
@@ -249,24 +249,21 @@ class FineTuning:
             fold.weights, fold.step = saved["weights"], saved["step"]
             fold.scores = self._score(evaluation, self._towards(fold.begin, fold.weights))
 
-    def _save(self, index: int, fold: _Fold, optimisation: Optimisation) -> None:
+    def _save(self, phase: str, state: Any) -> None:
         if self._checkpoint:
-            state = {"weights": fold.weights, "step": fold.step, "optimisation": optimisation.state_dict()}
             try:
-                self._checkpoint.save(f"fold {index}", state)
+                self._checkpoint.save(phase, state)
             except OutputError as error:  # no reason to lose what is learnt
                 self._checkpoint = None
                 self._problems.append(f"{error} Had it been cut off, it would have begun anew.")
 
-    def _recommend(self) -> Recommendation:
-        parent = self._grown.network.state_dict()
-        before = Scores.pooled(self._score(self._evaluation(fold), parent) for fold in self._folds)
-        after = Scores.pooled(fold.scores for fold in self._folds if fold.scores is not None)
-        unlike = bool(self._differs or self.config.new_classes)
-        return recommend(before, after, held_out=self._held_out, unlike=unlike)
-
     def _finish(self) -> Generator[FinetuneStep, None, Mapping[str, Tensor]]:
         """Learn from all corrections, also from those that were held out; return the weights."""
+        saved = self._checkpoint.load("tuned") if self._checkpoint else None
+        if saved:
+            self._done = saved["done"]
+            tuned: Mapping[str, Tensor] = saved["weights"]
+            return tuned
         first, everything, phase = self._folds[0], set(self._source.regions), len(self._folds)
         rate, weights = self.config.learning_rate, first.weights
         if len(self._folds) > 1:
@@ -280,63 +277,62 @@ class FineTuning:
             return self._towards(first.begin, weights)
         before = self._done
         self._total = before + optimisation.steps
-        try:
-            while optimisation.done < optimisation.steps:
-                loss = optimisation.step()
-                self._done = before + optimisation.done
-                yield self._event("learning from all corrections", loss)
-        except NotFiniteError:
-            return self._towards(first.begin, weights)  # what was found before stays
-        return self._towards(self._begin, optimisation.weights())
+        while optimisation.done < optimisation.steps:
+            loss = optimisation.step()
+            self._done = before + optimisation.done
+            yield self._event("learning from all corrections", loss)
+        tuned = self._towards(self._begin, optimisation.weights())
+        self._save("tuned", {"done": self._done, "weights": tuned})
+        return tuned
 
-    def _result(self, verdict: Recommendation, weights: Mapping[str, Tensor]) -> FinetuneResult:
+    def _result(self, weights: Mapping[str, Tensor]) -> FinetuneResult:
+        parent, tuned = self._grown, self._model(weights)
+        known = parent.network.state_dict()
+        before = Scores.pooled(self._score(self._evaluation(fold), known) for fold in self._folds)
+        after = Scores.pooled(fold.scores for fold in self._folds if fold.scores is not None)
+        changed = changed_share(self._source, parent, tuned, self._device, self.config.seed)
+        unfamiliar = bool(self._start.differs or self.config.new_classes)
+        advice, sentence = recommend(before, after, changed, held_out=self._held_out, unfamiliar=unfamiliar)
         seconds = time.perf_counter() - self._started
-        model = self._parent
-        if verdict.accepted:
-            model = finetuned_model(
-                self._parent,
-                self._model(weights),
-                sections=self._sections,
-                config=self.config,
-                verdict=verdict,
-                about={
-                    "start": list(self._differs) or ["as it was"],
-                    "steps_taken": self._done,
-                    "rehearsal": round(self._rehearsal, 3),
-                    "first_round": self._first_round,
-                },
-                seconds=seconds,
-                device=self._device,
-            )
-        before, after = (
-            scores.iou(self._names) if scores else {} for scores in (verdict.before, verdict.after)
+        tuned = finetuned_model(
+            self._parent,
+            tuned,
+            sections=self._sections,
+            config=self.config,
+            before=before,
+            after=after,
+            recommendation=advice,
+            sentence=sentence,
+            about={
+                "start": list(self._start.differs) or ["as it was"],
+                "statistics_shift": self._start.shift,
+                "steps_taken": self._done,
+                "rehearsal": round(self._rehearsal, 3),
+                "first_round": self._first_round,
+            },
+            seconds=seconds,
+            device=self._device,
         )
         return FinetuneResult(
-            model,
-            verdict.accepted,
-            verdict.sentence,
-            verdict.certainty,
-            before,
-            after,
-            seconds,
-            self._held_out,
-            tuple(self._problems),
+            parent=self._parent,
+            tuned=tuned,
+            before=before,
+            after=after,
+            held_out=self._held_out,
+            changed=changed,
+            recommendation=advice,
+            sentence=sentence,
+            seconds=seconds,
+            problems=tuple(self._problems),
         )
 
     # --- parts
-
-    @property
-    def _names(self) -> list[str]:
-        return [each.name for each in self._grown.card.classes]
 
     def _evaluation(self, fold: _Fold) -> HeldOutEvaluation:
         return HeldOutEvaluation(self._source, fold.held, self._evaluated)
 
     def _score(self, evaluation: HeldOutEvaluation, weights: Mapping[str, Tensor]) -> Scores:
-        inference = Inference(self._model(weights), self._device, 1, False, None)
-        scores = evaluation.score(list(inference(evaluation.images)))
-        inference.close()
-        return scores
+        return evaluation.score(self._model(weights), self._device)
 
     def _model(self, weights: Mapping[str, Tensor]) -> Model:
         network = copy.deepcopy(self._grown.network)
@@ -380,7 +376,7 @@ def finetune(
     pixel_size_nm: float | tuple[float, float] | None = None,
     device: str = "auto",
 ) -> FinetuneResult:
-    """Fine-tune a model on the corrections of an image; return the better of it and the parent.
+    """Fine-tune a model on the corrections of an image; return both models and which of them to use.
 
     Parameters
     ----------

@@ -9,12 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_feedback_seg.metrics import iou
+from napari_feedback_seg.segmentation.inference import Inference
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    import torch
+
     from napari_feedback_seg.correction.corrections import RegionKey
     from napari_feedback_seg.correction.patches import PatchSource, RehearsalPlace
+    from napari_feedback_seg.models.model import Model
+
+COMPARED_TILES = 4
+"""Tiles in which two models are compared."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,8 @@ class Scores:
 
     Attributes
     ----------
+    names : tuple of str
+        Names of the classes.
     confusion : ndarray
         (classes + 1, classes + 1) pixels of the held-out corrections, true by predicted.
     right : ndarray
@@ -34,13 +43,14 @@ class Scores:
         Cross-entropy on the held-out corrections, the mean over the classes.
     """
 
+    names: tuple[str, ...]
     confusion: npt.NDArray[np.int64]
     right: npt.NDArray[np.float64]
     kept: npt.NDArray[np.float64]
     loss: float
 
     @property
-    def fixed_share(self) -> float:
+    def right_share(self) -> float:
         """Share of the corrected pixels that is right, the mean over the classes."""
         totals = self.confusion.sum(axis=1)
         there = totals > 0
@@ -61,10 +71,11 @@ class Scores:
         weights = np.sqrt(everywhere[there])
         return float(np.average(kept[there] / everywhere[there], weights=weights)) if there.any() else 1.0
 
-    def iou(self, names: Sequence[str]) -> dict[str, float]:
-        """Return the IoU on the held-out corrections of each class that has any."""
+    @property
+    def iou(self) -> dict[str, float]:
+        """Class name to IoU on the held-out corrections, of each class that has any."""
         there = self.confusion.sum(axis=1) > 0
-        scores = zip(names, iou(self.confusion), there[:-1], strict=True)
+        scores = zip(self.names, iou(self.confusion), there[:-1], strict=True)
         return {name: float(score) for name, score, known in scores if known}
 
     @staticmethod
@@ -72,6 +83,7 @@ class Scores:
         """Return the scores of several evaluations as if they were one."""
         scores = list(scores)
         return Scores(
+            scores[0].names,
             np.sum([each.confusion for each in scores], axis=0),
             np.concatenate([each.right for each in scores]),
             np.sum([each.kept for each in scores], axis=0),
@@ -100,6 +112,7 @@ class HeldOutEvaluation:
     def __init__(
         self, source: PatchSource, regions: Collection[RegionKey], places: Sequence[RehearsalPlace]
     ) -> None:
+        self._names = source.names
         self._classes = source.classes
         self._truths: list[npt.NDArray[np.int64]] = []
         self._rehearsed: list[npt.NDArray[np.float32]] = []
@@ -113,8 +126,9 @@ class HeldOutEvaluation:
             self.images.append(source.rescaled[place.section].image(*window))
             self._rehearsed.append(source.rehearsal(place.section, *window))
 
-    def score(self, said: Sequence[npt.NDArray[np.float32]]) -> Scores:
-        """Return the scores for the probabilities (C, T, T) of each tile."""
+    def score(self, model: Model, device: torch.device) -> Scores:
+        """Return the scores of a model."""
+        said = _probabilities(model, self.images, device)
         confusion = np.zeros((self._classes + 1, self._classes + 1), np.int64)
         loss, right = np.zeros((self._classes, 2)), []
         for truth, probabilities in zip(self._truths, said, strict=False):
@@ -133,4 +147,22 @@ class HeldOutEvaluation:
                 kept[channel] += (of_class * same).sum(), of_class.sum()
         there = loss[:, 1] > 0
         mean = float((loss[there, 0] / loss[there, 1]).mean()) if there.any() else 0.0
-        return Scores(confusion, np.array(right), kept, mean)
+        return Scores(self._names, confusion, np.array(right), kept, mean)
+
+
+def changed_share(source: PatchSource, before: Model, after: Model, device: torch.device, seed: int) -> float:
+    """Return the share of the pixels away from all corrections that two models give different classes."""
+    random = np.random.default_rng((seed, 3))
+    tiles, unpainted = zip(*(source.anywhere(random) for _ in range(COMPARED_TILES)), strict=True)
+    where = np.stack(unpainted)
+    one, other = (np.stack(_probabilities(model, tiles, device)).argmax(axis=1) for model in (before, after))
+    return float((one != other)[where].mean()) if where.any() else 0.0
+
+
+def _probabilities(
+    model: Model, tiles: Sequence[npt.NDArray[np.float32]], device: torch.device
+) -> list[npt.NDArray[np.float32]]:
+    inference = Inference(model, device, 1, False, None)
+    said = list(inference(tiles))
+    inference.close()
+    return said

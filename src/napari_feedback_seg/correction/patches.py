@@ -80,6 +80,7 @@ class PatchSource:
         }
         self.channel = np.full(256, -1, np.int64)
         self.channel[[each.value for each in card.classes]] = np.arange(len(card.classes))
+        self.names = tuple(each.name for each in card.classes)
         self.classes = len(card.classes)
         self.tile = card.tile
         multiple = card.spec.multiple
@@ -135,15 +136,22 @@ class PatchSource:
         kept = np.zeros((self.classes, size, size), np.float32)
         if self._predictions:
             said = self._predictions[section].window(y, x, size)
-            wide, _ = self.rescaled[section].labels(y - REACH, x - REACH, size + 2 * REACH)
-            near = ndimage.maximum_filter(wide, 2 * REACH + 1)[REACH : REACH + size, REACH : REACH + size]
-            kept[: len(said)] = np.where((said.max(axis=0) >= self._config.confidence) & (near == 0), said, 0)
+            sure = (said.max(axis=0) >= self._config.confidence) & self.unpainted(section, y, x, size)
+            kept[: len(said)] = np.where(sure, said, 0)
         return kept
 
-    def anywhere(self, random: np.random.Generator) -> npt.NDArray[np.float32]:
-        """Return a tile (T, T) from anywhere."""
+    def unpainted(self, section: int, y: int, x: int, size: int) -> npt.NDArray[np.bool_]:
+        """Return which pixels (size, size) of a window lie in the section and away from all corrections."""
+        wide, _ = self.rescaled[section].labels(y - REACH, x - REACH, size + 2 * REACH)
+        near = ndimage.maximum_filter(wide, 2 * REACH + 1)[REACH : REACH + size, REACH : REACH + size]
+        unpainted: npt.NDArray[np.bool_] = (near == 0) & self.rescaled[section].inside(y, x, size)
+        return unpainted
+
+    def anywhere(self, random: np.random.Generator) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Return a tile (T, T) from anywhere, and which of its pixels are unpainted."""
         place = self._anywhere(random)
-        return self.rescaled[place.section].image(*self.place_window(place))
+        window = self.place_window(place)
+        return self.rescaled[place.section].image(*window), self.unpainted(place.section, *window)
 
     def _around(self, section: int, row: int, column: int) -> tuple[int, int, int]:
         corner = []

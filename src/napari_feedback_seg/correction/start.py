@@ -14,13 +14,11 @@ from torch.nn import functional
 from napari_feedback_seg.correction.corrections import MOST_HELD_OUT
 from napari_feedback_seg.correction.held_out import HeldOutEvaluation
 from napari_feedback_seg.models.model import Model
-from napari_feedback_seg.segmentation.inference import Inference
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from napari_feedback_seg.correction.corrections import RegionKey
-    from napari_feedback_seg.correction.held_out import Scores
     from napari_feedback_seg.correction.patches import PatchSource
 
 _FIT_STEPS = 200
@@ -32,7 +30,7 @@ _CLEARLY = 0.8
 _MOVED = 0.024
 """Statistics count as others if their means differ by more standard deviations, the mean over all.
 
-See ``benchmarks/guard.py``: on validation sections other statistics gave
+See ``benchmarks/start.py``: on validation sections other statistics gave
 -1.6 to +0.9 points of mean IoU below it, and +3.5 to +18.1 above it."""
 
 _BATCHES, _TILES = 4, 4
@@ -51,11 +49,14 @@ class Start:
         In what it differs from the parent, in words.
     wrong_share : float
         Share of the corrected pixels that the parent has wrong.
+    shift : float or None
+        How far the statistics of the image are from the model's; None if that is not known.
     """
 
     model: Model
     differs: tuple[str, ...]
     wrong_share: float
+    shift: float | None
 
 
 def choose_start(parent: Model, source: PatchSource, device: torch.device, seed: int) -> Start:
@@ -70,25 +71,20 @@ def choose_start(parent: Model, source: PatchSource, device: torch.device, seed:
     """
     evaluation = HeldOutEvaluation(source, sorted(source.regions)[:MOST_HELD_OUT], [])
 
-    def score(model: Model) -> Scores:
-        inference = Inference(model, device, 1, False, None)
-        scores = evaluation.score(list(inference(evaluation.images)))
-        inference.close()
-        return scores
-
-    of_parent = score(parent)
+    of_parent = evaluation.score(parent, device)
     start, differs = parent, []
     other = inverted(parent)
-    if other is not None and score(other).loss < _CLEARLY * of_parent.loss:
+    if other is not None and evaluation.score(other, device).loss < _CLEARLY * of_parent.loss:
         start = other
         differs.append("image inverted")
     area = sum(section.shape[0] * section.shape[1] for section in source.rescaled)
     # Of less than a few tiles, statistics are those of what happens to lie there.
     other = with_image_statistics(start, source, device, seed) if area >= _TILES * source.tile**2 else None
-    if other is not None and statistics_shift(start, other) > _MOVED:
+    shift = None if other is None else statistics_shift(start, other)
+    if other is not None and shift is not None and shift > _MOVED:
         start = other
         differs.append("statistics of the image")
-    return Start(start, tuple(differs), of_parent.wrong_share)
+    return Start(start, tuple(differs), of_parent.wrong_share, shift)
 
 
 @torch.no_grad()
@@ -105,7 +101,7 @@ def with_image_statistics(model: Model, source: PatchSource, device: torch.devic
     network.train()
     random = np.random.default_rng((seed, 2))
     for _ in range(_BATCHES):
-        tiles = torch.from_numpy(np.stack([source.anywhere(random) for _ in range(_TILES)]))
+        tiles = torch.from_numpy(np.stack([source.anywhere(random)[0] for _ in range(_TILES)]))
         network(tiles[:, None].to(device))
     for each, momentum in zip(norms, momenta, strict=True):
         each.momentum = momentum

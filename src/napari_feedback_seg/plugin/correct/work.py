@@ -106,9 +106,9 @@ class FinetuneWork:
     def _keep(self, result: FinetuneResult) -> tuple[FinetuneResult, Path | None]:
         from napari_feedback_seg.models.model_file import save_model
 
-        if not result.accepted:
+        if result.recommendation != "keep":
             return result, None
-        return result, save_model(result.model, self.path_for(result.model.card.name))
+        return result, save_model(result.tuned, self.path_for(result.tuned.card.name))
 
 
 @dataclass(frozen=True)

@@ -195,13 +195,14 @@ class Learning(QObject):
             self.said.emit("Stopped before anything was learnt: the model stays as it was.")
             return
         result, path = found
-        lines = [*result.problems, result.verdict, result.certainty]
-        if result.accepted:
+        lines = [*result.problems, result.sentence]
+        keep = result.recommendation == "keep"
+        if keep:
             which = "held-out corrections" if result.held_out else "the corrections that it learnt from"
             lines += [f"IoU on {which}:", *result.changes]
         lines.append(f"{result.seconds:.0f} s")
         self.said.emit("\n".join(lines))
-        (show_info if result.accepted else show_warning)(result.verdict)
+        (show_info if keep else show_warning)(result.sentence)
         if path is None:
             return
         if self._autosave is not None:
