@@ -405,7 +405,7 @@ class TestBadFiles:
 
     def test_text(self, tmp_path):
         (tmp_path / "image.tif").write_text("This is no image.")
-        refused(tmp_path / "image.tif", "no TIFF, PNG or JPEG")
+        refused(tmp_path / "image.tif", "no TIFF, PNG, JPEG, MRC, DM or HDF5")
 
     @pytest.mark.parametrize("photometric", ["rgb", "minisblack"])
     @pytest.mark.parametrize("count", [3, 4])

@@ -39,6 +39,10 @@ class TestPlan:
         with pytest.raises(ValueError, match="Several images need a folder"):
             plan(["a.tif", "b.tif"], tmp_path / name)
 
+    def test_a_data_set_in_a_file_gives_its_name_too(self, tmp_path):
+        jobs = plan(["a.h5:/volumes/raw", "b.h5:/volumes/raw"], tmp_path)
+        assert [job.labels.name for job in jobs] == ["a-volumes-raw-labels.tif", "b-volumes-raw-labels.tif"]
+
     def test_two_names_of_one_file(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         Path("a-labels.tif").touch()

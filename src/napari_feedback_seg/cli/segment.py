@@ -16,7 +16,7 @@ from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 def segment(
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IN...", help="TIFF, PNG or JPEG files, folders, or globs in quotes."),
+        typer.Argument(metavar="IN...", help="Images (TIFF, PNG, MRC, ...), folders, or globs in quotes."),
     ],
     output: Annotated[
         Path,

@@ -5,6 +5,7 @@ before it is complete.
 """
 
 from napari_feedback_seg.io.atomic import check_output, file_keys, is_device, new_folder, replacing
+from napari_feedback_seg.io.hdf5 import hdf5_keys, split_key
 from napari_feedback_seg.io.image import EMImage, Sections
 from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, images_in, open_image, pixel_size, read_pages
 from napari_feedback_seg.io.sizes import PixelSize
@@ -17,6 +18,7 @@ __all__ = [
     "Sections",
     "check_output",
     "file_keys",
+    "hdf5_keys",
     "images_in",
     "is_device",
     "label_writer",
@@ -26,4 +28,5 @@ __all__ = [
     "probability_writer",
     "read_pages",
     "replacing",
+    "split_key",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import lzma
 import struct
 import threading
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.io.sizes import PixelSize
 
-Flavour = Literal["imagej", "ome", "plain", "png", "jpeg"]
+Flavour = Literal["imagej", "ome", "plain", "png", "jpeg", "mrc", "dm", "hdf5"]
 
 _OF_DATA = (
     OSError,
@@ -35,7 +36,8 @@ _OF_DATA = (
     tifffile.TiffFileError,
     ElementTree.ParseError,
 )
-_LIBRARIES = ("PIL", "imagecodecs", "tifffile")
+_LIBRARIES = ("PIL", "box", "dask", "h5py", "imagecodecs", "mrcfile", "rsciio", "tifffile")
+_DISTRIBUTIONS = {"rsciio": "rosettasciio"}
 
 
 class OtherImageError(InputError):
@@ -82,7 +84,7 @@ class EMImage:
         Of the pixels.
     pixel_size : PixelSize or None
         Sides of a pixel and distance of the sections, if the file says them.
-    flavour : {"imagej", "ome", "plain", "png", "jpeg"}
+    flavour : {"imagej", "ome", "plain", "png", "jpeg", "mrc", "dm", "hdf5"}
         Kind of file; the first three are TIFF.
     sections : Sequence of ndarray
         ``sections[z]`` reads section z (Y, X); a single image is a stack of one.
@@ -153,6 +155,56 @@ class Sections(Sequence[np.ndarray]):
         if section.size != self.shape[1] * self.shape[2]:
             raise cut_off(self.path)
         return section.reshape(self.shape[1:])
+
+
+def three_axes(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return (Z, Y, X) of the shape of a section or a stack."""
+    return (shape[0] if len(shape) == 3 else 1), shape[-2], shape[-1]
+
+
+def read_contiguous(
+    path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], offset: int, z: int
+) -> np.ndarray:
+    """Return section z of sections that lie behind each other in a file, uncompressed.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shape : tuple of int
+        (Z, Y, X).
+    dtype : numpy.dtype
+        Of the pixels as they are stored, byte order included.
+    offset : int
+        Where the first section begins, in bytes.
+    z : int
+        Index of the section.
+
+    Returns
+    -------
+    ndarray
+        The pixels in one row, in the byte order of this computer; too few if the file ends before.
+    """
+    count = shape[1] * shape[2]
+    section = np.fromfile(path, dtype, count, offset=offset + z * count * dtype.itemsize)
+    return section.astype(dtype.newbyteorder("="), copy=False)
+
+
+def library(name: str, path: Path) -> Any:
+    """Return a library that reads files of a kind, which not every installation has.
+
+    Raises
+    ------
+    InputError
+        If it is not installed; the sentence names the line that installs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        top = name.split(".")[0]
+        raise InputError(
+            f"To read '{path}', another library is needed: pip install {_DISTRIBUTIONS.get(top, top)}"
+        ) from error
 
 
 def cut_off(path: Path) -> InputError:

@@ -12,7 +12,10 @@ import tifffile
 from PIL import JpegImagePlugin, PngImagePlugin
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io.dm import DM_SUFFIXES, is_dm, open_dm
+from napari_feedback_seg.io.hdf5 import HDF5_SUFFIXES, open_hdf5, split_key
 from napari_feedback_seg.io.image import EMImage, Flavour, OtherImageError, Sections, decoding, unreadable
+from napari_feedback_seg.io.mrc import MRC_SUFFIXES, is_mrc, open_mrc
 from napari_feedback_seg.io.tiff import open_tiff, read_tiff_pixel_size
 
 if TYPE_CHECKING:
@@ -20,19 +23,26 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.io.sizes import PixelSize
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (
+    *(".tif", ".tiff", ".png", ".jpg", ".jpeg"),
+    *MRC_SUFFIXES,
+    *DM_SUFFIXES,
+    *HDF5_SUFFIXES,
+)
 """What the names of images end with, in lower case; a file is known by its content."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_START = 1024  # the header of an MRC file
 
 
 def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage:
-    """Open a TIFF, PNG or JPEG file of grey values.
+    """Open a file of grey values: TIFF, PNG, JPEG, MRC, DM3, DM4 or HDF5.
 
     Parameters
     ----------
     path : path-like
-        The file, known by its content and not by its name.
+        The file, known by its content and not by its name. A data set of an HDF5 file that holds several is
+        named behind a colon, ``file.h5:/raw``.
     labels : bool
         Whether it holds labels: of a file with a colour table they are the indices.
 
@@ -42,24 +52,35 @@ def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage
         If the file is missing, no image, damaged, in colour, or has more axes than
         (Z, Y, X). The sentence names the file.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        if os.path.isdir(path):  # which Windows calls denied
-            raise InputError(f"'{path}' is a folder. Name an image file.") from error
-        raise unreadable(path, error) from error
+    path, key = split_key(Path(path))
+    start = _start(path)
     if not start:
         raise InputError(f"'{path}' is empty: it has 0 bytes. Save or copy it again.")
     with decoding(path):
         if start[:4] in _TIFF:
             return open_tiff(path, labels=labels)
-        if start == b"\x89PNG\r\n\x1a\n":
+        if start[:8] == b"\x89PNG\r\n\x1a\n":
             return _open_picture(path, "png", labels=labels)
         if start[:3] == b"\xff\xd8\xff":
             return _open_picture(path, "jpeg")
-    raise OtherImageError(f"'{path}' is no TIFF, PNG or JPEG image. Save the image as a TIFF.")
+        if start[:8] == b"\x89HDF\r\n\x1a\n":
+            return open_hdf5(path, key)
+        if is_dm(start):
+            return open_dm(path)
+        if is_mrc(path, start):
+            return open_mrc(path)
+    raise OtherImageError(f"'{path}' is no TIFF, PNG, JPEG, MRC, DM or HDF5 image. Save the image as a TIFF.")
+
+
+def _start(path: Path) -> bytes:
+    """Return the first bytes of a file, which tell what it is."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_START)
+    except OSError as error:
+        if os.path.isdir(path):  # which Windows calls denied
+            raise InputError(f"'{path}' is a folder. Name an image file.") from error
+        raise unreadable(path, error) from error
 
 
 def pixel_size(path: str | os.PathLike[str]) -> PixelSize | None:
@@ -79,12 +100,12 @@ def pixel_size(path: str | os.PathLike[str]) -> PixelSize | None:
     PixelSize or None
         None if the file says none that makes sense, or cannot be read at all.
     """
-    path = Path(path)
     try:
-        with decoding(path):
-            with path.open("rb") as file:
-                start = file.read(8)
-            return read_tiff_pixel_size(path) if start[:4] in _TIFF else None
+        file, _ = split_key(Path(path))
+        if _start(file)[:4] not in _TIFF:
+            return open_image(path).pixel_size
+        with decoding(file):
+            return read_tiff_pixel_size(file)
     except InputError:
         return None
 

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.io.image import EMImage, Flavour, OtherImageError, Sections, cut_off
+from napari_feedback_seg.io.image import EMImage, Flavour, OtherImageError, Sections, cut_off, read_contiguous
 from napari_feedback_seg.io.tiff_pixel_size import tiff_pixel_size
 
 if TYPE_CHECKING:
@@ -147,20 +147,12 @@ def _reader(
     if offset is not None:  # sections lie behind each other, uncompressed, sometimes of one page only
         if offset + math.prod(layers) * dtype.itemsize > tiff.filehandle.size:
             raise cut_off(path)
-        return partial(_read_contiguous, path, layers, dtype.newbyteorder(tiff.byteorder), offset)
+        return partial(read_contiguous, path, layers, dtype.newbyteorder(tiff.byteorder), offset)
     planes, depth = page.shaped[:2]
     if layers[0] > 1 and planes * depth == layers[0] and len(series.pages) == 1:
         _check_ends(path, page)
         return partial(_read_plane, path, page.offset)
     return partial(_read_page, path, _check_pages(path, list(series.pages), layers))
-
-
-def _read_contiguous(
-    path: Path, layers: tuple[int, int, int], dtype: np.dtype[Any], offset: int, z: int
-) -> np.ndarray:
-    count = layers[1] * layers[2]
-    section = np.fromfile(path, dtype, count, offset=offset + z * count * dtype.itemsize)
-    return section.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _read_page(path: Path, offsets: Sequence[int], z: int) -> np.ndarray:

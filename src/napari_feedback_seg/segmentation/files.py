@@ -20,6 +20,7 @@ from napari_feedback_seg.io import (
     label_writer,
     open_image,
     probability_writer,
+    split_key,
 )
 from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
 from napari_feedback_seg.segmentation.prediction import empty_prediction, merge_messages
@@ -150,7 +151,7 @@ def plan(
         )
     jobs = []
     for source in sources:
-        stem = str(output / source.stem) if into_folder else str(output.with_suffix(""))
+        stem = str(output / _stem(source)) if into_folder else str(output.with_suffix(""))
         labels = Path(f"{stem}-labels.tif") if into_folder else output
         jobs.append(
             FileJob(
@@ -350,6 +351,12 @@ def _writers(
     return write
 
 
+def _stem(source: Path) -> str:
+    """Return what the outputs of a file are named after; of a data set in a file, after both."""
+    file, key = split_key(source)
+    return "-".join([file.stem, *key.strip("/").split("/")]) if key else file.stem
+
+
 def _expand(text: str) -> list[Path]:
     path = Path(text)
     if path.is_dir():
@@ -359,5 +366,5 @@ def _expand(text: str) -> list[Path]:
     else:
         return [path]
     if not found:
-        raise InputError(f"'{text}' holds no TIFF, PNG or JPEG image.")
+        raise InputError(f"'{text}' holds no image: no TIFF, PNG, JPEG, MRC, DM or HDF5 file.")
     return found
