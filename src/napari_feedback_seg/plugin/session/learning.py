@@ -200,6 +200,8 @@ class Learning(QObject):
         if keep:
             which = "held-out corrections" if result.held_out else "the corrections that it learnt from"
             lines += [f"IoU on {which}:", *result.changes]
+        else:
+            lines.append("The model stays as it was.")
         lines.append(f"{result.seconds:.0f} s")
         self.said.emit("\n".join(lines))
         (show_info if keep else show_warning)(result.sentence)
