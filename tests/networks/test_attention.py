@@ -244,6 +244,20 @@ class TestFeedbackAttention:
         assert key.shape == (1, 1, -(-7 // key_pooling), -(-10 // key_pooling))
         assert_near(key, pool_by_hand(module.key(maps[1]), key_pooling))
 
+    def test_pools_queries_and_interpolates_what_comes_back(self, mode):
+        module = FeedbackAttention(8, 2, mode, 2, query_pooling=4).eval()
+        module.scale.data.fill_(1.0)
+        maps = torch.randn(2, 1, 8, 8, 12, generator=torch.Generator().manual_seed(0))
+        query, key = module.query_and_key(*maps)
+        full = module.query(maps[0] if mode == "source_target" else maps[1])
+        assert_near(query, pool_by_hand(full, 4))
+        assert key.shape == (1, 2, 4, 6)
+        value = pool_by_hand(module.value(maps[1]), 2)
+        weights = (query.flatten(2).transpose(1, 2) @ key.flatten(2)).softmax(-1)
+        attended = (value.flatten(2) @ weights.transpose(1, 2)).unflatten(2, (2, 3))
+        attended = functional.interpolate(attended, (8, 12), mode="bilinear")
+        assert_near(module(*maps), maps[0] + module.norm(module.project(attended)))
+
     def test_scale_starts_at_zero(self, mode):
         input_side, output_side = torch.randn(2, 1, 8, 4, 4)
         assert torch.equal(FeedbackAttention(8, 1, mode, 1)(input_side, output_side), input_side)

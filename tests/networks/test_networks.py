@@ -35,6 +35,7 @@ ATTENTION: dict[str, dict[str, Any]] = {
         "query_channels": 8,
     },
     "key_pooling": {"key_pooling": 4},
+    "both_pooled": {"query_pooling": 4, "key_pooling": 4},
     "key_pooling_odd": {"key_pooling": 3, "mode": "source_target"},
     "query_channels": {"query_channels": 6},
     "more_query_than_value_channels": {"query_channels": 12},

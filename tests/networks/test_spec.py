@@ -20,6 +20,7 @@ OTHER_VALUES: dict[str, Any] = {
     "tap": "one_conv",
     "detach_first_round": False,
     "norm_per_round": True,
+    "query_pooling": 4,
     "key_pooling": 8,
     "query_channels": 8,
 }
@@ -29,7 +30,7 @@ def test_defaults_are_the_paper_s() -> None:
     spec = NetworkSpec()
     assert (spec.kind, spec.mode, spec.tap) == ("feedback_attention", "self", "two_conv")
     assert (spec.width, spec.depth, spec.classes) == (64, 4, 4)
-    assert (spec.key_pooling, spec.query_channels) == (1, None)
+    assert (spec.query_pooling, spec.key_pooling, spec.query_channels) == (1, 1, None)
     assert (spec.detach_first_round, spec.norm_per_round) == (True, False)
 
 
@@ -64,6 +65,7 @@ def test_json_keeps_each_field(name: str) -> None:
                 ("depth", 1, 8),
                 ("in_channels", 1, 1024),
                 ("classes", 2, 255),
+                ("query_pooling", 1, 256),
                 ("key_pooling", 1, 256),
                 ("query_channels", 1, 1024),
             )

@@ -138,7 +138,7 @@ class SectionAttention:
                 frame,
                 self._model.card.classes,
                 self._model.card.spec.key_pooling,
-                query[0].permute(1, 2, 0).flatten(0, 1).contiguous(),
+                _at_each_pixel(query[0], feedback.query_pooling, frame.size).flatten(0, 1).contiguous(),
                 key[0].permute(1, 2, 0).contiguous(),
                 probabilities.cpu().numpy(),
             )
@@ -147,3 +147,10 @@ class SectionAttention:
                 f"{describe_device(self._device)} failed at a tile of {frame.size} x {frame.size} pixels. "
                 f"If memory ran out, close other programs, or choose the device cpu. ({error})"
             ) from error
+
+
+def _at_each_pixel(query: torch.Tensor, pooling: int, size: int) -> torch.Tensor:
+    """Return the Query (size, size, D) of each pixel: that of the place in which it lies."""
+    for axis in (1, 2) if pooling > 1 else ():
+        query = query.repeat_interleave(pooling, axis).narrow(axis, 0, size)
+    return query.permute(1, 2, 0)

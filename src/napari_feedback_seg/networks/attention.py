@@ -166,13 +166,19 @@ class FeedbackAttention(nn.Module):
         Query from the output-side map, or from the input-side map.
     key_pooling : int
         Key and Value are average-pooled ``p x p``; 1 is exact attention.
+    query_pooling : int
+        Query is average-pooled ``p x p``, and what was attended interpolated linearly; 1 is exact
+        attention.
     """
 
-    def __init__(self, channels: int, query_channels: int, mode: str, key_pooling: int) -> None:
+    def __init__(
+        self, channels: int, query_channels: int, mode: str, key_pooling: int, query_pooling: int = 1
+    ) -> None:
         super().__init__()
         value_channels = max(1, channels // 2)
         self.mode = mode
         self.key_pooling = key_pooling
+        self.query_pooling = query_pooling
         self.query = _projection(channels, query_channels)
         self.key = _projection(channels, query_channels)
         self.value = _projection(channels, value_channels)
@@ -181,23 +187,26 @@ class FeedbackAttention(nn.Module):
         self.scale = nn.Parameter(torch.zeros(1))
 
     def query_and_key(self, input_side: Tensor, output_side: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Query (B, D, H, W) and pooled Key (B, D, H / p, W / p)."""
+        """Return Query (B, D, H / q, W / q) and Key (B, D, H / p, W / p), each pooled as it is attended."""
         query = self.query(input_side if self.mode == "source_target" else output_side)
-        return query, self._pool(self.key(output_side))
+        return _pool(query, self.query_pooling), _pool(self.key(output_side), self.key_pooling)
 
     def forward(self, input_side: Tensor, output_side: Tensor) -> Tensor:
         """Return the input-side map (B, C, H, W) with the attended output-side map added."""
         query, key = self.query_and_key(input_side, output_side)
-        value = self._pool(self.value(output_side))
+        value = _pool(self.value(output_side), self.key_pooling)
         attended = attend(_places(query), _places(key), _places(value))
-        attended = attended.unflatten(1, input_side.shape[-2:]).permute(0, 3, 1, 2)
+        attended = attended.unflatten(1, query.shape[-2:]).permute(0, 3, 1, 2)
+        if self.query_pooling > 1:
+            attended = functional.interpolate(attended, input_side.shape[-2:], mode="bilinear")
         fed_back: Tensor = self.scale * self.norm(self.project(attended))
         return input_side + fed_back
 
-    def _pool(self, feature_map: Tensor) -> Tensor:
-        if self.key_pooling == 1:
-            return feature_map
-        return functional.avg_pool2d(feature_map, self.key_pooling, ceil_mode=True, count_include_pad=False)
+
+def _pool(feature_map: Tensor, size: int) -> Tensor:
+    if size == 1:
+        return feature_map
+    return functional.avg_pool2d(feature_map, size, ceil_mode=True, count_include_pad=False)
 
 
 def _places(feature_map: Tensor) -> Tensor:

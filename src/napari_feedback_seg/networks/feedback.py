@@ -51,7 +51,9 @@ class FeedbackAttentionUNet(nn.Module):
         self.feedback: FeedbackAttention | Connection
         if spec.mode in ("self", "source_target"):
             query_channels = spec.query_channels or max(1, spec.width // 8)
-            self.feedback = FeedbackAttention(spec.width, query_channels, spec.mode, spec.key_pooling)
+            self.feedback = FeedbackAttention(
+                spec.width, query_channels, spec.mode, spec.key_pooling, spec.query_pooling
+            )
         else:
             self.feedback = Connection(spec.width, spec.mode)
 

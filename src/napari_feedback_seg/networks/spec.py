@@ -51,8 +51,9 @@ class NetworkSpec:
     norm_per_round : bool
         One set of batch-norm layers per round; in ``recurrent_unet`` per step of each
         recurrent layer. Convolution weights are shared always.
-    key_pooling : int
-        1 is the paper's exact attention; ``p`` average-pools Key and Value ``p x p``.
+    query_pooling, key_pooling : int
+        1 and 1 are the paper's exact attention. ``p`` average-pools Query, or Key and Value, ``p x p``;
+        what comes back to a pooled Query is interpolated to all pixels.
     query_channels : int, optional
         Channels of Query and Key; the paper's eighth of ``width`` if not given. The
         paper's width of 64 gives 8; a narrow network may want to keep those.
@@ -76,6 +77,7 @@ class NetworkSpec:
     tap: Tap = "two_conv"
     detach_first_round: bool = True
     norm_per_round: bool = False
+    query_pooling: int = 1
     key_pooling: int = 1
     query_channels: int | None = None
 
@@ -91,6 +93,7 @@ class NetworkSpec:
             ("depth", 1, 8),
             ("in_channels", 1, 1024),
             ("classes", 2, 255),
+            ("query_pooling", 1, 256),
             ("key_pooling", 1, 256),
         ):
             _check_integer(name, getattr(self, name), least, most)
