@@ -224,3 +224,50 @@ class TestCompare:
             compared(section, np.array([[4, 300, 7]]))
         with pytest.raises(InputError, match="unlabelled, everywhere"):
             compared(section * 0, section)
+
+
+class TestSetsOfClasses:
+    """Truth: 1 is membrane, 10 anything else, 12 synapse or cytoplasm, 2 mitochondria."""
+
+    @pytest.fixture
+    def possible(self) -> np.ndarray:
+        table = np.zeros((256, 4), bool)
+        table[1, 0] = table[2, 1] = True
+        table[10, 1:] = table[12, 2:] = True
+        return table
+
+    def test_a_class_is_scored_where_it_is_known(self, possible: np.ndarray) -> None:
+        truth = np.array([[1, 1, 1, 10, 10, 10, 2, 2, 12, 12, 0, 0]], np.uint8)
+        found = np.array([[1, 4, 4, 1, 2, 4, 2, 4, 2, 3, 1, 2]], np.uint8)
+        scores = Scores(EM_CLASSES, possible)
+        scores.add(truth, found)
+        table = scores.table()
+        # Membrane: one of three found, and one too many where it is something else.
+        # Mitochondria: of two one is found; one too many where only 3 and 4 can be; under 10 it may be.
+        assert table["iou"] == {"membrane": pytest.approx(1 / 4), "mitochondria": pytest.approx(1 / 3)}
+        assert table["dice"] == {"membrane": pytest.approx(2 / 5), "mitochondria": pytest.approx(2 / 4)}
+        assert table["mean_iou"] == pytest.approx((1 / 4 + 1 / 3) / 2)
+
+    def test_plain_labels_score_as_before(self, pair: tuple[np.ndarray, np.ndarray]) -> None:
+        table = np.zeros((256, 4), bool)
+        table[[1, 2, 3, 4], [0, 1, 2, 3]] = True
+        coded, plain = Scores(EM_CLASSES, table), Scores(EM_CLASSES)
+        coded.add(*pair)
+        plain.add(*pair)
+        expected = plain.table()
+        expected.pop("cells", None)
+        assert coded.table() == expected
+        assert expected["iou"] == iou_table(confusion_matrix(*pair, EM_CLASSES), EM_CLASSES)["iou"]
+
+    def test_cells_that_are_numbered_are_compared(self, possible: np.ndarray) -> None:
+        numbers = np.repeat([[1, 1, 1, 0, 2, 2, 2]], 4, axis=0)
+        truth = np.where(numbers == 0, 1, 10).astype(np.uint8)
+        parted, joined = (np.where(numbers == 0, value, 4).astype(np.uint8) for value in (1, 4))
+        errors_of = []
+        for found in (parted, joined):
+            scores = Scores(EM_CLASSES, possible)
+            scores.add(truth, found, numbers)
+            errors_of.append(scores.table()["cells"])
+        assert errors_of[0]["are"] == 0
+        assert errors_of[1]["are"] > 0.3
+        assert errors_of[1]["vi_merge"] == pytest.approx(1)

@@ -88,20 +88,33 @@ class Scores:
     ----------
     classes : sequence of LabelClass
         The classes of the labels.
+    possible : array of bool, optional
+        (256, classes): the classes that a label allows, where it is not simply the value of one. Then a
+        class is scored on the pixels of which it is known whether they are of that class.
     """
 
-    def __init__(self, classes: Sequence[LabelClass]) -> None:
-        side = len(classes) + 1
+    def __init__(self, classes: Sequence[LabelClass], possible: npt.NDArray[np.bool_] | None = None) -> None:
         self._classes = classes
-        self._confusion = np.zeros((side, side), np.int64)
+        if possible is None:
+            possible = np.zeros((256, len(classes)), bool)
+            possible[[each.value for each in classes], np.arange(len(classes))] = True
+            self._simple = True
+        else:
+            self._simple = False
+        self._possible = possible
+        self._counts = np.zeros((256, len(classes) + 1), np.int64)
         self._cells: list[dict[str, float]] = []
 
-    def add(self, truth: Labels, predicted: Labels) -> None:
-        """Add a section, true and predicted class values (Y, X)."""
-        self._confusion += confusion_matrix(truth, predicted, self._classes)
-        cells = cell_scores(truth, predicted, self._classes)
+    def add(self, truth: Labels, predicted: Labels, cells: Labels | None = None) -> None:
+        """Add a section: true labels and predicted class values (Y, X), and true cells if known."""
+        self._counts += label_counts(truth, predicted, self._classes)
+        found = None
         if cells is not None:
-            self._cells.append(cells)
+            found = compare_cells(cells, predicted, self._classes)
+        elif self._simple:
+            found = cell_scores(truth, predicted, self._classes)
+        if found is not None:
+            self._cells.append(found)
 
     def table(self) -> dict[str, Any]:
         """Return the scores.
@@ -113,13 +126,72 @@ class Scores:
             over the sections of :func:`cell_scores`, where there is any; ``confusion``, in pixels:
             a row for each true class, a column for each predicted one and one for none of them.
         """
-        table = iou_table(self._confusion, self._classes)
-        table |= _table("dice", dice(self._confusion), self._confusion, self._classes)
+        confusion, both, sizes = coded_overlap(self._counts, self._possible)
+        table = coded_iou_table(self._counts, self._possible, self._classes)
+        table |= _table("dice", _ratio(2 * both, sizes), confusion, self._classes)
         if self._cells:
             table["cells"] = {
                 name: float(np.mean([each[name] for each in self._cells])) for name in self._cells[0]
             }
-        return {**table, "confusion": self._confusion[:-1].tolist()}
+        return {**table, "confusion": confusion.tolist()}
+
+
+def label_counts(truth: Labels, predicted: Labels, classes: Sequence[LabelClass]) -> npt.NDArray[np.int64]:
+    """Count pixels by true label (256 rows) and predicted class (columns; the last is none of them).
+
+    Pixels whose truth is 0 (unlabelled) do not count.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    if truth.shape != predicted.shape:
+        raise ValueError(f"Truth {truth.shape} and prediction {predicted.shape} differ in shape.")
+    index = np.full(256, len(classes), np.int64)
+    index[[each.value for each in classes]] = np.arange(len(classes))
+    side = len(classes) + 1
+    pairs = truth.astype(np.int64) * side + index[predicted]
+    counts = np.bincount(pairs.ravel(), minlength=256 * side).reshape(256, side)
+    counts[UNLABELLED] = 0
+    return counts
+
+
+def coded_iou_table(
+    counts: npt.NDArray[np.int64], possible: npt.NDArray[np.bool_], classes: Sequence[LabelClass]
+) -> dict[str, Any]:
+    """Return :func:`iou_table` where a label may be a set of classes; see :func:`coded_overlap`."""
+    confusion, both, sizes = coded_overlap(counts, possible)
+    return _table("iou", _ratio(both, sizes - both), confusion, classes)
+
+
+def coded_overlap(
+    counts: npt.NDArray[np.int64], possible: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return what overlaps where a label may be a set of classes.
+
+    Parameters
+    ----------
+    counts : array
+        (256, classes + 1) as :func:`label_counts` gives them.
+    possible : array of bool
+        (256, classes): the classes that a label allows.
+
+    Returns
+    -------
+    tuple of array
+        (classes, classes + 1): pixels that are surely of a class (rows), by prediction. Then, of each
+        class, the pixels of the intersection, and of truth and prediction together. A pixel that can be
+        of the class or of another counts in neither.
+    """
+    count = possible.sum(axis=1, keepdims=True)
+    sure = possible & (count == 1)
+    known = (count > 0) & (sure | ~possible)
+    confusion = sure.astype(np.int64).T @ counts
+    both = np.diag(confusion).copy()
+    labelled = sure.any(axis=0)
+    predicted = (known * counts[:, :-1]).sum(axis=0) * labelled
+    return confusion, both, confusion.sum(axis=1) + predicted
 
 
 @dataclass(frozen=True)
@@ -240,10 +312,27 @@ def cell_scores(truth: Labels, predicted: Labels, classes: Sequence[LabelClass])
     """
     if "membrane" not in [each.name for each in classes]:
         return None
-    true_cells = cells(truth, classes)
-    if np.bincount(true_cells.ravel())[1:].max(initial=0) < 2:
+    predicted = np.where(truth == UNLABELLED, UNLABELLED, predicted)
+    return compare_cells(cells(truth, classes), predicted, classes)
+
+
+def compare_cells(
+    true_cells: Labels, predicted: Labels, classes: Sequence[LabelClass]
+) -> dict[str, float] | None:
+    """Compare the cells that a prediction encloses with numbered ones; see :func:`cell_scores`.
+
+    Parameters
+    ----------
+    true_cells : array of int
+        (Y, X) numbers of the cells; 0 does not count.
+    predicted : array of uint8
+        Class values (Y, X).
+    classes : sequence of LabelClass
+        Their classes.
+    """
+    if np.unique(true_cells[true_cells > 0], return_counts=True)[1].max(initial=0) < 2:
         return None
-    found = cells(np.where(truth == UNLABELLED, UNLABELLED, predicted), classes)
+    found = cells(predicted, classes)
     if found.any():
         nearest = ndimage.distance_transform_edt(found == 0, return_distances=False, return_indices=True)
         found = found[tuple(nearest)]

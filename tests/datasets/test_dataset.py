@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from skimage.io import imsave
 
-from napari_feedback_seg.datasets.dataset import Dataset, load_folder
+from napari_feedback_seg.datasets.dataset import Dataset, load_folder, load_set
 from napari_feedback_seg.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,3 +95,81 @@ def test_there_are_no_more_folds_than_sections(tmp_path: Path) -> None:
     assert {dataset.fold(index)[1] for index in range(3)} == {(0,), (1,), (2,)}
     with pytest.raises(InputError, match="folds 0 to 2; 3 is none"):
         dataset.fold(3)
+
+
+CODES = {"0": [], "1": ["membrane"], "10": ["mitochondria", "synapse", "cytoplasm"]}
+
+
+def make_set(folder: Path, *, ids: bool = False, **about: object) -> None:
+    random = np.random.default_rng(0)
+    parts = ["image", "label", *(["ids"] if ids else [])]
+    for name in parts:
+        (folder / name).mkdir(parents=True)
+    for name in ("a", "b"):
+        arrays = {
+            "image": random.integers(0, 255, (8, 9)).astype(np.uint8),
+            "label": random.choice([0, 1, 10], (8, 9)).astype(np.uint8),
+            "ids": random.integers(0, 700, (8, 9)).astype(np.uint16),
+        }
+        for part in parts:
+            imsave(folder / part / f"{name}.png", arrays[part], check_contrast=False)
+    said = {"name": "lines", "pixel_size_nm": 6, "codes": CODES, "licence": "CC0", "citation": "A 2015"}
+    (folder / "dataset.json").write_text(json.dumps(said | about))
+
+
+def test_a_set_of_open_labels(tmp_path: Path) -> None:
+    make_set(tmp_path, ids=True, test=["b"])
+    found = load_set(tmp_path)
+    assert (found.name, found.pixel_size_nm, found.licence, found.citation) == ("lines", 6, "CC0", "A 2015")
+    assert found.test == (1,)
+    assert [each.name for each in found.labelled] == ["membrane"]
+    assert found.possible[[0, 1, 10]].astype(int).tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 1, 1]]
+    assert not found.possible[2].any()
+    assert set(np.unique(found.labels[0])) == {0, 1, 10}
+    assert found.cells == ()
+    assert load_set(tmp_path, cells=True).cells[1].max() > 255
+
+
+def test_plain_labels_allow_one_class_each() -> None:
+    dataset = sections(1)
+    assert dataset.possible[1:5].astype(int).tolist() == np.eye(4, dtype=int).tolist()
+    assert not dataset.possible[5:].any()
+    assert [each.name for each in dataset.labelled] == ["membrane", "mitochondria", "synapse", "cytoplasm"]
+
+
+def test_a_code_of_all_classes_is_no_label() -> None:
+    dataset = Dataset("d", (), (), codes={1: (1,), 7: (1, 2, 3, 4)})
+    assert not dataset.possible[7].any()
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"codes": {"1": ["nucleus"]}}, "'nucleus' in code 1 is no class; the classes are membrane"),
+        ({"codes": {"x": ["membrane"]}}, "code 'x' must be a number"),
+        ({"codes": {"300": ["membrane"]}}, "code '300' must be a number"),
+        ({"codes": {"1": "membrane"}}, "with a list of classes"),
+        ({"codes": {"0": ["membrane"]}}, "code 0 is unlabelled"),
+        ({"codes": {"0": []}}, "no code names a class"),
+        ({"codes": []}, '"codes"'),
+        ({"codes": {"1": ["membrane"]}}, r"values that are no class \(10\)"),
+    ],
+)
+def test_a_description_that_cannot_be_used(about: dict, message: str, tmp_path: Path) -> None:
+    make_set(tmp_path, **about)
+    with pytest.raises(InputError, match=message):
+        load_set(tmp_path)
+
+
+def test_a_description_that_is_no_json(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        load_set(tmp_path)
+
+
+def test_images_and_labels_of_a_set_have_the_same_names(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    (tmp_path / "label" / "b.png").rename(tmp_path / "label" / "c.png")
+    with pytest.raises(InputError, match="the same names; alone: b, c"):
+        load_set(tmp_path)

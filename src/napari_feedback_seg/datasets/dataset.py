@@ -1,11 +1,12 @@
-"""Labelled sections in a folder, and their folds."""
+"""Labelled sections in a folder, what their labels mean, and their folds."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import EMImage, images_in, open_image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 SUFFIXES = (".tif", ".tiff", ".png")  # no JPEG: what it loses, labels cannot spare
@@ -24,7 +25,10 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Dataset:
-    """Sections with a class for every labelled pixel.
+    """Sections with labels. A label is a code: the set of classes that the pixel can be.
+
+    In most sets a code is one class. A set in which only mitochondria were labelled has one code for
+    mitochondria and one for "anything else", which leaves membrane, synapse and cytoplasm open.
 
     Attributes
     ----------
@@ -33,15 +37,19 @@ class Dataset:
     images : tuple of array
         One (Y, X) image a section, any real dtype.
     labels : tuple of array
-        One (Y, X) uint8 label image a section; 0 is unlabelled.
+        One (Y, X) uint8 image of codes a section; 0 is unlabelled.
     classes : tuple of LabelClass
         The classes of the labels.
+    codes : mapping of int to tuple of int, optional
+        Code to the values of the classes that it allows. If not given, a code is the value of a class.
     pixel_size_nm : float or None
         Size of a pixel in nm, where it is known.
     test : tuple of int
         Sections that are for reporting only.
     licence, citation : str
         What weights trained on the data must carry.
+    cells : tuple of array
+        One (Y, X) image of cell numbers a section, 0 where nobody knows; empty if there are none.
     """
 
     name: str
@@ -52,6 +60,25 @@ class Dataset:
     test: tuple[int, ...] = ()
     licence: str = ""
     citation: str = ""
+    codes: Mapping[int, tuple[int, ...]] | None = None
+    cells: tuple[npt.NDArray[np.integer[Any]], ...] = ()
+
+    @property
+    def possible(self) -> npt.NDArray[np.bool_]:
+        """Which classes a code allows: (256, classes). A code that says nothing allows none."""
+        codes = self.codes or {each.value: (each.value,) for each in self.classes}
+        table = np.zeros((256, len(self.classes)), bool)
+        values = [each.value for each in self.classes]
+        for code, allowed in codes.items():
+            table[code, [values.index(value) for value in allowed]] = True
+        table[table.all(axis=1)] = False
+        return table
+
+    @property
+    def labelled(self) -> tuple[LabelClass, ...]:
+        """The classes that have a code of their own, so that they can be learnt and scored."""
+        alone = self.possible[self.possible.sum(axis=1) == 1].any(axis=0)
+        return tuple(each for each, known in zip(self.classes, alone, strict=True) if known)
 
     def digest(self) -> str:
         """Return the SHA-256 of all images and labels, in hexadecimal."""
@@ -84,6 +111,84 @@ class Dataset:
         return tuple(number for number in sections if number not in validation), tuple(validation)
 
 
+def load_set(folder: Path, *, cells: bool = False) -> Dataset:
+    """Read a labelled set: ``image/``, ``label/`` and ``dataset.json``, and cell numbers in ``ids/``.
+
+    ``dataset.json`` says ``name``, ``pixel_size_nm``, ``codes`` (label value to a list of class names),
+    and, if known, ``licence``, ``citation`` and ``test`` (names of sections that are for reporting only).
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the set.
+    cells : bool
+        Read the cell numbers too, where there are any.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or cannot be read, a label has no code, or shapes differ.
+    """
+    said = _description(folder / "dataset.json")
+    codes = _codes(said, folder / "dataset.json")
+    images, labels = _files(folder / "image"), _files(folder / "label")
+    _check_names(folder, images, labels)
+    opened = [_open_section(path) for path in images.values()]
+    numbers = _files(folder / "ids") if cells and (folder / "ids").is_dir() else {}
+    size = said.get("pixel_size_nm")
+    test = set(said.get("test", ()))
+    dataset = Dataset(
+        str(said.get("name", folder.name)),
+        tuple(image.sections[0] for image in opened),
+        tuple(_values(labels[name], {UNLABELLED, *codes}) for name in images),
+        pixel_size_nm=float(size) if size else _common_size(opened),
+        test=tuple(z for z, name in enumerate(images) if name in test),
+        licence=str(said.get("licence", "")),
+        citation=str(said.get("citation", "")),
+        codes=codes,
+        cells=tuple(
+            _cell_numbers(numbers[name]) if name in numbers else np.zeros(image.sections[0].shape, np.uint16)
+            for name, image in zip(images, opened, strict=True)
+        )
+        if numbers
+        else (),
+    )
+    check_shapes(dataset, folder)
+    return dataset
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}).") from error
+    if not isinstance(said, dict) or not isinstance(said.get("codes"), dict):
+        raise InputError(f'{path} must be a JSON object with "codes": label value to a list of classes.')
+    return said
+
+
+def _codes(said: dict[str, Any], path: Path) -> dict[int, tuple[int, ...]]:
+    """Return the codes of a description, without those that allow no class."""
+    values = {each.name: each.value for each in EM_CLASSES}
+    found: dict[int, tuple[int, ...]] = {}
+    for text, names in said["codes"].items():
+        if not str(text).isdigit() or int(text) > 255 or not isinstance(names, list):
+            raise InputError(
+                f"{path}: the code {text!r} must be a number from 0 to 255 with a list of classes."
+            )
+        if unknown := [name for name in names if name not in values]:
+            raise InputError(
+                f"{path}: {unknown[0]!r} in code {text} is no class; the classes are {', '.join(values)}."
+            )
+        if int(text) == UNLABELLED and names:
+            raise InputError(f"{path}: code 0 is unlabelled, so its list must be empty.")
+        if names:
+            found[int(text)] = tuple(sorted(values[name] for name in set(names)))
+    if not found:
+        raise InputError(f"{path}: no code names a class.")
+    return found
+
+
 def load_folder(folder: Path) -> Dataset:
     """Read ``images/`` and ``labels/``, two folders of TIFF or PNG files of the same names.
 
@@ -96,16 +201,12 @@ def load_folder(folder: Path) -> Dataset:
         If a folder, a file or a class is missing, or shapes differ.
     """
     images, labels = _files(folder / "images"), _files(folder / "labels")
-    if set(images) != set(labels):
-        alone = sorted(set(images) ^ set(labels))
-        raise InputError(
-            f"{folder}: images/ and labels/ must hold the same names; alone: {', '.join(alone[:5])}."
-        )
+    _check_names(folder, images, labels)
     opened = [_open_section(path) for path in images.values()]
     dataset = Dataset(
         folder.name,
         tuple(image.sections[0] for image in opened),
-        tuple(_class_values(labels[name]) for name in images),
+        tuple(_values(labels[name], {UNLABELLED, *(each.value for each in EM_CLASSES)}) for name in images),
         pixel_size_nm=_common_size(opened),
     )
     check_shapes(dataset, folder)
@@ -174,10 +275,24 @@ def _files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _class_values(path: Path) -> npt.NDArray[np.uint8]:
+def _cell_numbers(path: Path) -> npt.NDArray[np.integer[Any]]:
+    numbers = _open_section(path, labels=True).sections[0]
+    if numbers.dtype.kind not in "ui":
+        raise InputError(f"'{path}' must hold cell numbers; it is {numbers.dtype}.")
+    return numbers
+
+
+def _check_names(folder: Path, images: dict[str, Path], labels: dict[str, Path]) -> None:
+    if set(images) != set(labels):
+        alone = sorted(set(images) ^ set(labels))
+        raise InputError(
+            f"{folder}: its images and its labels must have the same names; alone: {', '.join(alone[:5])}."
+        )
+
+
+def _values(path: Path, allowed: set[int]) -> npt.NDArray[np.uint8]:
     label = _open_section(path, labels=True).sections[0]
     values = set(np.unique(label).tolist())
-    allowed = {UNLABELLED} | {each.value for each in EM_CLASSES}
     if not values <= allowed:
         odd = ", ".join(str(value) for value in sorted(values - allowed)[:5])
         raise InputError(f"{path} has values that are no class ({odd}); allowed are {sorted(allowed)}.")

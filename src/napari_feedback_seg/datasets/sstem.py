@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_feedback_seg.datasets.builtin import builtin_section
-from napari_feedback_seg.datasets.dataset import Dataset, check_shapes, load_folder, read_section
+from napari_feedback_seg.datasets.dataset import Dataset, check_shapes, load_folder, load_set, read_section
 from napari_feedback_seg.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,15 +78,17 @@ def load_sstem(folder: Path) -> Dataset:
     return dataset
 
 
-def load_dataset(source: str | Path) -> Dataset:
+def load_dataset(source: str | Path, *, cells: bool = False) -> Dataset:
     """Read a data set.
 
     Parameters
     ----------
     source : str or Path
-        A folder in the layout of the public ssTEM set, or with ``images/`` and ``labels/``;
-        or, if there is no such folder, ``"sstem"``: the public set, downloaded once, and
-        ``"builtin"``: eight sections made by code.
+        A folder in the layout of the public ssTEM set, or with ``dataset.json``, ``image/`` and
+        ``label/``, or with ``images/`` and ``labels/``; or, if there is no such folder, ``"sstem"``:
+        the public set, downloaded once, and ``"builtin"``: eight sections made by code.
+    cells : bool
+        Read cell numbers too, where the set has them.
 
     Raises
     ------
@@ -98,7 +100,11 @@ def load_dataset(source: str | Path) -> Dataset:
         folder = fetch_sstem()
     if str(source) == "builtin" and not folder.exists():
         return builtin_dataset()
-    return load_sstem(folder) if is_sstem(folder) else load_folder(folder)
+    if is_sstem(folder):
+        return load_sstem(folder)
+    if (folder / "dataset.json").is_file():
+        return load_set(folder, cells=cells)
+    return load_folder(folder)
 
 
 def builtin_dataset(count: int = 8) -> Dataset:
