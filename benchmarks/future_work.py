@@ -111,7 +111,7 @@ def run_case(options: argparse.Namespace, case: dict[str, Any]) -> None:
     folder = options.output / name
     resume = (folder / "last.pt").exists()
     job = TrainJob(name, 0, config_of(case["way"], options, case["seed"]))
-    events = run_training(options.data, folder, job, device="cpu", resume=resume)
+    events = run_training([options.data], folder, job, device="cpu", resume=resume)
     while True:
         try:
             next(events)
@@ -144,7 +144,7 @@ def measure_step(config: TrainConfig) -> dict[str, float]:
 
     from napari_feedback_seg.networks import build_network
     from napari_feedback_seg.training.loop import autocast, channels_last
-    from napari_feedback_seg.training.losses import SegmentationLoss
+    from napari_feedback_seg.training.losses import SegmentationLoss, exactly
 
     device = torch.device("cpu")
     network = channels_last(build_network(config.spec).train())
@@ -156,7 +156,7 @@ def measure_step(config: TrainConfig) -> dict[str, float]:
         images = torch.randn(config.batch, 1, side, side).to(memory_format=torch.channels_last)
         with autocast(device, config.precision):
             rounds = network(images)
-        loss = loss_of(rounds, torch.zeros(config.batch, side, side, dtype=torch.long))
+        loss = loss_of(rounds, exactly(torch.zeros(config.batch, side, side), config.spec.classes))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -52,7 +52,7 @@ def main() -> None:
             config = TrainConfig(spec, epochs=options.epochs, learning_rate=1e-3, seed=options.seed)
             job, resume = TrainJob(name, 0, config), (path.parent / "last.pt").exists()
             with patch.object(loop, "build_network", lambda spec: begun(spec, base.network.state_dict())):
-                watch_training(run_training(options.data, path.parent, job, device="cpu", resume=resume))
+                watch_training(run_training([options.data], path.parent, job, device="cpu", resume=resume))
         model = load_model_file(path)
         scores = model.card.scores["validation"]
         first = scores.get("first_round", {}).get("mean_iou")

@@ -43,7 +43,7 @@ def tables(cards: list[ModelCard]) -> str:
     for card in cards:
         epochs = f"{card.recipe['epochs']} ({card.recipe['best_epoch']})"
         size = (BUNDLED / f"{card.name}.safetensors").stat().st_size / 1e6
-        train = card.sections["train"]
+        train = card.data[0].sections["train"]
         lines.append(
             f"| `{card.name}` | sections {min(train)}-{max(train)} | {card.seed} "
             f"| {epochs} | {(card.duration_s or 0) / 3600:.1f} h "

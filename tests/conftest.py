@@ -10,7 +10,7 @@ import torch
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.datasets.sstem import is_sstem
-from napari_feedback_seg.models.model import Model, ModelCard
+from napari_feedback_seg.models.model import Model, ModelCard, TrainingData
 from napari_feedback_seg.networks import NetworkSpec, build_network
 
 DATA_VARIABLE = "NAPARI_FEEDBACK_SEG_SSTEM"
@@ -45,5 +45,6 @@ def small_model(_seed: None) -> Model:
         spread = logits.std(dim=(0, 2, 3))
         classifier.bias.copy_((classifier.bias - logits.mean(dim=(0, 2, 3))) / spread)
         classifier.weight.div_(spread[:, None, None, None])
-    card = ModelCard("small", spec, EM_CLASSES, 4.6, 64, sections={"train": [0], "validation": [1]})
+    data = TrainingData("d", sections={"train": [0], "validation": [1]})
+    card = ModelCard("small", spec, EM_CLASSES, 4.6, 64, data=(data,))
     return Model(card, network)

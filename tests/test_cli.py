@@ -26,6 +26,7 @@ from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.evaluation.evaluate import write_to_card
 from napari_feedback_seg.models.library import find_model, load_model
+from napari_feedback_seg.models.model import TrainingData
 from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
 from napari_feedback_seg.training.config import TrainConfig
 
@@ -100,7 +101,7 @@ def image(section: np.ndarray, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(small_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    card = replace(small_model.card, data="data", sections={"test": [1]})
+    card = replace(small_model.card, data=(TrainingData("data", sections={"test": [1]}),))
     return save_model(replace(small_model, card=card), tmp_path_factory.mktemp("m") / "small.safetensors")
 
 
@@ -327,7 +328,7 @@ class TestTrain:
         path = folder / "mine.safetensors"
         card = read_card(path)
         assert card.pixel_size_nm == 5
-        assert card.sections == {"train": [0, 1], "validation": [2], "test": []}
+        assert card.data[0].sections == {"train": [0, 1], "validation": [2], "test": []}
         assert card.recipe["epochs"] == 2
         assert card.scores["validation"]["sections"] == [2]
         assert card.seed == 0
@@ -340,6 +341,66 @@ class TestTrain:
         for name, value in load_model_file(path).network.state_dict().items():
             assert torch.equal(value, weights[name])
         run("segment", image, "-o", tmp_path / "labels.tif", "--model", path)
+
+    def test_several_sets_of_open_labels(self, data_set: Path, tmp_path: Path) -> None:
+        """One set has all classes, one only membranes and twice the pixel size."""
+        other = tmp_path / "lines"
+        for name, folder in (("images", "image"), ("labels", "label")):
+            (other / folder).mkdir(parents=True)
+            for number in range(3):
+                array = imread(data_set / name / f"{number}.png")[::2, ::2]
+                if folder == "label":
+                    array = np.where(array == 1, 1, 10).astype(np.uint8)
+                imsave(other / folder / f"{number}.png", array, check_contrast=False)
+        codes = {"0": [], "1": ["membrane"], "10": ["mitochondria", "synapse", "cytoplasm"]}
+        about = {"name": "lines", "pixel_size_nm": 10, "codes": codes, "licence": "CC0", "citation": "B"}
+        (other / "dataset.json").write_text(json.dumps(about))
+        folder = tmp_path / "run"
+        options = ["--pixel-size", 5, "--weights", "2,1", "--staining", "strong", *SMALL]
+        run("train", data_set, other, "-o", folder, *options)
+        card = read_card(folder / "model.safetensors")
+        assert [each.name for each in card.data] == ["data", "lines"]
+        assert card.pixel_size_nm == 5
+        assert card.recipe["weights"] == {"data": 2.0, "lines": 1.0}
+        assert (card.data[1].licence, card.licence) == ("CC0", "CC0")
+        assert list(card.scores["validation"]["sets"]["lines"]["iou"]) == ["membrane"]
+        told = run("evaluate", folder / "model.safetensors", other, "--sections", "validation", "--json")
+        scores = json.loads(told[told.index("{") :])
+        assert list(scores["iou"]) == ["membrane"]
+        run("train", data_set, other, "-o", folder, "--resume")
+        assert "is on data; lines, not on data" in run("train", data_set, "-o", folder, "--resume", code=1)
+        assert "as many weights" in run(
+            "train",
+            data_set,
+            other,
+            "-o",
+            tmp_path / "x",
+            "--pixel-size",
+            5,
+            "--weights",
+            "1",
+            *SMALL,
+            code=1,
+        )
+
+    def test_a_training_begins_with_a_model(self, data_set: Path, tmp_path: Path) -> None:
+        run("train", data_set, "-o", tmp_path / "one", "--pixel-size", 5, *SMALL)
+        start = tmp_path / "one" / "model.safetensors"
+        wide = ["--width", "8"]
+        run("train", data_set, "-o", tmp_path / "two", "--pixel-size", 5, *SMALL, "--start", start)
+        assert "do not fit this network" in run(
+            "train",
+            data_set,
+            "-o",
+            tmp_path / "x",
+            "--pixel-size",
+            5,
+            *SMALL,
+            *wide,
+            "--start",
+            start,
+            code=1,
+        )
 
     def test_ctrl_c_keeps_the_last_epoch(self, data_set: Path, tmp_path: Path) -> None:
         many = [*SMALL, "--epochs", "500"]

@@ -493,9 +493,9 @@ def test_the_card_names_parent_data_settings_and_scores(parent: Model, tmp_path:
     _, result = run(FineTuning(parent, found, CONFIG, device="cpu"))
     card = load_model_file(save_model(result.tuned, tmp_path / "new.safetensors")).card
     assert card.parent == parent.digest
-    assert "stack.tif" in card.data
-    assert card.sections["corrected"] == [1]
-    assert card.sections["test"] == parent.card.sections["test"]
+    assert "stack.tif" in card.data[-1].name
+    assert card.data[-1].sections["corrected"] == [1]
+    assert card.data[:-1] == parent.card.data
     assert card.recipe["finetune"]["steps"] == CONFIG.steps
     assert card.recipe["ancestors"] == [{"name": "unet-w16", "sha256": parent.digest}]
     assert card.scores["held_out_corrections"]["after"]["iou"]

@@ -13,6 +13,7 @@ from napari_feedback_seg.datasets.dataset import Dataset
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.evaluation.evaluate import caveats, choose_sections, score, write_to_card
 from napari_feedback_seg.metrics import cell_scores
+from napari_feedback_seg.models.model import TrainingData
 from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
 from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
@@ -89,11 +90,12 @@ def test_sections_are_segmented_as_asked_for(
 
 
 def test_scores_that_flatter_are_pointed_at(dataset: Dataset, model: Model) -> None:
-    card = replace(model.card, data="d", sections={"train": [0], "validation": [1], "corrected": [2]})
+    data = TrainingData("d", sections={"train": [0], "validation": [1]})
+    card = replace(model.card, data=(data, TrainingData("mine", sections={"corrected": [2]})))
     learnt, corrected = caveats(card, dataset, [0, 1, 2])
     assert "trained or chosen on sections 0, 1" in learnt
     assert "fine-tuned on corrections" in corrected
-    assert caveats(replace(card, sections={"train": [0]}), dataset, [2]) == []
+    assert caveats(replace(card, data=(data,)), dataset, [2]) == []
 
 
 def test_a_section_that_is_not_there(dataset: Dataset, model: Model) -> None:
@@ -112,11 +114,11 @@ def test_other_classes_are_not_compared(dataset: Dataset, model: Model) -> None:
     [("0-2", [0, 1, 2]), ("2, 0-1", [2, 0, 1]), ("validation", [1]), ("test", [2]), ("1,1", [1])],
 )
 def test_choosing_sections(text: str, expected: list[int], dataset: Dataset, model: Model) -> None:
-    assert choose_sections(text, replace(model.card, data=dataset.name), dataset) == expected
+    assert choose_sections(text, model.card, dataset) == expected
 
 
 def test_sections_of_the_card_are_those_of_its_own_data(dataset: Dataset, model: Model) -> None:
-    card = replace(model.card, data="another")
+    card = replace(model.card, data=(TrainingData("another"),))
     with pytest.raises(ValueError, match=f"names no validation sections of {dataset.name}"):
         choose_sections("validation", card, dataset)
     assert choose_sections("test", card, replace(dataset, test=(0,))) == [0]

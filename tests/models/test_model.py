@@ -12,16 +12,17 @@ import torch
 
 from napari_feedback_seg.classes import EM_CLASSES, LabelClass
 from napari_feedback_seg.errors import ModelError
-from napari_feedback_seg.models.model import ModelCard
+from napari_feedback_seg.models.model import ModelCard, TrainingData
 from napari_feedback_seg.networks.spec import NetworkSpec
 
 SMALL = ModelCard("small", NetworkSpec(width=2, depth=2), EM_CLASSES, pixel_size_nm=4.6, tile=32)
 FULL = replace(
     SMALL,
     description="A test of every field.",
-    data="ssTEM",
-    data_digest="c0ffee",
-    sections={"train": [0, 1], "validation": [2], "test": []},
+    data=(
+        TrainingData("ssTEM", "c0ffee", {"train": [0, 1], "validation": [2], "test": []}, "CC0", "A 2013"),
+        TrainingData("another lab"),
+    ),
     recipe={"epochs": 2, "augment": {"noise": 0.1}, "classes": ["a", "b"], "note": None, "ema": True},
     seed=3,
     duration_s=12.5,
@@ -38,6 +39,59 @@ def test_every_field_survives_json() -> None:
     default = [each.name for each in fields(FULL) if getattr(FULL, each.name) == getattr(SMALL, each.name)]
     assert default == ["name", "spec", "classes", "pixel_size_nm", "tile", "normalisation"]
     assert ModelCard.from_json(json.loads(json.dumps(FULL.to_json()))) == FULL
+
+
+@pytest.mark.parametrize(
+    ("data", "sections", "expected"),
+    [
+        ("ssTEM", {"train": [0]}, [("ssTEM", "c0ffee", {"train": [0]})]),
+        ("", {}, []),
+        (
+            "ssTEM; then corrections of a.tif; then corrections of b.tif",
+            {"train": [0], "corrected": [3]},
+            [
+                ("ssTEM", "c0ffee", {"train": [0]}),
+                ("corrections of a.tif", "", {}),
+                ("corrections of b.tif", "", {"corrected": [3]}),
+            ],
+        ),
+        ("corrections of a.tif", {"corrected": [3]}, [("corrections of a.tif", "", {"corrected": [3]})]),
+    ],
+)
+def test_a_card_of_format_1_is_migrated(
+    data: str, sections: dict[str, list[int]], expected: list[tuple[str, str, dict]]
+) -> None:
+    old = SMALL.to_json() | {"data": data, "data_digest": "c0ffee", "sections": sections, "licence": "CC0"}
+    card = ModelCard.from_json(old)
+    assert [(each.name, each.digest, each.sections) for each in card.data] == expected
+    assert card.licence == "CC0"
+    if expected and expected[0][1]:
+        assert card.data[0].licence == "CC0"
+    assert ModelCard.from_json(card.to_json()) == card
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([1], "no data set"),
+        ([{"digest": ""}], "no data set"),
+        ([{"name": "x", "since": 1}], "unknown fields of its data"),
+        ([{"name": 1}], "name of its data is not a text"),
+        ([{"name": "x", "sections": [1]}], "sections of its data"),
+        ([{"name": "x", "sections": {"train": 1}}], "sections 'train' is not a list"),
+        ([{"name": "x", "sections": {"train": "0-11"}}], "whole numbers"),
+        ([{"name": "x", "sections": {"train": [True]}}], "whole numbers"),
+        ({"name": "x"}, "data is not a list"),
+    ],
+)
+def test_data_that_describes_no_data_set(data: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        ModelCard.from_json(SMALL.to_json() | {"data": data})
+
+
+def test_a_card_tells_what_it_was_trained_on() -> None:
+    assert FULL.trained_on("another lab") == FULL.data[1]
+    assert FULL.trained_on("a third") is None
 
 
 def test_only_five_fields_are_needed() -> None:
@@ -98,9 +152,7 @@ def test_what_json_cannot_say_is_refused_by_field() -> None:
         ("tile", 10**12, "multiple of 4 pixels"),
         ("tile", 32.0, "multiple of 4 pixels"),
         ("normalisation", "tile", "newer version"),
-        ("sections", {"train": "0-11"}, "whole numbers"),
-        ("sections", {"train": [True]}, "whole numbers"),
-        ("sections", [1], "JSON object"),
+        ("data", "ssTEM", "not a list of data sets"),
         ("recipe", "long", "JSON object"),
         ("scores", None, "JSON object"),
         ("scores", {"test": {"mean_iou": "0.78"}}, "scores are not numbers"),

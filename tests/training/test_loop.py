@@ -14,8 +14,8 @@ from napari_feedback_seg.events import EpochDone, StepDone
 from napari_feedback_seg.networks import NetworkSpec, build_network
 from napari_feedback_seg.training import loop
 from napari_feedback_seg.training.config import TrainConfig
-from napari_feedback_seg.training.loop import Trained, channels_last, train, validate
-from napari_feedback_seg.training.patches import GridCrops
+from napari_feedback_seg.training.loop import Trained, ValidationTiles, channels_last, train, validate
+from napari_feedback_seg.training.patches import GridCrops, TrainingSet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,11 +30,15 @@ def dataset() -> Dataset:
     return Dataset("builtin", tuple(each.image for each in made), tuple(each.labels for each in made))
 
 
+def sets(dataset: Dataset) -> list[TrainingSet]:
+    return [TrainingSet(dataset, (0, 1), (2,))]
+
+
 def run(
     dataset: Dataset, folder: Path, config: TrainConfig = CONFIG, stop_after: int = 99, resume: bool = False
 ):
     """Train; return the events and what was returned, or stop after some epochs."""
-    events = train(dataset, [0, 1], [2], config, folder, resume=resume)
+    events = train(sets(dataset), config, folder, resume=resume)
     seen = []
     while True:
         try:
@@ -139,12 +143,12 @@ def test_the_paper_s_recipe_is_adam_at_one_rate_on_the_grid(dataset: Dataset, tm
     torch.manual_seed(3)
     network = channels_last(build_network(config.spec))
     adam = torch.optim.Adam(network.parameters(), 1e-3)
-    crops = GridCrops(dataset, [0, 1], 64, 8, seed=3)  # 2 x 2 crops of each of two sections
+    crops = GridCrops(sets(dataset), 64, 8, seed=3)  # 2 x 2 crops of each of two sections
     for batch in (range(4), range(4, 8)):
-        images, labels = (torch.stack(each) for each in zip(*(crops[n] for n in batch), strict=True))
+        images, possible = (torch.stack(each) for each in zip(*(crops[n] for n in batch), strict=True))
         logits = network(images.to(memory_format=torch.channels_last))[-1]
         adam.zero_grad()
-        torch.nn.functional.cross_entropy(logits, labels - 1, ignore_index=-1).backward()
+        torch.nn.functional.cross_entropy(logits, possible.int().argmax(1)).backward()
         assert torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0) < 5  # the loop would cut it
         adam.step()
     for name, expected in network.state_dict().items():
@@ -154,7 +158,7 @@ def test_the_paper_s_recipe_is_adam_at_one_rate_on_the_grid(dataset: Dataset, tm
 def test_an_infinite_loss_stops_and_keeps_the_last_epoch(dataset: Dataset, tmp_path: Path) -> None:
     run(dataset, tmp_path, stop_after=1)
     kept = (tmp_path / "last.pt").read_bytes()
-    events = train(dataset, [0, 1], [2], CONFIG, tmp_path, resume=True)
+    events = train(sets(dataset), CONFIG, tmp_path, resume=True)
     next(events)
     events.gi_yieldfrom.gi_frame.f_locals["network"].unet.classifier.bias.data.fill_(float("nan"))
     with pytest.raises(TrainingError, match="not finite"):
@@ -168,7 +172,7 @@ def test_too_little_memory_is_said_and_keeps_the_last_epoch(
 ) -> None:
     run(dataset, tmp_path, stop_after=1)
     kept = (tmp_path / "last.pt").read_bytes()
-    events = train(dataset, [0, 1], [2], CONFIG, tmp_path, resume=True)
+    events = train(sets(dataset), CONFIG, tmp_path, resume=True)
     next(events)
     with pytest.raises(TrainingError, match=r"memory of CPU .* does not suffice.*smaller network"):
         events.throw(error)
@@ -194,7 +198,9 @@ def test_what_is_returned_is_the_average_of_the_best_epoch(dataset: Dataset, tmp
     scores = [event.scores["mean_iou"] for event in events if isinstance(event, EpochDone)]
     assert trained.scores["mean_iou"] == max(scores)
     assert trained.epoch == 1 + scores.index(max(scores)) < len(scores)
-    found = validate(trained.network, dataset, [2], config, torch.device("cpu"))
+    found = validate(
+        trained.network, [ValidationTiles.of(sets(dataset)[0], config)], config, torch.device("cpu")
+    )
     assert found == trained.scores
 
 
@@ -222,6 +228,8 @@ def test_the_average_of_the_weights_is_what_is_returned(dataset: Dataset, tmp_pa
         ({"rare": 1.5}, "rare from 0 to 1"),
         ({"crops": "all"}, "crops are random or grid"),
         ({"optimiser": "sgd"}, "adamw or adam"),
+        ({"staining": "none"}, "mild or strong"),
+        ({"validation_tiles": -1}, "validation_tiles is at least 0"),
         ({"first_round": -1.0}, "weights of the losses"),
     ],
 )
@@ -232,3 +240,39 @@ def test_settings_that_cannot_train(change: dict, message: str) -> None:
 
 def test_config_round_trip() -> None:
     assert TrainConfig.from_json(CONFIG.to_json()) == CONFIG
+
+
+def test_several_sets_are_scored_each_by_what_is_labelled(dataset: Dataset, tmp_path: Path) -> None:
+    codes = {1: (1,), 2: (2, 3, 4), 3: (2, 3, 4), 4: (2, 3, 4)}
+    lines = replace(dataset, name="only membranes", codes=codes)
+    both = [*sets(dataset), TrainingSet(lines, (0, 1), (2,), zoom=1.5)]
+    events = list(train(both, replace(CONFIG, epochs=1, staining="strong"), tmp_path))
+    scores = events[-1].scores
+    assert list(scores["sets"]) == ["builtin", "only membranes"]
+    assert list(scores["sets"]["only membranes"]["iou"]) == ["membrane"]
+    means = [each["mean_iou"] for each in scores["sets"].values()]
+    assert scores["mean_iou"] == pytest.approx(sum(means) / 2)
+    assert set(scores["iou"]) == set(scores["sets"]["builtin"]["iou"])
+    assert scores["first_round"]["mean_iou"] > 0
+    with (tmp_path / "log.csv").open() as file:
+        assert "only membranes: membrane" in next(csv.DictReader(file))
+
+
+def test_few_validation_tiles_are_spread_over_the_sections(dataset: Dataset) -> None:
+    given = TrainingSet(dataset, (0,), (1, 2))
+    everything = ValidationTiles.of(given, CONFIG)
+    assert len(everything.images) == 8
+    few = ValidationTiles.of(given, replace(CONFIG, validation_tiles=3))
+    assert [int((each == everything.labels).all((1, 2)).argmax()) for each in few.labels] == [0, 4, 7]
+
+
+def test_a_training_begins_with_the_weights_that_it_is_given(dataset: Dataset, tmp_path: Path) -> None:
+    _, trained = run(dataset, tmp_path / "one", replace(CONFIG, epochs=1))
+    config = replace(CONFIG, epochs=1, learning_rate=1e-9, ema=0.0)
+    events = train(sets(dataset), config, tmp_path / "two", start=trained.network)
+    for event in events:
+        scores = event.scores if isinstance(event, EpochDone) else None
+    assert scores is not None
+    for name, weights in trained.network.named_parameters():
+        found = torch.load(tmp_path / "two" / "best.pt", weights_only=True)["average"][f"module.{name}"]
+        torch.testing.assert_close(found, weights.detach(), rtol=1e-4, atol=1e-6)

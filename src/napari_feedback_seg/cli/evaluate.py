@@ -52,13 +52,14 @@ def evaluate(
         from napari_feedback_seg.models.library import load_model
         from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
-        loaded, data = load_model(model), load_dataset(dataset)
+        loaded, data = load_model(model), load_dataset(dataset, cells=True)
         try:
             numbers = choose_sections(sections, loaded.card, data)
             if to_card and sections not in PARTS:
                 raise ValueError(f"--to-card goes with --sections {', '.join(PARTS)}.")
-            if to_card and loaded.card.data != data.name:
-                raise ValueError(f"The card is about {loaded.card.data}, not {data.name}: no --to-card.")
+            if to_card and [each.name for each in loaded.card.data] != [data.name]:
+                about = ", ".join(each.name for each in loaded.card.data) or "no data set"
+                raise ValueError(f"The card is about {about}, not {data.name} alone: no --to-card.")
             options = SegmentOptions(
                 device=device,
                 overlap=overlap,

@@ -15,11 +15,12 @@ from napari_feedback_seg.terminal import out, reporting, score_table, watch_trai
 
 
 def train(
-    dataset: Annotated[
-        str,
+    sets: Annotated[
+        list[str],
         typer.Argument(
-            metavar="DATASET",
-            help="Folder with images/ and labels/, or sstem for the public data set, downloaded once.",
+            metavar="SET...",
+            help="Folders with dataset.json, image/ and label/, or with images/ and labels/; sstem is the "
+            "public data set, downloaded once.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of this training.")],
@@ -33,6 +34,7 @@ def train(
     ] = "self",
     width: Annotated[int, typer.Option(help="Channels of the first block.")] = 16,
     depth: Annotated[int, typer.Option(help="Times that the map is halved.")] = 4,
+    query_pooling: Annotated[int, typer.Option(help="1 is exact; p pools queries p x p.")] = 1,
     key_pooling: Annotated[
         int, typer.Option(help="1 is exact attention; p pools keys and values p x p.")
     ] = 16,
@@ -54,6 +56,16 @@ def train(
     tile: Annotated[int, typer.Option(help="Side of a patch and of the model's tile, in pixels.")] = 256,
     learning_rate: Annotated[float, typer.Option(help="Highest rate of the one cycle.")] = 2e-3,
     rare: Annotated[float, typer.Option(help="Share of the patches centred on an evenly drawn class.")] = 0.4,
+    weights: Annotated[
+        str, typer.Option(help="How often each SET is drawn from, as in 2,1,1; all alike if not given.")
+    ] = "",
+    staining: Annotated[
+        str, typer.Option(help="mild, or strong for a model that is to know other microscopes.")
+    ] = "mild",
+    validation_tiles: Annotated[
+        int, typer.Option(help="At most so many tiles of each SET choose the best epoch; 0 is all.")
+    ] = 0,
+    start: Annotated[str, typer.Option(help="Model whose weights the training begins with.")] = "",
     seed: Annotated[int, typer.Option(help="Of weights, patches and augmentation.")] = 0,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
@@ -66,7 +78,7 @@ def train(
     """Train a network; RUN gets log.csv, a checkpoint an epoch, and at the end NAME.safetensors."""
 
     def on_stop() -> str:
-        again = ["feedback-seg", "train", dataset, "-o", str(output), "--device", device, "--resume"]
+        again = ["feedback-seg", "train", *sets, "-o", str(output), "--device", device, "--resume"]
         if (output / "last.pt").exists():
             return f"The last full epoch is kept. Go on with: {shell_line(again)}"
         return "No epoch was finished. Give the same command again."
@@ -84,6 +96,7 @@ def train(
                 tap=tap,
                 detach_first_round=detach_first_round,
                 norm_per_round=norm_per_round,
+                query_pooling=query_pooling,
                 key_pooling=key_pooling,
                 query_channels=query_channels,
             )
@@ -99,10 +112,13 @@ def train(
                 first_round=first_round_loss,
                 seed=seed,
                 precision=precision,
+                staining=staining,
+                validation_tiles=validation_tiles,
             )
-        except FeedbackSegError as error:
+            shares = tuple(float(each) for each in weights.split(",")) if weights else ()
+        except (FeedbackSegError, ValueError) as error:
             raise typer.BadParameter(str(error)) from error
-        job = TrainJob(name, fold, config, pixel_size, half)
-        path, scores = watch_training(run_training(dataset, output, job, device=device, resume=resume))
+        job = TrainJob(name, fold, config, pixel_size, half, weights=shares, start=start)
+        path, scores = watch_training(run_training(sets, output, job, device=device, resume=resume))
         out.print(score_table(f"{path.stem} on the validation sections", scores))
         out.print(f"wrote {escape(str(path))}", soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg import __version__
 from napari_feedback_seg.correction.corrections import count_pixels
-from napari_feedback_seg.models.model import Model
+from napari_feedback_seg.models.model import Model, TrainingData
 from napari_feedback_seg.segmentation.device import machine
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ def finetuned_model(
     names = {each.value: each.name for each in finetuned.card.classes}
     pixels = {names[value]: count for value, count in count_pixels(sections).items()}
     sources = ", ".join(dict.fromkeys(each.source for each in sections if each.source)) or "an image"
+    corrected = TrainingData(
+        f"corrections of {sources}", sections={"corrected": [each.index for each in sections]}
+    )
     ancestors = card.recipe.get("ancestors", [])
     recipe = {
         "finetune": config.to_json(),
@@ -75,8 +78,7 @@ def finetuned_model(
             finetuned.card,
             name=_name(card.name),
             description=f"{card.name}, fine-tuned on corrections of {sources}.",
-            data=f"{card.data}; then corrections of {sources}" if card.data else f"corrections of {sources}",
-            sections={**card.sections, "corrected": [each.index for each in sections]},
+            data=(*card.data, corrected),
             recipe=recipe,
             seed=config.seed,
             duration_s=round(seconds, 1),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_feedback_seg.training.loop import autocast, channels_last
-from napari_feedback_seg.training.losses import SegmentationLoss
+from napari_feedback_seg.training.losses import SegmentationLoss, exactly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +123,7 @@ class Optimisation:
         """Return the loss on corrected pixels and the one on those to be kept, by their weights."""
         parts, weights = [], []
         if bool((corrected >= 0).any()):
-            parts.append(self._loss(rounds, corrected))
+            parts.append(self._loss(rounds, exactly(corrected, rounds[-1].shape[1])))
             weights.append(1.0)
         if self._rehearsal and bool(kept.any()):
             loss = _soft_cross_entropy(rounds[-1], kept)

@@ -50,7 +50,7 @@ def score(
     Raises
     ------
     InputError
-        If the data set has other classes than the model, or no such section.
+        If the data set has classes that the model lacks, or no such section.
     """
     missing = [z for z in sections if not 0 <= z < len(dataset.images)]
     if missing or not sections:
@@ -66,16 +66,18 @@ def score(
     options = options or SegmentOptions(first_round=model.card.spec.rounds > 1)
     if options.pixel_size_nm is None:
         options = replace(options, pixel_size_nm=dataset.pixel_size_nm)
-    answer, first_round = Scores(dataset.classes), Scores(dataset.classes)
+    possible = dataset.possible if dataset.codes else None
+    answer, first_round = (Scores(dataset.classes, possible) for _ in range(2))
     messages: list[tuple[str, ...]] = [() for _ in dataset.images]
     for event in segment_stack([dataset.images[z] for z in sections], model, options):
         yield event
         if isinstance(event, SectionDone):
             truth = dataset.labels[sections[event.section]]
+            cells = dataset.cells[sections[event.section]] if dataset.cells else None
             messages[sections[event.section]] = event.prediction.messages
-            answer.add(truth, event.prediction.labels)
+            answer.add(truth, event.prediction.labels, cells)
             if event.prediction.first_round is not None:
-                first_round.add(truth, event.prediction.first_round)
+                first_round.add(truth, event.prediction.first_round, cells)
     scores = {"sections": list(sections), "overlap": options.overlap, "flips": options.flips}
     scores |= answer.table()
     if model.card.spec.rounds > 1 and options.first_round:
@@ -104,12 +106,13 @@ def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:
         If the text names no sections, or the data set is no longer what the card is about.
     """
     if text in PARTS:
-        if card.data == dataset.name and card.data_digest not in ("", dataset.digest()):
+        data = card.trained_on(dataset.name)
+        if data is not None and data.digest not in ("", dataset.digest()):
             raise ValueError(
                 f"{dataset.name} has changed since {card.name} was trained on it, and its sections may "
                 "have other numbers; give numbers such as 0-4."
             )
-        numbers = card.sections.get(text, []) if card.data == dataset.name else []
+        numbers = data.sections.get(text, []) if data is not None else []
         numbers = numbers or (list(dataset.test) if text == "test" else [])
         if not numbers:
             raise ValueError(
@@ -122,13 +125,14 @@ def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:
 def caveats(card: ModelCard, dataset: Dataset, sections: Sequence[int]) -> list[str]:
     """Return sentences that say in what scores on these sections flatter the model."""
     said = []
-    known = {z for part in ("train", "validation") for z in card.sections.get(part, [])}
-    if card.data.partition("; ")[0] == dataset.name and (learnt := sorted(known & set(sections))):
+    data = card.trained_on(dataset.name)
+    known = {z for part in ("train", "validation") for z in (data.sections.get(part, []) if data else [])}
+    if learnt := sorted(known & set(sections)):
         said.append(
             f"{card.name} was trained or chosen on section{'s' if len(learnt) > 1 else ''} "
             f"{', '.join(map(str, learnt))}: on new ones it will score lower."
         )
-    if "corrected" in card.sections:
+    if any("corrected" in each.sections for each in card.data):
         said.append(
             f"{card.name} was fine-tuned on corrections. If they are of sections scored here, "
             "it will score lower on new ones."

@@ -231,13 +231,13 @@ def _perform(
         _check_same(found, job, run, folder)
         if found.half:  # all runs are scored with the weights that they were trained with
             write_job(folder / "job.json", replace(found, half=False))
-    path, _ = yield from run_training(data, folder, job, device=device, resume=begun)
+    path, _ = yield from run_training([data], folder, job, device=device, resume=begun)
     model = load_model_file(path)
     card = model.card
     side_by_side = SegmentOptions(device=device, overlap=0, first_round=card.spec.rounds > 1)
     blended = SegmentOptions(device=device, first_round=card.spec.rounds > 1)
     scores: dict[str, Any] = {}
-    for part, sections in (("validation", card.sections["validation"]), ("test", data.test)):
+    for part, sections in (("validation", card.data[0].sections["validation"]), ("test", data.test)):
         for name, options in ((part, side_by_side), (f"{part}{BLENDED}", blended)):
             scores[name] = (yield from score(model, data, sections, options)) if sections else None
     record = {

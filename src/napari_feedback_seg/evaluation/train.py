@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,18 +17,22 @@ from napari_feedback_seg.errors import InputError, ModelError, OutputError, Trai
 from napari_feedback_seg.evaluation.claim import claim
 from napari_feedback_seg.evaluation.evaluate import score
 from napari_feedback_seg.io import replacing
-from napari_feedback_seg.models.library import check_name
+from napari_feedback_seg.models.library import check_name, load_model
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, replace_card, save_model
+from napari_feedback_seg.networks import build_network
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 from napari_feedback_seg.segmentation.sections import check_dtype, statistics
 from napari_feedback_seg.training.config import TrainConfig
 from napari_feedback_seg.training.export import model_card, trained_model
-from napari_feedback_seg.training.loop import resolved_precision, train
+from napari_feedback_seg.training.loop import mean_table, resolved_precision, train
+from napari_feedback_seg.training.patches import TrainingSet
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
+
+    from torch import nn
 
     from napari_feedback_seg.events import EpochDone, SectionDone, StepDone, TileDone
     from napari_feedback_seg.models.model import Model
@@ -45,11 +51,16 @@ class TrainJob:
     config : TrainConfig
         Network and recipe.
     pixel_size_nm : float or None
-        Pixel size of the images, instead of what the data set says.
+        Pixel size of the model, that of the first data set if not given; images of another are zoomed to
+        it. A data set that does not say its own is taken to have it.
     half : bool
         Store the weights of the convolutions in 16 bits.
     data, digest : str
-        Name of the data set and SHA-256 of its pixels, filled in when the training begins.
+        Names of the data sets and SHA-256 of their pixels, filled in when the training begins.
+    weights : tuple of float
+        How often each data set is drawn from; empty for all alike.
+    start : str
+        Name or file of a model whose weights the training begins with; empty for fresh ones.
     """
 
     name: str
@@ -59,19 +70,22 @@ class TrainJob:
     half: bool = False
     data: str = ""
     digest: str = ""
+    weights: tuple[float, ...] = ()
+    start: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as a JSON object."""
-        return {**vars(self), "config": self.config.to_json()}
+        return {**vars(self), "config": self.config.to_json(), "weights": list(self.weights)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrainJob:
         """Return the job that a JSON object describes."""
-        return cls(**{**data, "config": TrainConfig.from_json(data["config"])})
+        weights = tuple(data.get("weights", ()))
+        return cls(**{**data, "config": TrainConfig.from_json(data["config"]), "weights": weights})
 
 
 def run_training(
-    dataset: str | Path | Dataset,
+    sources: Sequence[str | Path | Dataset],
     folder: Path,
     job: TrainJob,
     *,
@@ -82,8 +96,8 @@ def run_training(
 
     Parameters
     ----------
-    dataset : str, Path or Dataset
-        As :func:`~napari_feedback_seg.datasets.sstem.load_dataset` takes it, or loaded.
+    sources : sequence of str, Path or Dataset
+        Data sets as :func:`~napari_feedback_seg.datasets.sstem.load_dataset` takes them, or loaded.
     folder : Path
         Folder of the run.
     job : TrainJob
@@ -111,7 +125,7 @@ def run_training(
         raise OutputError(f"The folder {folder} cannot be made ({error.strerror}).") from error
     with (
         claim(folder / "training.claim") as renew,
-        closing(_run_training(dataset, folder, job, device, resume)) as events,
+        closing(_run_training(sources, folder, job, device, resume)) as events,
     ):
         while True:
             try:
@@ -124,31 +138,33 @@ def run_training(
 
 
 def _run_training(
-    dataset: str | Path | Dataset, folder: Path, job: TrainJob, device: str, resume: bool
+    sources: Sequence[str | Path | Dataset], folder: Path, job: TrainJob, device: str, resume: bool
 ) -> Generator[StepDone | EpochDone | TileDone | SectionDone, None, tuple[Path, dict[str, Any]]]:
     record, begun = folder / "job.json", (folder / "last.pt").exists()
     check_name(job.name)
     if resume:
         job = read_job(record)
     _check_folder(folder, job, resume)
-    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
-    if job.data not in ("", data.name):
-        raise TrainingError(f"The training in {folder} is on {job.data}, not on {data.name}.")
-    digest = data.digest()
+    datasets = [each if isinstance(each, Dataset) else load_dataset(each) for each in sources]
+    names = "; ".join(each.name for each in datasets)
+    if job.data not in ("", names):
+        raise TrainingError(f"The training in {folder} is on {job.data}, not on {names}.")
+    digest = _digest(datasets)
     if job.digest not in ("", digest):
         raise TrainingError(
-            f"{data.name} has changed since the training in {folder} began; start in another folder."
+            f"{names} has changed since the training in {folder} began; start in another folder."
         )
-    data = replace(data, pixel_size_nm=job.pixel_size_nm or data.pixel_size_nm)
     target = choose_device(device)
     if not resume:
         config = replace(job.config, precision=resolved_precision(target, job.config.precision))
-        job = replace(job, data=data.name, digest=digest, config=config)
-    training, validation = data.fold(job.fold)
-    _check_sections(data, training, validation)
-    card = model_card(job.name, data, training, validation, job.config, target)
+        job = replace(job, data=names, digest=digest, config=config)
+    sets, pixel_size_nm = _training_sets(datasets, job)
+    for each in sets:
+        _check_sections(each)
+    card = model_card(job.name, sets, pixel_size_nm, job.config, target)
+    start = _start(job)
     write_job(record, job)
-    trained = yield from train(data, training, validation, job.config, folder, device=target, resume=begun)
+    trained = yield from train(sets, job.config, folder, device=target, resume=begun, start=start)
     model, path = trained_model(card, trained), folder / f"{job.name}{SUFFIX}"
     before = None
     if path.exists():
@@ -157,7 +173,7 @@ def _run_training(
     save_model(model, path, half=job.half, overwrite=True)
     stored = load_model_file(path)
     options = SegmentOptions(device=device, first_round=job.config.spec.rounds > 1)
-    scores = yield from score(stored, data, validation, options)
+    scores = yield from _score(stored, sets, options)
     others = before.card.scores if before and _same_weights(before, stored) else {}
     replace_card(path, replace(model.card, scores={**others, "validation": scores}))
     return path, scores
@@ -183,9 +199,65 @@ def _check_folder(folder: Path, job: TrainJob, resume: bool) -> None:
         )
 
 
-def _check_sections(data: Dataset, training: Sequence[int], validation: Sequence[int]) -> None:
+def _digest(datasets: Sequence[Dataset]) -> str:
+    """Return the SHA-256 of data sets; of one, its own."""
+    found = [each.digest() for each in datasets]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+def _training_sets(datasets: Sequence[Dataset], job: TrainJob) -> tuple[list[TrainingSet], float]:
+    """Return what is learnt from each data set, and the pixel size of the model."""
+    weights = job.weights or (1.0,) * len(datasets)
+    if len(weights) != len(datasets) or not all(0 < each < math.inf for each in weights):
+        raise TrainingError(f"{len(datasets)} data sets need as many weights above 0, not {list(weights)}.")
+    pixel_size_nm = job.pixel_size_nm or datasets[0].pixel_size_nm
+    if pixel_size_nm is None:
+        raise TrainingError(
+            f"{datasets[0].name} does not say its pixel size; give it in nm with --pixel-size."
+        )
+    sets = [
+        TrainingSet(each, *each.fold(job.fold), weight, (each.pixel_size_nm or pixel_size_nm) / pixel_size_nm)
+        for each, weight in zip(datasets, weights, strict=True)
+    ]
+    return sets, pixel_size_nm
+
+
+def _start(job: TrainJob) -> nn.Module | None:
+    """Return the weights to begin with, in the network to train.
+
+    Raises
+    ------
+    TrainingError
+        If they do not fit it.
+    """
+    if not job.start:
+        return None
+    network = build_network(job.config.spec)
+    try:
+        network.load_state_dict(load_model(job.start).network.state_dict())
+    except RuntimeError as error:
+        raise TrainingError(
+            f"The weights of {job.start} do not fit this network. Choose the same network, width and depth."
+        ) from error
+    return network
+
+
+def _score(
+    model: Model, sets: Sequence[TrainingSet], options: SegmentOptions
+) -> Generator[TileDone | SectionDone, None, dict[str, Any]]:
+    """Score on the validation sections; of several sets, the mean of theirs and each under ``sets``."""
+    tables = {}
+    for each in sets:
+        tables[each.dataset.name] = yield from score(model, each.dataset, each.validation, options)
+    if len(tables) == 1:
+        return next(iter(tables.values()))
+    return {**mean_table(list(tables.values())), "sets": tables}
+
+
+def _check_sections(of: TrainingSet) -> None:
     """Raise InputError unless there is something to see in every section, and something to learn."""
-    for z in (*training, *validation):
+    data = of.dataset
+    for z in (*of.training, *of.validation):
         try:
             check_dtype(data.images[z].dtype)
             constant = statistics(data.images[z]).constant
@@ -193,7 +265,7 @@ def _check_sections(data: Dataset, training: Sequence[int], validation: Sequence
             raise InputError(f"Section {z} of {data.name}: {error}") from error
         if constant:
             raise InputError(f"Section {z} of {data.name} has one grey value only: leave it out.")
-    for part, sections in (("training", training), ("validation", validation)):
+    for part, sections in (("training", of.training), ("validation", of.validation)):
         if not any(data.labels[z].any() for z in sections):
             numbers = ", ".join(map(str, sections))
             raise InputError(

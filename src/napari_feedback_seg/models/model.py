@@ -23,6 +23,44 @@ LARGEST_TILE = 8192
 
 
 @dataclass(frozen=True)
+class TrainingData:
+    """A data set that a model was trained on, or images on which it was corrected.
+
+    Parameters
+    ----------
+    name : str
+        What a person reads.
+    digest : str
+        SHA-256 of its pixels and labels, by which ``sections`` are counted.
+    sections : dict
+        Names of the parts (``train``, ``validation``, ``test``, ``corrected``) to section numbers.
+    licence, citation : str
+        What using the data asks for.
+
+    Raises
+    ------
+    ModelError
+        If a field has a value of another kind.
+    """
+
+    name: str
+    digest: str = ""
+    sections: dict[str, list[int]] = field(default_factory=dict)
+    licence: str = ""
+    citation: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("name", "digest", "licence", "citation"):
+            _require(isinstance(getattr(self, name), str), f"{name} of its data is not a text")
+        _require(isinstance(self.sections, dict), "sections of its data are not a JSON object")
+        for part, numbers in self.sections.items():
+            _require(
+                isinstance(numbers, list | tuple) and all(map(_is_integer, numbers)),
+                f"sections {part!r} is not a list of whole numbers",
+            )
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """Everything about a model but its weights.
 
@@ -41,12 +79,10 @@ class ModelCard:
         ``spec.multiple``.
     normalisation : str
         ``section``, the only one so far.
-    description, data : str
-        What the model is for, and what it was trained on.
-    data_digest : str
-        SHA-256 of the pixels and labels of that data set, by which ``sections`` are counted.
-    sections : dict
-        Names of the parts (``train``, ``validation``, ``test``) to lists of section numbers.
+    description : str
+        What the model is for.
+    data : tuple of TrainingData
+        What it was trained on, in the order in which it learnt.
     recipe : dict
         How it was trained, as plain JSON.
     seed : int, optional
@@ -77,9 +113,7 @@ class ModelCard:
     tile: int
     normalisation: str = "section"
     description: str = ""
-    data: str = ""
-    data_digest: str = ""
-    sections: dict[str, list[int]] = field(default_factory=dict)
+    data: tuple[TrainingData, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
     duration_s: float | None = None
@@ -91,10 +125,10 @@ class ModelCard:
     version: str = ""
 
     def __post_init__(self) -> None:
-        texts = "name normalisation description data data_digest machine licence citation version"
+        texts = "name normalisation description machine licence citation version"
         for name in texts.split():
             _require(isinstance(getattr(self, name), str), f"{name} is not a text")
-        for name in ("sections", "recipe", "scores"):
+        for name in ("recipe", "scores"):
             _require(isinstance(getattr(self, name), dict), f"{name} is not a JSON object")
         _require(all(isinstance(each, dict) for each in self.scores.values()), "scores are not JSON objects")
         for each in self.scores.values():
@@ -124,11 +158,10 @@ class ModelCard:
                 len({getattr(each, what) for each in self.classes}) == len(self.classes),
                 f"two classes have the same {what}",
             )
-        for part, numbers in self.sections.items():
-            _require(
-                isinstance(numbers, list | tuple) and all(map(_is_integer, numbers)),
-                f"sections {part!r} is not a list of whole numbers",
-            )
+        _require(
+            isinstance(self.data, tuple) and all(isinstance(each, TrainingData) for each in self.data),
+            "data is not a list of data sets",
+        )
         _require(self.seed is None or _is_integer(self.seed), "seed is not a whole number")
         _require(self.duration_s is None or _is_number(self.duration_s), "duration_s is no number")
         _require(self.parent is None or isinstance(self.parent, str), "parent is not a SHA-256")
@@ -146,6 +179,7 @@ class ModelCard:
         """
         card: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         card |= {"spec": self.spec.to_json(), "classes": [each.to_json() for each in self.classes]}
+        card["data"] = [vars(each) for each in self.data]
         return {name: _plain(value, name) for name, value in card.items()}
 
     @classmethod
@@ -158,13 +192,27 @@ class ModelCard:
             If a field is missing, unknown, or describes no usable model.
         """
         _require(isinstance(data, dict), "it is not a JSON object")
+        if isinstance(data.get("data", ""), str):
+            data = _with_data_sets(data)
         unknown = set(data) - {each.name for each in fields(cls)}
         _require(not unknown, f"unknown fields ({', '.join(sorted(unknown))}), maybe of a newer version")
         missing = [name for name in ("name", "spec", "classes", "pixel_size_nm", "tile") if name not in data]
         _require(not missing, f"{', '.join(missing)} missing")
         _require(isinstance(data["classes"], list), "classes is not a list")
         classes = tuple(_class_from_json(each) for each in data["classes"])
-        return cls(**data | {"spec": NetworkSpec.from_json(data["spec"]), "classes": classes})
+        _require(isinstance(data.get("data", []), list), "data is not a list of data sets")
+        return cls(
+            **data
+            | {
+                "spec": NetworkSpec.from_json(data["spec"]),
+                "classes": classes,
+                "data": tuple(_training_data(each) for each in data.get("data", [])),
+            }
+        )
+
+    def trained_on(self, name: str) -> TrainingData | None:
+        """Return what the card says of a data set; None if the model was not trained on it."""
+        return next((each for each in self.data if each.name == name), None)
 
 
 @dataclass
@@ -189,6 +237,33 @@ class Model:
     network: nn.Module
     path: Path | None = None
     digest: str | None = None
+
+
+def _with_data_sets(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the card of a file of format 1 as it would be today: it named one data set, in three fields."""
+    data = dict(data)
+    text, digest, sections = data.pop("data", ""), data.pop("data_digest", ""), data.pop("sections", {})
+    _require(isinstance(sections, dict), "sections are not a JSON object")
+    first, *later = text.split("; then ")
+    corrected = sections.get("corrected", [])
+    found = []
+    if first and not (corrected and not later and first.startswith("corrections of ")):
+        rest = {part: numbers for part, numbers in sections.items() if part != "corrected"}
+        whose = {name: data.get(name, "") for name in ("licence", "citation")}
+        found.append({"name": first, "digest": digest, "sections": rest, **whose})
+    else:
+        later = [first, *later] if first else later
+    found += [{"name": each, "sections": {}} for each in later]
+    if later:
+        found[-1]["sections"] = {"corrected": corrected}
+    return {**data, "data": found}
+
+
+def _training_data(data: Any) -> TrainingData:
+    _require(isinstance(data, dict) and "name" in data, f"{data!r} is no data set")
+    unknown = set(data) - {each.name for each in fields(TrainingData)}
+    _require(not unknown, f"unknown fields of its data ({', '.join(sorted(unknown))})")
+    return TrainingData(**data)
 
 
 def _require(holds: bool, problem: str) -> None:

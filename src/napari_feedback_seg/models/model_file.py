@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".safetensors"
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever a card gains, loses or redefines a field."""
 
 CARD_KEY = "napari-feedback-seg"
@@ -282,17 +282,12 @@ def _parse_card(text: str, path: Path) -> ModelCard:
         version = data.pop("format_version")
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
         raise ModelError(f"'{path}' has a card that cannot be read: copy or download it again.") from error
-    if type(version) is not int:
+    if type(version) is not int or version < 1:
         raise ModelError(f"'{path}' has a card that cannot be read: its format version is {version!r}.")
     if version > FORMAT_VERSION:
         raise ModelError(
             f"'{path}' has model format {version} and this version of napari-feedback-seg reads up to "
             f"{FORMAT_VERSION}: update it with pip install -U napari-feedback-seg."
-        )
-    if version < FORMAT_VERSION:
-        raise ModelError(
-            f"'{path}' has model format {version}, which is no longer read: get or train a newer model, "
-            f"or use napari-feedback-seg {data.get('version') or 'of its time'}."
         )
     try:
         return ModelCard.from_json(data)

@@ -46,6 +46,10 @@ class TrainConfig:
         ``tile`` pixels that lie side by side, as they are (``rare`` has no say then).
     optimiser : {"adamw", "adam"}
         ``adam`` keeps the learning rate as it is.
+    staining : {"mild", "strong"}
+        How far augmentation goes: ``strong`` is for a model that is to know other labs; see ``Patches``.
+    validation_tiles : int
+        At most so many tiles of each set, spread evenly, choose the best epoch; 0 is all.
 
     Raises
     ------
@@ -69,6 +73,8 @@ class TrainConfig:
     precision: str = "auto"
     crops: str = "random"
     optimiser: str = "adamw"
+    staining: str = "mild"
+    validation_tiles: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patches", "batch", "tile"):
@@ -86,6 +92,10 @@ class TrainConfig:
             raise TrainingError(f"The crops are random or grid, not {self.crops!r}.")
         if self.optimiser not in ("adamw", "adam"):
             raise TrainingError(f"The optimiser is adamw or adam, not {self.optimiser!r}.")
+        if self.staining not in ("mild", "strong"):
+            raise TrainingError(f"The staining is mild or strong, not {self.staining!r}.")
+        if self.validation_tiles < 0:
+            raise TrainingError(f"validation_tiles is at least 0, not {self.validation_tiles}.")
         if self.class_weights and len(self.class_weights) != self.spec.classes:
             raise TrainingError(
                 f"{self.spec.classes} classes need as many weights, not {len(self.class_weights)}."

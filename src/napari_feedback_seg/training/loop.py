@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ConstantLR, OneCycleLR
@@ -21,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from napari_feedback_seg.errors import TrainingError
 from napari_feedback_seg.events import EpochDone, StepDone
-from napari_feedback_seg.metrics import confusion_matrix, iou_table
+from napari_feedback_seg.metrics import coded_iou_table, label_counts
 from napari_feedback_seg.networks import build_network
 from napari_feedback_seg.segmentation.device import (
     describe_device,
@@ -32,7 +33,7 @@ from napari_feedback_seg.segmentation.device import (
 from napari_feedback_seg.segmentation.sections import normalise
 from napari_feedback_seg.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from napari_feedback_seg.training.losses import SegmentationLoss
-from napari_feedback_seg.training.patches import GridCrops, Patches, class_indices
+from napari_feedback_seg.training.patches import GridCrops, Patches, TrainingSet, resized
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -56,7 +57,7 @@ class Trained:
     network : nn.Module
         The averaged weights of the best epoch, on the CPU, for inference.
     scores : dict
-        ``iou_table`` on the validation sections, of the answer and under ``first_round``.
+        As :func:`validate` gives them.
     epoch : int
         The best epoch, counted from 1.
     seconds : float
@@ -73,14 +74,13 @@ class Trained:
 
 
 def train(
-    dataset: Dataset,
-    training: Sequence[int],
-    validation: Sequence[int],
+    sets: Sequence[TrainingSet],
     config: TrainConfig,
     folder: Path,
     *,
     device: torch.device | str = "cpu",
     resume: bool = False,
+    start: nn.Module | None = None,
 ) -> Generator[StepDone | EpochDone, None, Trained]:
     """Train a network; yield after each step and each epoch; return the best epoch.
 
@@ -89,10 +89,8 @@ def train(
 
     Parameters
     ----------
-    dataset : Dataset
-        Labelled sections.
-    training, validation : sequence of int
-        Sections to learn from and to choose the best epoch by.
+    sets : sequence of TrainingSet
+        Labelled sections to learn from and to choose the best epoch by.
     config : TrainConfig
         Network and recipe.
     folder : Path
@@ -101,6 +99,8 @@ def train(
         Where to compute.
     resume : bool
         Go on from ``last.pt``.
+    start : nn.Module, optional
+        Weights to begin with, of the same network; fresh ones if not given.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def train(
     """
     device = torch.device(device)
     try:
-        return (yield from _train(dataset, training, validation, config, folder, device, resume))
+        return (yield from _train(sets, config, folder, device, resume, start))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -122,16 +122,17 @@ def train(
 
 
 def _train(
-    dataset: Dataset,
-    training: Sequence[int],
-    validation: Sequence[int],
+    sets: Sequence[TrainingSet],
     config: TrainConfig,
     folder: Path,
     device: torch.device,
     resume: bool,
+    start: nn.Module | None,
 ) -> Generator[StepDone | EpochDone, None, Trained]:
     torch.manual_seed(config.seed)
     network = channels_last(build_network(config.spec).to(device))
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
     optimiser, schedule = _optimiser(network, config)
     parts: dict[str, Stateful] = {
@@ -145,9 +146,10 @@ def _train(
         progress = load_checkpoint(folder / "last.pt", config, parts)
     machines = progress.setdefault("machines", [])
 
-    drawn = (dataset, training, config.tile, config.patches, config.seed)
-    patches = GridCrops(*drawn) if config.crops == "grid" else Patches(*drawn, config.rare)
-    values = np.array([each.value for each in dataset.classes])
+    drawn = (sets, config.tile, config.patches, config.seed)
+    strong = config.staining == "strong"
+    patches = GridCrops(*drawn) if config.crops == "grid" else Patches(*drawn, config.rare, strong=strong)
+    tiles = [ValidationTiles.of(each, config) for each in sets]
     weights = config.class_weights or (1.0,) * config.spec.classes
     loss_of = SegmentationLoss(weights, config.dice, config.first_round).to(device)
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,12 +166,11 @@ def _train(
         apart = device.type != "cpu" and sys.platform == "linux"
         workers = min(8, os.cpu_count() or 1) if apart else 0
         batches = DataLoader(patches, config.batch, drop_last=True, num_workers=workers)
-        for step, (images, labels) in enumerate(batches, start=1):
+        for step, (images, possible) in enumerate(batches, start=1):
             images = images.to(device, memory_format=torch.channels_last)
-            target = class_indices(labels, values).to(device)
             with autocast(device, config.precision):
                 rounds = network(images)
-            loss = loss_of(rounds, target)
+            loss = loss_of(rounds, possible.to(device))
             if not math.isfinite(loss.item()):
                 raise TrainingError(
                     f"The loss is not finite in epoch {epoch + 1}. Try a lower learning rate; "
@@ -184,7 +185,7 @@ def _train(
             total += loss.item()
             yield StepDone(epoch + 1, step, config.steps, loss.item())
 
-        scores = validate(average.module, dataset, validation, config, device)
+        scores = validate(average.module, tiles, config, device)
         best = (scores["mean_iou"] or 0.0) > (progress["best_scores"].get("mean_iou") or -1.0)
         progress["epoch"] = epoch + 1
         progress["seconds"] += time.perf_counter() - started
@@ -209,34 +210,90 @@ def _train(
     return Trained(network, scores, progress["best_epoch"], seconds, tuple(machines))
 
 
+@dataclass(frozen=True)
+class ValidationTiles:
+    """Tiles of a set, laid side by side, that choose the best epoch.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        Where they are from.
+    images : Tensor
+        (N, 1, tile, tile) float32, normalised.
+    labels : array of uint8
+        (N, tile, tile) codes; 0 beyond the section.
+    """
+
+    dataset: Dataset
+    images: Tensor
+    labels: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, given: TrainingSet, config: TrainConfig) -> ValidationTiles:
+        """Return the tiles of the validation sections that have a label."""
+        images, labels = [], []
+        for z in given.validation:
+            section, truth = normalise(given.dataset.images[z]), given.dataset.labels[z]
+            if given.zoom != 1:
+                section, truth = resized(section, truth, given.zoom)
+            padding = [(0, -length % config.tile) for length in truth.shape]
+            images.append(_tiles(np.pad(section, padding, mode="symmetric"), config.tile))
+            labels.append(_tiles(np.pad(truth, padding), config.tile))
+        image, label = np.concatenate(images), np.concatenate(labels)
+        used = np.flatnonzero(label.any(axis=(1, 2)))
+        if config.validation_tiles and len(used) > config.validation_tiles:
+            used = used[np.linspace(0, len(used) - 1, config.validation_tiles).round().astype(int)]
+        return cls(given.dataset, torch.from_numpy(image[used])[:, None], label[used])
+
+
 @torch.inference_mode()
 def validate(
-    network: nn.Module, dataset: Dataset, sections: Sequence[int], config: TrainConfig, device: torch.device
+    network: nn.Module, sets: Sequence[ValidationTiles], config: TrainConfig, device: torch.device
 ) -> dict[str, Any]:
-    """Return ``iou_table`` over tiles laid side by side, with that of round 1 as ``first_round``.
+    """Return the scores that choose an epoch: no overlap, no blending.
 
-    A quick measure to choose an epoch by: no overlap, no blending.
+    Returns
+    -------
+    dict
+        ``iou`` and ``mean_iou``, of round 1 also under ``first_round``. Of several sets, ``mean_iou`` is
+        the mean of the sets', a class's value that of the sets in which it is labelled, and ``sets`` has
+        the table of each by its name.
     """
     network.eval()
-    values = torch.tensor([each.value for each in dataset.classes], dtype=torch.uint8)
-    confusion: list[Any] = [0] * config.spec.rounds
-    for z in sections:
-        section = normalise(dataset.images[z])
-        truth = dataset.labels[z]
-        padding = [(0, -length % config.tile) for length in section.shape]
-        tiles = _tiles(torch.from_numpy(np.pad(section, padding, mode="symmetric")), config.tile)
-        truths = _tiles(torch.from_numpy(np.pad(truth, padding)), config.tile)[:, 0].numpy()
-        for first in range(0, len(tiles), config.batch):
-            batch = slice(first, first + config.batch)
-            with autocast(device, config.precision):
-                rounds = network(tiles[batch].to(device, memory_format=torch.channels_last))
-            for index, logits in enumerate(rounds):
-                predicted = values[logits.argmax(dim=1).cpu()].numpy()
-                confusion[index] = confusion[index] + confusion_matrix(
-                    truths[batch], predicted, dataset.classes
-                )
-    tables = [iou_table(each, dataset.classes) for each in confusion]
+    tables = {each.dataset.name: _validate(network, each, config, device) for each in sets}
+    if len(tables) == 1:
+        return next(iter(tables.values()))
+    found = mean_table(list(tables.values()))
+    if config.spec.rounds > 1:
+        found["first_round"] = mean_table([each["first_round"] for each in tables.values()])
+    return {**found, "sets": tables}
+
+
+def _validate(
+    network: nn.Module, tiles: ValidationTiles, config: TrainConfig, device: torch.device
+) -> dict[str, Any]:
+    classes, possible = tiles.dataset.classes, tiles.dataset.possible
+    values = torch.tensor([each.value for each in classes], dtype=torch.uint8)
+    counts = [np.zeros((256, len(classes) + 1), np.int64) for _ in range(config.spec.rounds)]
+    for first in range(0, len(tiles.images), config.batch):
+        batch = slice(first, first + config.batch)
+        with autocast(device, config.precision):
+            rounds = network(tiles.images[batch].to(device, memory_format=torch.channels_last))
+        for index, logits in enumerate(rounds):
+            predicted = values[logits.argmax(dim=1).cpu()].numpy()
+            counts[index] += label_counts(tiles.labels[batch], predicted, classes)
+    tables = [coded_iou_table(each, possible, classes) for each in counts]
     return {**tables[-1], "first_round": tables[0]} if len(tables) > 1 else tables[-1]
+
+
+def mean_table(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean of the mean IoU of sets, and of each class over the sets that have it."""
+    names = list(dict.fromkeys(name for each in tables for name in each["iou"]))
+    iou = {
+        name: float(np.mean([each["iou"][name] for each in tables if name in each["iou"]])) for name in names
+    }
+    means = [each["mean_iou"] for each in tables if each["mean_iou"] is not None]
+    return {"iou": iou, "mean_iou": float(np.mean(means)) if means else None}
 
 
 def _optimiser(network: nn.Module, config: TrainConfig) -> tuple[Optimizer, LRScheduler]:
@@ -282,10 +339,9 @@ def _avx512_bf16() -> bool:
     return bool(supported and supported())
 
 
-def _tiles(image: Tensor, tile: int) -> Tensor:
+def _tiles(image: npt.NDArray[Any], tile: int) -> npt.NDArray[Any]:
     rows, columns = (length // tile for length in image.shape)
-    grid = image.reshape(rows, tile, columns, tile).transpose(1, 2)
-    return grid.reshape(rows * columns, 1, tile, tile)
+    return image.reshape(rows, tile, columns, tile).swapaxes(1, 2).reshape(rows * columns, tile, tile)
 
 
 def _log_row(epoch: int, loss: float, scores: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -295,6 +351,8 @@ def _log_row(epoch: int, loss: float, scores: dict[str, Any], seconds: float) ->
         "mean_iou": round(scores["mean_iou"] or 0.0, 5),
     }
     row.update({f"iou_{name}": round(value, 5) for name, value in scores["iou"].items()})
+    for name, table in scores.get("sets", {}).items():
+        row |= {f"{name}: {key}": round(value, 5) for key, value in table["iou"].items()}
     if "first_round" in scores:
         row["first_round_mean_iou"] = round(scores["first_round"]["mean_iou"] or 0.0, 5)
     row["seconds"] = round(seconds, 1)

@@ -1,20 +1,22 @@
-"""The loss of a batch: softmax cross-entropy and soft Dice, on labelled pixels only."""
+"""The loss of a batch: cross-entropy and soft Dice, where a pixel's label may be a set of classes."""
 
 from __future__ import annotations
 
 import torch
-from monai.losses import MaskedDiceLoss
+from monai.losses import DiceLoss
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 class SegmentationLoss(nn.Module):
     """Cross-entropy plus soft Dice, over the rounds.
 
+    The cross-entropy of a pixel is ``-log`` of the summed probability of the classes that it can be. The
+    soft Dice of a class is over the pixels of which it is known whether they are of that class.
+
     Parameters
     ----------
     class_weights : sequence of float
-        Weight of each class in the cross-entropy.
+        Weight of each class in the cross-entropy; a pixel that can be several has their mean.
     dice : float
         Weight of the soft Dice loss, which counts a rare class as much as a frequent one.
     first_round : float
@@ -27,28 +29,44 @@ class SegmentationLoss(nn.Module):
         self.class_weights: Tensor
         self.dice = dice
         self.first_round = first_round
-        self._dice_loss = MaskedDiceLoss(softmax=True, batch=True)
+        self._dice_loss = DiceLoss(batch=True)
 
-    def forward(self, rounds: tuple[Tensor, ...], target: Tensor) -> Tensor:
+    def forward(self, rounds: tuple[Tensor, ...], possible: Tensor) -> Tensor:
         """Return the loss of logits (B, classes, H, W) of each round.
 
         Parameters
         ----------
         rounds : tuple of Tensor
             Logits of each round; the last is the answer.
-        target : Tensor
-            (B, H, W) channel of the true class, -1 where unlabelled.
+        possible : Tensor
+            (B, classes, H, W) bool: the classes that a pixel can be; none where it is unlabelled.
         """
-        loss = self._one(rounds[-1], target)
+        loss = self._one(rounds[-1], possible)
         if self.first_round and len(rounds) > 1:
-            loss = loss + self.first_round * self._one(rounds[0], target)
+            loss = loss + self.first_round * self._one(rounds[0], possible)
         return loss
 
-    def _one(self, logits: Tensor, target: Tensor) -> Tensor:
+    def _one(self, logits: Tensor, possible: Tensor) -> Tensor:
         logits = logits.float()
-        loss = functional.cross_entropy(logits, target, self.class_weights, ignore_index=-1)
+        count = possible.sum(dim=1, keepdim=True)
+        labelled = count[:, 0] > 0
+        # A pixel without a label takes part with a loss of 0, so that no gradient is NaN.
+        allowed = possible | ~labelled[:, None]
+        loss = logits.logsumexp(1) - logits.masked_fill(~allowed, -torch.inf).logsumexp(1)
+        weights = (possible * self.class_weights[:, None, None]).sum(1) / count[:, 0].clamp(min=1)
+        total = (loss * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
         if self.dice:
-            mask = (target >= 0).unsqueeze(1)
-            one_hot = functional.one_hot(target.clamp(min=0), logits.shape[1]).movedim(-1, 1)
-            loss = loss + self.dice * self._dice_loss(logits, one_hot.to(logits.dtype), mask.to(logits.dtype))
-        return loss
+            known = labelled[:, None] & ((count == 1) | ~possible)
+            truth = possible & known
+            total = total + self.dice * self._dice_loss(logits.softmax(1) * known, truth.to(logits.dtype))
+        return total
+
+
+def possible_classes(labels: Tensor, table: Tensor) -> Tensor:
+    """Return the classes (B, classes, H, W) that codes (B, H, W) allow, by a table (256, classes)."""
+    return table.to(labels.device)[labels].movedim(-1, 1)
+
+
+def exactly(channels: Tensor, classes: int) -> Tensor:
+    """Return the classes (B, classes, H, W) that channels (B, H, W) allow: the one, or none for -1."""
+    return channels[:, None] == torch.arange(classes, device=channels.device)[:, None, None]

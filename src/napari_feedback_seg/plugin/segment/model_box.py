@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_feedback_seg.models.library import ModelEntry
-    from napari_feedback_seg.models.model import ModelCard
+    from napari_feedback_seg.models.model import ModelCard, TrainingData
     from napari_feedback_seg.plugin.session.state import DockState
 
 
@@ -120,7 +120,7 @@ def card_text(card: ModelCard) -> str:
         classes += "; glia and extracellular space count as membrane"
     rows = [
         ("Network", _network(card)),
-        ("Trained on", escape(card.data) + _sections(card)),
+        ("Trained on", "; ".join(map(_trained_on, card.data))),
         ("Pixel size", f"{card.pixel_size_nm:g} nm, in tiles of {card.tile} px"),
         ("Classes", classes),
         *_scores(card),
@@ -141,9 +141,9 @@ def _network(card: ModelCard) -> str:
     return escape(f"{kind}; width {spec.width}")
 
 
-def _sections(card: ModelCard) -> str:
-    train = card.sections.get("train", [])
-    return f", {len(train)} sections" if train else ""
+def _trained_on(data: TrainingData) -> str:
+    train = data.sections.get("train", [])
+    return escape(data.name) + (f", {len(train)} sections" if train else "")
 
 
 def _scores(card: ModelCard) -> list[tuple[str, str]]:
