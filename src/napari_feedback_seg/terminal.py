@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from napari_feedback_seg.errors import FeedbackSegError, in_words
-from napari_feedback_seg.events import EpochDone, StepDone
+from napari_feedback_seg.training.events import EpochDone, StepDone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -24,11 +24,11 @@ from napari_feedback_seg.evaluation.reproduce import (
     result_path,
 )
 from napari_feedback_seg.evaluation.train import TrainJob, run_training
-from napari_feedback_seg.events import EpochDone
 from napari_feedback_seg.models.model_file import load_model_file
 from napari_feedback_seg.networks import NetworkSpec
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 from napari_feedback_seg.training.config import TrainConfig
+from napari_feedback_seg.training.events import EpochDone
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -289,7 +289,7 @@ class TestFinetune:
         qtbot.waitUntil(lambda: bool(correct.curves.training and correct.curves.held_out), timeout=LONG)
         qtbot.waitUntil(lambda: not correct.learning.running, timeout=LONG)
         finish(dock)
-        assert correct.status.text().startswith("Better")
+        assert correct.status.text().startswith("Keep")
         assert not autosave_of(inverted).checkpoint.exists()
         assert "membrane:" in correct.status.text()
         assert dock.state.model_name == "unet-w16 fine-tuned"
@@ -353,7 +353,7 @@ class TestFinetune:
         press(correct.keep_button)
         qtbot.waitUntil(lambda: dock.state.model_name == "unet-w16 fine-tuned", timeout=LONG)
         finish(dock)
-        assert correct.status.text().startswith("Better")
+        assert correct.status.text().startswith("Keep")
 
     def test_not_while_it_segments(self, viewer, dock, correct, inverted, press, finish, said):
         dock.segment_tab.segment()

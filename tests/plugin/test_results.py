@@ -169,7 +169,7 @@ def test_a_shape_across_the_sections_is_refused(viewer, tab, segment, section, s
 
 
 def test_what_cannot_be_shown_ends_the_job(dock, qtbot, said):
-    from napari_feedback_seg.events import TileDone
+    from napari_feedback_seg.segmentation.events import TileDone
 
     def work():
         for step in range(20):

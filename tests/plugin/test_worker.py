@@ -7,9 +7,9 @@ import weakref
 
 import pytest
 
-from napari_feedback_seg.events import TileDone
 from napari_feedback_seg.plugin.session.jobs import Jobs
 from napari_feedback_seg.plugin.worker import QtRunner
+from napari_feedback_seg.segmentation.events import TileDone
 
 
 @pytest.fixture

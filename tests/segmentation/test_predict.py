@@ -13,11 +13,11 @@ import zarr
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError
-from napari_feedback_seg.events import SectionDone, TileDone
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.networks import UNet
+from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.measure import measure
 from napari_feedback_seg.segmentation.predict import (
     SegmentOptions,

@@ -10,10 +10,10 @@ import torch
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.datasets.dataset import Dataset
 from napari_feedback_seg.errors import TrainingError
-from napari_feedback_seg.events import EpochDone, StepDone
 from napari_feedback_seg.networks import NetworkSpec, build_network
 from napari_feedback_seg.training import loop
 from napari_feedback_seg.training.config import TrainConfig
+from napari_feedback_seg.training.events import EpochDone, StepDone
 from napari_feedback_seg.training.loop import Trained, ValidationTiles, channels_last, train, validate
 from napari_feedback_seg.training.patches import GridCrops, TrainingSet
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import InputError, ModelError
-from napari_feedback_seg.events import SectionDone
 from napari_feedback_seg.metrics import Scores
 from napari_feedback_seg.models.library import BUNDLED
 from napari_feedback_seg.models.model_file import replace_card
+from napari_feedback_seg.segmentation.events import SectionDone
 from napari_feedback_seg.segmentation.predict import segment_stack
 from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from napari_feedback_seg.datasets.dataset import Dataset
-    from napari_feedback_seg.events import TileDone
     from napari_feedback_seg.models.model import Model, ModelCard
+    from napari_feedback_seg.segmentation.events import TileDone
 
 PARTS = ("train", "validation", "test")
 """The parts of a data set that a card names."""

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_feedback_seg.datasets.dataset import Dataset
-    from napari_feedback_seg.events import EpochDone, SectionDone, StepDone, TileDone
+    from napari_feedback_seg.segmentation.events import SectionDone, TileDone
+    from napari_feedback_seg.training.events import EpochDone, StepDone
 
 RECIPES = {
     "paper": TrainConfig(

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from napari_feedback_seg.events import EpochDone, SectionDone, StepDone, TileDone
     from napari_feedback_seg.models.model import Model
+    from napari_feedback_seg.segmentation.events import SectionDone, TileDone
+    from napari_feedback_seg.training.events import EpochDone, StepDone
 
 
 @dataclass(frozen=True)

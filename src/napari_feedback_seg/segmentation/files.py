@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.errors import InputError, OutputError
-from napari_feedback_seg.events import SectionDone, TileDone
 from napari_feedback_seg.io import (
     check_output,
     file_keys,
@@ -22,6 +21,7 @@ from napari_feedback_seg.io import (
     probability_writer,
     split_key,
 )
+from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
 from napari_feedback_seg.segmentation.prediction import empty_prediction, merge_messages
 

@@ -21,7 +21,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from napari_feedback_seg.errors import TrainingError
-from napari_feedback_seg.events import EpochDone, StepDone
 from napari_feedback_seg.metrics import coded_iou_table, label_counts
 from napari_feedback_seg.networks import build_network
 from napari_feedback_seg.segmentation.device import (
@@ -32,6 +31,7 @@ from napari_feedback_seg.segmentation.device import (
 )
 from napari_feedback_seg.segmentation.sections import normalise
 from napari_feedback_seg.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
+from napari_feedback_seg.training.events import EpochDone, StepDone
 from napari_feedback_seg.training.losses import SegmentationLoss
 from napari_feedback_seg.training.patches import GridCrops, Patches, TrainingSet, resized
 

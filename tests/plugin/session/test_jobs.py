@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.events import TileDone
 from napari_feedback_seg.plugin.session.jobs import Jobs, State
+from napari_feedback_seg.segmentation.events import TileDone
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_feedback_seg.events import TileDone
+from napari_feedback_seg.segmentation.events import TileDone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
-from napari_feedback_seg.events import SectionDone, TileDone
 from napari_feedback_seg.plugin.session.jobs import State
 from napari_feedback_seg.plugin.session.records import RunRecord
+from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages
 
 if TYPE_CHECKING:
