@@ -134,9 +134,26 @@ def like(layer: Layer) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in names}
 
 
-def move(layer: Layer, source: Layer) -> None:
-    """Put a derived layer where its source is now."""
-    for name, value in like(source).items():
+def like_part(layer: Layer, region: tuple[slice, slice] | None, section: int = 0) -> dict[str, Any]:
+    """Return the attributes that put a layer of a part (rows, columns) where its source is.
+
+    Its first section is section ``section`` of the source.
+    """
+    place = like(layer)
+    if region is None:
+        return place
+    corner = np.zeros(layer.ndim)
+    corner[: layer.ndim - 2] = section
+    corner[-2:] = region[0].start, region[1].start
+    # The affine transform comes after the translation: without it, a corner in data is one in translations.
+    plain = {name: value for name, value in place.items() if name not in ("affine", "units", "axis_labels")}
+    moved = Labels(np.zeros((1,) * layer.ndim, np.uint8), **plain).data_to_world(corner)
+    return {**place, "translate": np.asarray(moved)}
+
+
+def move(layer: Layer, source: Layer, region: tuple[slice, slice] | None = None) -> None:
+    """Put a derived layer, or one of a part, where its source is now."""
+    for name, value in like_part(source, region).items():
         if name == "affine":
             same = np.array_equal(layer.affine.affine_matrix, value.affine_matrix)
         else:
@@ -163,16 +180,28 @@ def class_features(classes: Sequence[LabelClass]) -> dict[str, list[Any]]:
 
 
 def result_of(viewer: Viewer, image: Any) -> Labels | None:
-    """Return the newest result of an image: made from it, or opened from a file and made from its name."""
-    for layer in reversed(viewer.layers) if image is not None else ():
-        record = layer.metadata.get(RESULT_KEY)
-        if isinstance(layer, Labels) and record is not None and made_from(record, image):
-            return layer
-    return None
+    """Return the result of an image: of several the active one, or else the newest."""
+    results = results_of(viewer, image)
+    active = viewer.layers.selection.active
+    return next((layer for layer in results if layer == active), results[0] if results else None)
 
 
-def made_from(record: dict[str, Any], image: Any) -> bool:
+def results_of(viewer: Viewer, image: Any) -> list[Labels]:
+    """Return the results of an image, the newest first.
+
+    They were made from it, or opened from a file and made from its name.
+    """
+    return [
+        layer
+        for layer in (reversed(viewer.layers) if image is not None else ())
+        if isinstance(layer, Labels) and made_from(layer.metadata.get(RESULT_KEY), image)
+    ]
+
+
+def made_from(record: Any, image: Any) -> bool:
     """Return whether a record is about an image: by its identity, or the name if it has none."""
+    if not isinstance(record, dict):
+        return False
     if "image_id" in record:
         return bool(record["image_id"] == str(image.unique_id))
     return bool(record.get("image") == image.name)

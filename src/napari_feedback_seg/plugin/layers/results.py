@@ -16,10 +16,11 @@ from napari_feedback_seg.plugin.layers.image import (
     RESULT_KEY,
     class_colormap,
     class_features,
-    like,
+    like_part,
     move,
-    result_of,
+    results_of,
 )
+from napari_feedback_seg.plugin.session.last_run import within
 from napari_feedback_seg.plugin.session.records import ResultRecord
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.session.records import RunRecord
     from napari_feedback_seg.segmentation.prediction import Prediction
+
+LARGE = 2**25
+"""Pixels of a section from which on the result of a part of it is a layer of that part."""
 
 PROBABILITY_KEY = "feedback-seg-probability"
 """Where a probability layer's metadata say what it is."""
@@ -56,6 +60,8 @@ class ResultWriter:
         What makes the result.
     sections : sequence of int
         The sections that will be written.
+    region : tuple of slice, optional
+        The rows and columns of them. Of a large image the layer holds no more than these.
     """
 
     def __init__(
@@ -66,13 +72,20 @@ class ResultWriter:
         classes: Sequence[LabelClass],
         run: RunRecord,
         sections: Sequence[int],
+        region: tuple[slice, slice] | None = None,
     ) -> None:
         self.viewer, self.image, self.shape = viewer, image, shape
         self.classes, self.run, self.sections = tuple(classes), run, sections
+        self.region = region
         self.messages: list[str] = []
         self.layer: Labels | None = None
-        self._attributes = like(image)  # the image may be gone when they are needed
+        self.part: tuple[slice, slice] | None = None
+        self._before: dict[int, tuple[tuple[slice, slice], bytes]] = {}  # labels hardly take room when packed
+        self._record: ResultRecord | None = None
         self._name = image.name
+
+    def _place(self) -> dict[str, Any]:
+        return like_part(self.image, self.part)
 
     @property
     def there(self) -> bool:
@@ -91,20 +104,59 @@ class ResultWriter:
             raise LookupError(self.layer.name)
         if self.layer is None or not self._fits(self.layer) or was_painted(self.layer, [section]):
             self.layer = self._layer_for(self.layer)
-        plane = _plane(self.layer.data, section)
-        plane[prediction.region] = prediction.labels
+        if self._record is None:
+            self._record = _record(self.layer)
+        self._exchange(section, prediction.region, prediction.labels)
         forget_strokes(self.layer)
         note_written(self.layer, section)
-        rows, columns = prediction.region
         run = replace(
             self.run,
             device=prediction.device,
-            region=((rows.start, rows.stop), (columns.start, columns.stop)),
+            region=_spans(prediction.region),
         )
         add_classes(self.layer, self.classes)
         write_record(self.layer, _record(self.layer).with_section(run, section))
-        self.layer.refresh()
+        _redraw(self.layer)
         self._write_probabilities(section, prediction)
+
+    def _exchange(self, section: int, region: tuple[slice, slice], labels: np.ndarray) -> None:
+        """Write labels, and keep what was there before."""
+        assert self.layer is not None
+        plane, place = _plane(self.layer.data, section), within(region, self.part)
+        before = np.ascontiguousarray(plane[place])
+        self._before[section] = region, zlib.compress(before.data, 1)
+        plane[place] = labels
+
+    @property
+    def sections_written(self) -> list[int]:
+        """The sections that are written."""
+        return sorted(self._before)
+
+    def before(self, section: int) -> tuple[tuple[slice, slice], np.ndarray]:
+        """Return the region of a section that was written, and the labels that were there before."""
+        region, packed = self._before[section]
+        shape = tuple(part.stop - part.start for part in region)
+        return region, np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
+
+    def now(self, section: int) -> np.ndarray:
+        """Return the labels that are there now, in the region that was written."""
+        assert self.layer is not None
+        region, _ = self._before[section]
+        return np.array(_plane(self.layer.data, section)[within(region, self.part)])
+
+    def swap(self) -> None:
+        """Bring back what was there before the run, or what the run has said if that is there."""
+        if not self.there or self._record is None:
+            return
+        assert self.layer is not None
+        for section in self.sections_written:
+            self._exchange(section, *self.before(section))
+            note_written(self.layer, section)
+            self._forget_probabilities(section, self._before[section][0])
+        before, self._record = self._record, _record(self.layer)
+        write_record(self.layer, replace(before, classes=self._record.classes))
+        forget_strokes(self.layer)
+        _redraw(self.layer)
 
     def note_messages(self, messages: Sequence[str]) -> None:
         """Write down what was said of the result."""
@@ -122,8 +174,8 @@ class ResultWriter:
                     "and the result is in a new layer."
                 )
             return self._new_layer()
-        for name, value in self._attributes.items():  # the image may have been moved since
-            setattr(found, name, value)
+        if self.image in self.viewer.layers:  # it may have been moved since
+            move(found, self.image, self.part)
         add_classes(found, self.classes)
         # A duplicate of the layer shares what is noted: it is not to hear of this run.
         found.metadata = copy.deepcopy(dict(found.metadata))
@@ -133,28 +185,43 @@ class ResultWriter:
 
     def _earlier(self) -> Labels | None:
         """Return the layer that is the result of this image, if it can hold this one, too."""
-        found = result_of(self.viewer, self.image)
-        if found is None or not self._fits(found):
+        found = next(filter(self._fits, results_of(self.viewer, self.image)), None)
+        if found is None:
             return None
+        self.part = region_of(found)
         if not agree(_record(found).classes, self.classes):
             found.visible = False  # it would shine through
             return None
         return found
 
     def _fits(self, layer: Labels) -> bool:
-        data = layer.data
-        return isinstance(data, np.ndarray) and data.flags.writeable and data.shape == self.shape
+        """Return whether a layer has a place for what is written."""
+        data, part = layer.data, region_of(layer)
+        if not isinstance(data, np.ndarray) or not data.flags.writeable:
+            return False
+        if part is None:
+            return data.shape == self.shape
+        return (
+            data.shape == self._part_shape(part) and self.region is not None and _contains(part, self.region)
+        )
+
+    def _part_shape(self, part: tuple[slice, slice] | None) -> tuple[int, ...]:
+        if part is None:
+            return self.shape
+        return (*self.shape[:-2], *(each.stop - each.start for each in part))
 
     def _new_layer(self) -> Labels:
-        record = ResultRecord(self._name, str(self.image.unique_id), self.classes)
+        large = self.shape[-2] * self.shape[-1] > LARGE
+        self.part = self.region if large else None
+        record = ResultRecord(self._name, str(self.image.unique_id), self.classes, region=_spans(self.part))
         layer = Labels(
-            np.zeros(self.shape, np.uint8),
+            np.zeros(self._part_shape(self.part), np.uint8),
             name=f"{self._name} labels",
             colormap=class_colormap(self.classes),
             features=class_features(self.classes),
             metadata={RESULT_KEY: record.to_json()},
             opacity=0.8,
-            **self._attributes,
+            **self._place(),
         )
         active = self.viewer.layers.selection.active
         # What is painted lies above what is segmented.
@@ -168,28 +235,34 @@ class ResultWriter:
 
     def _write_probabilities(self, section: int, prediction: Prediction) -> None:
         assert self.layer is not None
-        if prediction.probabilities is None:  # those of an earlier run are no longer those of the labels
-            for layer in probability_layers(self.viewer, self.layer):
-                if layer.data.shape == self.shape:
-                    _plane(layer.data, section)[prediction.region] = 0
-                    layer.refresh()
+        if prediction.probabilities is None:
+            self._forget_probabilities(section, prediction.region)
             return
         for each, values in zip(self.classes, prediction.probabilities, strict=True):
             layer = self._probability_layer(each)
-            _plane(layer.data, section)[prediction.region] = values
-            layer.refresh()
+            _plane(layer.data, section)[within(prediction.region, self.part)] = values
+            _redraw(layer)
+
+    def _forget_probabilities(self, section: int, region: tuple[slice, slice]) -> None:
+        """Empty the probabilities of another run: they are not those of the labels."""
+        assert self.layer is not None
+        for layer in probability_layers(self.viewer, self.layer):
+            if layer.data.shape == self.layer.data.shape:
+                _plane(layer.data, section)[within(region, self.part)] = 0
+                _redraw(layer)
 
     def _probability_layer(self, each: LabelClass) -> Image:
         assert self.layer is not None
         for layer in probability_layers(self.viewer, self.layer):
-            if layer.metadata[PROBABILITY_KEY]["class"] == each.name and layer.data.shape == self.shape:
+            shapes = layer.data.shape, self.layer.data.shape
+            if layer.metadata[PROBABILITY_KEY]["class"] == each.name and shapes[0] == shapes[1]:
                 if self.image in self.viewer.layers:
-                    move(layer, self.image)
+                    move(layer, self.image, self.part)
                 return layer
         what = {"image": self._name, "class": each.name, "labels_id": str(self.layer.unique_id)}
         active = self.viewer.layers.selection.active
         layer = Image(
-            np.zeros(self.shape, np.float16),
+            np.zeros(self.layer.data.shape, np.float16),
             name=f"{self._name} {each.name} probability",
             contrast_limits=(0, 1),
             colormap=Colormap(
@@ -198,11 +271,33 @@ class ResultWriter:
             blending="additive",
             visible=False,
             metadata={PROBABILITY_KEY: what},
-            **self._attributes,
+            **self._place(),
         )
         self.viewer.add_layer(layer)
         self.viewer.layers.selection.active = active
         return layer
+
+
+def region_of(layer: Labels) -> tuple[slice, slice] | None:
+    """Return the rows and columns of the image that a result layer holds; None for all of them."""
+    region = layer.metadata.get(RESULT_KEY, {}).get("region")
+    return (slice(*region[0]), slice(*region[1])) if region else None
+
+
+def _spans(region: tuple[slice, slice] | None) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    if region is None:
+        return None
+    rows, columns = region
+    return (rows.start, rows.stop), (columns.start, columns.stop)
+
+
+def _contains(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> bool:
+    return all(a.start <= b.start and b.stop <= a.stop for a, b in zip(outer, inner, strict=True))
+
+
+def _redraw(layer: Labels | Image) -> None:
+    """Draw a layer anew; a large one without its thumbnail, which alone takes longer than all else."""
+    layer.refresh(thumbnail=layer.data.shape[-2] * layer.data.shape[-1] <= LARGE, extent=False)
 
 
 def record_of(layer: Any) -> ResultRecord | None:

@@ -12,7 +12,8 @@ from psygnal import Signal
 from napari_feedback_seg.plugin.layers import image as of_image
 from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, UNFINISHED_KEY, is_em_image, made_from
-from napari_feedback_seg.plugin.layers.results import ResultWriter
+from napari_feedback_seg.plugin.layers.results import ResultWriter, record_of
+from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.layers.image import Sections
-    from napari_feedback_seg.plugin.session.records import RunRecord
+    from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord
     from napari_feedback_seg.plugin.session.segmenting import Part
 
 Region = tuple[slice, slice]
@@ -125,9 +126,18 @@ class ViewerLayers:
         """Return the newest result of an image."""
         return of_image.result_of(self.viewer, image)
 
+    def records_of(self, image: Image) -> list[ResultRecord]:
+        """Return what the results of an image note of themselves, the newest first."""
+        found = (record_of(layer) for layer in of_image.results_of(self.viewer, image))
+        return [record for record in found if record is not None]
+
     def sections(self, layer: Layer | None) -> Sections:
         """Return the sections of an image, as :func:`em_sections` does."""
         return of_image.em_sections(layer)
+
+    def path(self, layer: Layer) -> str:
+        """Return the file that a layer was opened from; empty if it is from elsewhere."""
+        return str(getattr(layer.source, "path", None) or "")
 
     def pixel_size(self, layer: Layer) -> tuple[float, float] | None:
         """Return the height and width of a pixel in nm, as the layer says; None if it does not."""
@@ -172,7 +182,23 @@ class ViewerLayers:
     ) -> ResultWriter:
         """Return what shows the predictions of a run."""
         shape = tuple(int(length) for length in sections.data.shape)
-        return ResultWriter(self.viewer, image, shape, classes, run, part.sections)
+        return ResultWriter(self.viewer, image, shape, classes, run, part.sections, part.region)
+
+    def side_by_side(
+        self,
+        image: Image,
+        section: int,
+        region: Region,
+        sides: Sequence[tuple[str, np.ndarray]],
+        classes: Sequence[LabelClass],
+    ) -> SideBySide:
+        """Show two answers about a part of an image, and hide meanwhile what else lies on it."""
+        viewer = self.viewer
+        grey = np.asarray(self.sections(image).section(section)[region])
+        over = [
+            layer for layer in viewer.layers if isinstance(layer, Labels) and self.image_of(layer) == image
+        ]
+        return SideBySide(viewer, image, section, region, grey, sides, classes, over)
 
     def prepare(self, classes: Sequence[LabelClass]) -> None:
         """Have napari compile what draws labels, which takes a second at its first use; in any thread."""

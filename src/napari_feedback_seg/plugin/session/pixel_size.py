@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from napari_feedback_seg.errors import OutputError
+from napari_feedback_seg.io import pixel_size, replacing
+from napari_feedback_seg.models.library import models_folder
+from napari_feedback_seg.segmentation.prediction import MAX_RATIO
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.layers import Image
+
     from napari_feedback_seg.plugin.session.session import Session
 
 NOTABLE = 0.25
 """Pixels that differ by more than this fraction from the model's deserve a note."""
 
+Size = tuple[float, float]
+"""Height and width of a pixel in nm."""
+
+_LAST = ""
+"""Under this key the size that was typed in last is remembered, for the next image without one."""
+
 
 class PixelSizes:
-    """What is known of the size of pixels.
+    """What is known of the size of pixels: from the layer, or else its file, or else as typed in.
+
+    What is typed in is remembered for the file, also when napari is started again.
 
     Attributes
     ----------
@@ -22,34 +42,52 @@ class PixelSizes:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._of_files: dict[Any, Size | None] = {}  # by identity of the image, what its file says
         self._typed: dict[Any, float] = {}  # by identity of the image
+        self._remembered = _read()
         self.rescale = False
+
+    @property
+    def own(self) -> Size | None:
+        """What the image's layer says, or else its file."""
+        image = self._session.image
+        if image is None:
+            return None
+        size = self._session.layers.pixel_size(image)
+        return size if size is not None else self._of_file(image)
 
     @property
     def typed(self) -> float:
         """What was typed in for the image, in nm; 0 if nothing was."""
         image = self._session.image
-        return self._typed.get(image.unique_id, 0.0) if image is not None else 0.0
+        if image is None:
+            return 0.0
+        last = self._remembered.get(_LAST, 0.0)
+        remembered = self._remembered.get(self._session.layers.path(image) or _LAST, last)
+        return self._typed.get(image.unique_id, remembered)
 
     @typed.setter
     def typed(self, value: float) -> None:
-        if self._session.image is not None and value != self.typed:
-            self._typed[self._session.image.unique_id] = value
-            self._session.tell("image")
-
-    @property
-    def own(self) -> tuple[float, float] | None:
-        """What the layer says: height and width in nm."""
         image = self._session.image
-        return self._session.layers.pixel_size(image) if image is not None else None
+        if image is None or value == self.typed:
+            return
+        self._typed[image.unique_id] = value
+        self._remembered |= {_LAST: value, self._session.layers.path(image) or _LAST: value}
+        _write(self._remembered)
+        self._session.tell("image")
 
     @property
-    def size(self) -> tuple[float, float] | None:
-        """Height and width of a pixel of the image in nm, as the layer says, or else as typed in for it."""
+    def size(self) -> Size | None:
+        """Height and width of a pixel of the image in nm; None if that is unknown."""
         return self.own or ((self.typed, self.typed) if self.typed > 0 else None)
 
     @property
-    def to_rescale_from(self) -> tuple[float, float] | None:
+    def unknown(self) -> bool:
+        """Whether somebody has to say it: neither the layer nor its file does."""
+        return self._session.image is not None and self.own is None
+
+    @property
+    def to_rescale_from(self) -> Size | None:
         """The pixel size, if the image is to be rescaled."""
         return self.size if self.rescale and self.can_rescale else None
 
@@ -69,6 +107,37 @@ class PixelSizes:
     @property
     def can_rescale(self) -> bool:
         """Whether they differ by enough to rescale, and not by too much."""
-        from napari_feedback_seg.segmentation.prediction import MAX_RATIO
-
         return self.notable and self.factor <= MAX_RATIO
+
+    def set_rescale(self, on: bool) -> None:
+        """Have the image resampled for the model, or not."""
+        if on != self.rescale:
+            self.rescale = on
+            self._session.tell("image")
+
+    def _of_file(self, image: Image) -> Size | None:
+        key = image.unique_id
+        if key not in self._of_files:
+            path = self._session.layers.path(image)
+            found = pixel_size(path) if path and os.path.isfile(path) else None
+            self._of_files[key] = (found.y, found.x) if found else None
+        return self._of_files[key]
+
+
+def _file() -> Path:
+    return models_folder() / "pixel-sizes.json"
+
+
+def _read() -> dict[str, float]:
+    try:
+        found = json.loads(_file().read_text(encoding="utf-8"))
+        return {str(path): float(size) for path, size in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write(sizes: dict[str, float]) -> None:
+    with suppress(OutputError, OSError):  # then it is remembered until napari is closed
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        with replacing(_file(), overwrite=True) as temporary:
+            temporary.write_text(json.dumps(sizes, indent=2), encoding="utf-8")

@@ -48,7 +48,7 @@ class Part:
 
 
 @dataclass
-class _Run:
+class Run:
     """A run that is going on."""
 
     image: Image
@@ -67,8 +67,6 @@ class Segmenting:
 
     Attributes
     ----------
-    what : What
-        How much to segment.
     shapes : str
         Name of the Shapes layer whose rectangle counts.
     options : SegmentOptions
@@ -77,8 +75,8 @@ class Segmenting:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._run: _Run | None = None
-        self.what = What.SECTION
+        self._run: Run | None = None
+        self._what = What.SECTION
         self.shapes = ""
         self.options = SegmentOptions(overlap=session.settings.overlap)
 
@@ -90,18 +88,51 @@ class Segmenting:
     # --- what and how
 
     @property
+    def what(self) -> What:
+        """How much to segment."""
+        if self._what in self.choices:
+            return self._what
+        return What.ALL if What.ALL in self.choices else What.SECTION
+
+    @property
     def choices(self) -> dict[What, str]:
         """What can be chosen for the image, and how it is called."""
         image = self._session.image
         stack = image is not None and image.ndim > 2
         choices = {What.SECTION: "This section" if stack else "The whole image"}
         if stack:
+            if self.done and self.undone:
+                choices[What.UNDONE] = f"Sections not done yet ({len(self.undone)})"
             choices[What.ALL] = "All sections"
         return choices | {What.VISIBLE: "Visible region", What.RECTANGLE: "Rectangle of a Shapes layer"}
 
+    @property
+    def done(self) -> set[int]:
+        """The sections of the image that the model in use has segmented last."""
+        session = self._session
+        image, entry = session.image, session.entry
+        if image is None or entry is None:
+            return set()
+        try:
+            shape = session.layers.sections(image).section_shape
+        except FeedbackSegError:
+            return set()
+        records = session.layers.records_of(image)
+        return set().union(*(record.done_by(str(entry.path), shape) for record in records))
+
+    @property
+    def undone(self) -> list[int]:
+        """The other sections of the image."""
+        image, done = self._session.image, self.done
+        try:
+            count = self._session.layers.sections(image).count
+        except FeedbackSegError:
+            return []
+        return [z for z in range(count) if z not in done]
+
     def choose(self, what: What | None = None, shapes: str | None = None) -> None:
         """Choose how much to segment, and by which Shapes layer."""
-        self.what, self.shapes = what or self.what, self.shapes if shapes is None else shapes
+        self._what, self.shapes = what or self._what, self.shapes if shapes is None else shapes
         self._session.tell("segmenting")
 
     def set(self, **options: Any) -> None:
@@ -122,16 +153,20 @@ class Segmenting:
         InputError
             If there is no image, or what is displayed, or the Shapes layer, does not say.
         """
-        layers, image, what = self._session.layers, self._image(), what or self.what
+        layers, image, what = self._session.layers, self.current_image(), what or self.what
         if what is What.ALL:
             return Part(tuple(range(layers.sections(image).count)))
+        if what is What.UNDONE:
+            if not self.undone:
+                raise InputError("All sections are done. To segment them again, choose All sections.")
+            return Part(tuple(self.undone))
         if what is What.RECTANGLE:
             section, region = layers.rectangle(self.shapes, image)
             return Part((section,), region)
         section = layers.section_shown(image)
         return Part((section,), layers.visible_region(image) if what is What.VISIBLE else None)
 
-    def _image(self) -> Image:
+    def current_image(self) -> Image:
         """Return the image.
 
         Raises
@@ -170,7 +205,7 @@ class Segmenting:
         """
         session = self._session
         try:
-            image = self._image()
+            image = self.current_image()
             sections = session.layers.sections(image)
             part = part or self.part()
         except FeedbackSegError as error:
@@ -181,8 +216,8 @@ class Segmenting:
         sizes = session.pixel_sizes
         options = options or replace(self.options, pixel_size_nm=sizes.to_rescale_from)
         options = replace(options, device=session.device, region=part.region)
-        run = _Run(image, sections, part, options, pixel_size_nm or sizes.size, time.perf_counter())
-        work = partial(self._work, run, partial(session.load_model, session.entry))
+        run = Run(image, sections, part, options, pixel_size_nm or sizes.size, time.perf_counter())
+        work = partial(self.work, run, partial(session.load_model, session.entry))
         session.segmenting_begins.emit()
         before, self._run = self._run, run
         if not session.jobs.run(
@@ -203,8 +238,8 @@ class Segmenting:
         if self.state is not State.IDLE:
             self._session.jobs.cancel()
 
-    def _work(
-        self, run: _Run, load_model: Callable[[], Model]
+    def work(
+        self, run: Run, load_model: Callable[[], Model]
     ) -> Generator[Model | TileDone | SectionDone, None, None]:
         """Yield the model when it is loaded, then tiles counted over all sections, and sections."""
         from napari_feedback_seg.segmentation.predict import count_tiles, segment_section, segment_stack
@@ -248,6 +283,13 @@ class Segmenting:
             run.image, run.sections, run.part, event.card.classes, record
         )
 
+    def show(self, run: Run, model: Model, done: SectionDone) -> None:
+        """Show a section that was segmented elsewhere as if it had been in a run."""
+        self._run = run
+        self._take(model)
+        self._take(done)
+        self._finish(None)
+
     def _finish(self, _: Any) -> None:
         run = self._run
         assert run is not None
@@ -265,9 +307,14 @@ class Segmenting:
         self._session.refresh_models()
 
     def _stopped(self) -> None:
-        self._end(f"Cancelled.{self._kept()}")
+        kept = self._kept()
+        self._end(f"Cancelled.{kept}")
+        if kept and self.what is What.ALL and What.UNDONE in self.choices:
+            self.choose(What.UNDONE)  # Segment goes on where it was
 
     def _end(self, status: str) -> None:
+        if self._run is not None and self._run.writer is not None and self._run.messages:
+            self._session.last_run.writer = self._run.writer
         self._run = None
         self._session.note(status)
 
@@ -285,7 +332,7 @@ class Segmenting:
         if self._run is not None and self._run.image == image:
             self._stop("The image was replaced while it was segmented: the segmentation was stopped.")
 
-    def image_removed(self, layer: Layer) -> None:
+    def layer_removed(self, layer: Layer) -> None:
         """Stop if the image was deleted."""
         if self._run is not None and self._run.image == layer:
             self._stop("The image was deleted while it was segmented: the segmentation was stopped.")
@@ -295,7 +342,7 @@ class Segmenting:
         self._session.said.emit(sentence, "warning")
 
     def forget(self) -> None:
-        """Forget the run; may be called again."""
+        """Forget the run that is going on; may be called again."""
         self._run = None
 
 

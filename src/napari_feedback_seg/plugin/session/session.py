@@ -9,8 +9,11 @@ from psygnal import Signal
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import DEFAULT_MODEL, ModelEntry, list_models
+from napari_feedback_seg.plugin.session.beside import Beside
 from napari_feedback_seg.plugin.session.jobs import Jobs
+from napari_feedback_seg.plugin.session.last_run import LastRun
 from napari_feedback_seg.plugin.session.pixel_size import PixelSizes
+from napari_feedback_seg.plugin.session.scales import Scales
 from napari_feedback_seg.plugin.session.segmenting import Segmenting
 from napari_feedback_seg.plugin.session.settings import Settings
 
@@ -44,7 +47,8 @@ class Session:
         Part of the state that has changed: ``image`` (another one is chosen, or it has another place or
         scale), ``pixels`` (the image has other pixels), ``layers`` (the list, or a name in it), ``model``,
         ``result``, ``settings``, ``job`` (its state or its progress), ``segmenting``
-        (what and how to segment), ``status``.
+        (what and how to segment), ``beside``
+        (what is shown side by side), ``status``.
     said : str, str
         What a person should read, and its level: info, warning or error.
     """
@@ -77,7 +81,10 @@ class Session:
         self._loaded: tuple[Any, Model] | None = None
         self.jobs = Jobs(runner)
         self.pixel_sizes = PixelSizes(self)
+        self.beside = Beside(self)
         self.segmenting = Segmenting(self)
+        self.last_run = LastRun(self)
+        self.scales = Scales(self)
         self._listen()
         layers.changed.connect(self._on_layers)
         layers.removed.connect(self._on_removed)
@@ -155,7 +162,8 @@ class Session:
             self.tell("image")
 
     def _on_removed(self, layer: Layer) -> None:
-        self.segmenting.image_removed(layer)
+        self.segmenting.layer_removed(layer)
+        self.beside.layer_removed(layer)
         if layer == self._image:
             self.image = next(iter(self.images), None)
 
@@ -274,6 +282,7 @@ class Session:
     def rest(self) -> None:
         """Stop the job, let go of the model and of who listens, as the dock closes; may be called again."""
         self.jobs.cleanup()
+        self.beside.close()
         self.segmenting.forget()
         self._loaded = None
         for group in (self, self.jobs):

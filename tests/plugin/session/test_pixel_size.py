@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+import tifffile
+
+from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
+from napari_feedback_seg.plugin.session.session import Session
+
+
+@pytest.fixture
+def from_file(viewer, tmp_path, section):
+    """Open a TIFF file as napari's own reader does, without a unit."""
+
+    def open_file(name="cells.tif", size_nm=None):
+        path = tmp_path / name
+        options = {}
+        if size_nm:
+            height, width = size_nm
+            options = {"resolution": (1e7 / width, 1e7 / height), "resolutionunit": "CENTIMETER"}
+        tifffile.imwrite(path, section, **options)
+        layer = viewer.add_image(tifffile.imread(path), name=name)
+        layer.source.__dict__["path"] = str(path)
+        return layer
+
+    return open_file
+
+
+@pytest.fixture
+def sizes(session):
+    return session.pixel_sizes
+
+
+def test_the_layer_comes_first(sizes, from_file):
+    image = from_file(size_nm=(8, 8))
+    image.scale, image.units = (5, 6), ("nm", "nm")
+    assert sizes.size == (5, 6)
+    assert not sizes.unknown
+
+
+def test_then_the_file_behind_it_each_axis_apart(sizes, from_file):
+    from_file(size_nm=(8, 4))
+    assert sizes.size == pytest.approx((8, 4))
+    assert not sizes.unknown
+
+
+def test_else_somebody_has_to_say_it(sizes, from_file):
+    from_file()
+    assert sizes.unknown
+    assert sizes.size is None
+    sizes.typed = 6.0
+    assert sizes.size == (6, 6)
+    assert sizes.unknown  # it can still be put right
+
+
+def test_what_was_typed_is_remembered_for_the_file_and_for_the_next_image(
+    session, sizes, viewer, runner, from_file, section
+):
+    from_file("one.tif")
+    sizes.typed = 6.0
+    viewer.add_image(section, name="another")
+    assert sizes.size == (6, 6)
+    sizes.typed = 9.0
+    later = Session(ViewerLayers(viewer), runner)  # napari was started again
+    later.image = viewer.layers["one.tif"]
+    assert later.pixel_sizes.size == (6, 6)
+    later.image = viewer.add_image(section, name="a third")
+    assert later.pixel_sizes.size == (9, 9)
+    later.cleanup()
+
+
+def test_a_damaged_memory_is_none(models_folder, viewer, runner, section):
+    (models_folder / "pixel-sizes.json").write_text("[1, 2")
+    session = Session(ViewerLayers(viewer), runner)
+    viewer.add_image(section)
+    assert session.pixel_sizes.size is None
+    session.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("size", "notable", "can_rescale"), [(4.6, False, False), (9.2, True, True), (460, True, False)]
+)
+def test_it_is_compared_with_the_models(session, sizes, viewer, section, size, notable, can_rescale):
+    viewer.add_image(section, scale=(size, size), units="nm")
+    assert (sizes.notable, sizes.can_rescale) == (notable, can_rescale)
+    sizes.set_rescale(True)
+    assert (sizes.to_rescale_from is not None) == can_rescale
