@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.io import PixelSize, hdf5_keys, images_in, open_image, pixel_size
+from napari_feedback_seg.io import PixelSize, images_in, open_image, open_images, pixel_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,7 +209,7 @@ class TestHdf5:
         image = open_image(path)
         assert (image.shape, image.dtype, image.flavour) == (STACK.shape, np.uint8, "hdf5")
         np.testing.assert_array_equal(sections(path, STACK.shape), STACK)
-        assert hdf5_keys(path) == ["/volumes/raw"]
+        assert [each.shape for each in open_images(path)] == [STACK.shape]
 
     @pytest.mark.parametrize("key", ["volumes/raw", "/volumes/raw"])
     def test_an_image_by_its_name(self, tmp_path, key):
@@ -223,6 +223,8 @@ class TestHdf5:
         refused(f"{path}:rwa", "no data set 'rwa'", "/other, /volumes/raw")
         refused(f"{path}:volumes", "no data set 'volumes'")
         assert pixel_size(path) is None
+        assert [str(each.path) for each in open_images(path)] == [f"{path}:/other", f"{path}:/volumes/raw"]
+        assert [each.shape for each in open_images(f"{path}:other")] == [SECTION.shape]
 
     @pytest.mark.parametrize("shape", [(1, 5, 40, 50, 1), (5, 40, 50, 1), (1, 5, 40, 50)])
     def test_axes_of_one_are_left_out(self, tmp_path, shape):

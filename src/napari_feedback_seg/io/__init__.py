@@ -5,25 +5,33 @@ before it is complete.
 """
 
 from napari_feedback_seg.io.atomic import check_output, file_keys, is_device, new_folder, replacing
-from napari_feedback_seg.io.hdf5 import hdf5_keys, split_key
-from napari_feedback_seg.io.image import EMImage, Sections
-from napari_feedback_seg.io.reading import IMAGE_SUFFIXES, images_in, open_image, pixel_size, read_pages
+from napari_feedback_seg.io.hdf5 import split_key
+from napari_feedback_seg.io.image import EMImage, OtherImageError, Sections
+from napari_feedback_seg.io.reading import (
+    IMAGE_SUFFIXES,
+    images_in,
+    open_image,
+    open_images,
+    pixel_size,
+    read_pages,
+)
 from napari_feedback_seg.io.sizes import PixelSize
 from napari_feedback_seg.io.writing import label_writer, probability_writer
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "EMImage",
+    "OtherImageError",
     "PixelSize",
     "Sections",
     "check_output",
     "file_keys",
-    "hdf5_keys",
     "images_in",
     "is_device",
     "label_writer",
     "new_folder",
     "open_image",
+    "open_images",
     "pixel_size",
     "probability_writer",
     "read_pages",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.io.image import EMImage, OtherImageError, Sections, library, three_axes
+from napari_feedback_seg.io.image import EMImage, OtherImageError, Sections, decoding, library, three_axes
 from napari_feedback_seg.io.sizes import PixelSize, in_nanometres, sensible
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def split_key(path: Path) -> tuple[Path, str | None]:
 
 def hdf5_keys(path: Path) -> list[str]:
     """Return the names of the data sets that are sections or stacks of them."""
-    with _opened(path) as file:
+    with decoding(path), _opened(path) as file:
         return _keys(file)
 
 

@@ -13,7 +13,7 @@ from PIL import JpegImagePlugin, PngImagePlugin
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io.dm import DM_SUFFIXES, is_dm, open_dm
-from napari_feedback_seg.io.hdf5 import HDF5_SUFFIXES, open_hdf5, split_key
+from napari_feedback_seg.io.hdf5 import HDF5_SUFFIXES, hdf5_keys, open_hdf5, split_key
 from napari_feedback_seg.io.image import EMImage, Flavour, OtherImageError, Sections, decoding, unreadable
 from napari_feedback_seg.io.mrc import MRC_SUFFIXES, is_mrc, open_mrc
 from napari_feedback_seg.io.tiff import open_tiff, read_tiff_pixel_size
@@ -32,6 +32,7 @@ IMAGE_SUFFIXES = (
 """What the names of images end with, in lower case; a file is known by its content."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _START = 1024  # the header of an MRC file
 
 
@@ -63,13 +64,26 @@ def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage
             return _open_picture(path, "png", labels=labels)
         if start[:3] == b"\xff\xd8\xff":
             return _open_picture(path, "jpeg")
-        if start[:8] == b"\x89HDF\r\n\x1a\n":
+        if start[:8] == _HDF5:
             return open_hdf5(path, key)
         if is_dm(start):
             return open_dm(path)
         if is_mrc(path, start):
             return open_mrc(path)
     raise OtherImageError(f"'{path}' is no TIFF, PNG, JPEG, MRC, DM or HDF5 image. Save the image as a TIFF.")
+
+
+def open_images(path: str | os.PathLike[str]) -> list[EMImage]:
+    """Open all images of a file: each data set of an HDF5 that is one, or the one that is named.
+
+    Raises
+    ------
+    InputError
+        As :func:`open_image` does.
+    """
+    file, key = split_key(Path(path))
+    keys = hdf5_keys(file) if key is None and _start(file)[:8] == _HDF5 else []
+    return [open_image(f"{file}:{each}") for each in keys] if len(keys) > 1 else [open_image(path)]
 
 
 def _start(path: Path) -> bytes:
