@@ -164,12 +164,19 @@ def test_only_records_of_results_are_taken(viewer, segment, section, export, tmp
     for path in (*others, foreign):
         assert get_reader(str(path)) is None
         assert get_reader([str(run), str(path)]) is None
-    # napari would ask which reader to take at every file and folder that two of them claim.
+    # napari would ask which reader to take at every folder that two of them claim.
     manager = PluginManager.instance()
-    for path in (run.parent, *run.parent.glob("*.tif"), tmp_path / "a-labels.tif", tmp_path):
+    for path in (run.parent, tmp_path):
         assert "napari-feedback-seg" not in {
             reader.plugin_name for reader in manager.iter_compatible_readers(str(path))
         }
+    for path in (*run.parent.glob("*.tif"), tmp_path / "a-labels.tif"):
+        ours = {
+            reader.command
+            for reader in manager.iter_compatible_readers(str(path))
+            if reader.plugin_name == "napari-feedback-seg"
+        }
+        assert ours == {"napari-feedback-seg.read_image"}
     with pytest.raises(NoAvailableReaderError):
         viewer.open(str(foreign.rename(tmp_path / "of-others.json")), plugin=None)
 
