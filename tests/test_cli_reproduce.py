@@ -104,11 +104,11 @@ def test_what_another_machine_is_at_is_left_out_and_the_others_are_done(
     data_set: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "results").mkdir()
-    with claim(tmp_path / "results" / "unet-w2-ours-e1-f0-s0.claim"):
+    with claim(tmp_path / "results" / ".unet-w2-ours-e1-f0-s0.lock"):
         text = run(
             *("--table", 1, "--networks", "unet", "--seeds", "0-1", *given(data_set, tmp_path / "results"))
         )
-    assert "Left out: unet-w2-ours-e1-f0-s0 is being run by process" in text
+    assert "Left out: unet-w2-ours-e1-f0-s0 is being run by another process" in text
     assert [path.stem for path in (tmp_path / "results").glob("*.json")] == ["unet-w2-ours-e1-f0-s1"]
 
 
@@ -173,7 +173,6 @@ def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(data_set: Path
     assert "Traceback" not in errors
     done = torch.load(last, weights_only=True)["progress"]["epoch"]
     assert done >= 1
-    assert not list(tmp_path.glob("*.claim"))
     assert not list(tmp_path.glob("*.json"))
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     epochs = re.findall("epoch ([0-9]+)/60", again.stdout + again.stderr)

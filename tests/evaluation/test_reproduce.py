@@ -122,6 +122,10 @@ class TestPlan:
             plan(["unet"], "theirs", [0], [0])
 
 
+def lock(folder: Path) -> Path:
+    return folder / f".{RUN.name}.lock"
+
+
 class TestPerform:
     def test_a_finished_run_is_a_small_json(self, data: Dataset, done: Path) -> None:
         path = result_path(done, RUN)
@@ -134,7 +138,8 @@ class TestPerform:
         assert record["seconds"] > 0
         assert record["digest"] == data.digest()
         assert {"spec", "machine", "version"} <= set(record)
-        assert not list(done.glob("*.claim"))
+        with claim(lock(done)):
+            pass
 
     def test_its_scores_are_those_of_crops_side_by_side_and_as_a_user_would_segment(
         self, data: Dataset, done: Path
@@ -156,9 +161,9 @@ class TestPerform:
     def test_an_interrupted_run_goes_on(self, data: Dataset, done: Path, tmp_path: Path) -> None:
         events = perform(RUN, data, tmp_path, "cpu")
         while not isinstance(next(events), EpochDone):
-            assert (tmp_path / f"{RUN.name}.claim").exists()
+            with pytest.raises(ClaimedError), claim(lock(tmp_path)):
+                pass
         events.close()
-        assert not list(tmp_path.glob("*.claim"))
         assert not list(tmp_path.glob("*.json"))
         epochs = [each.epoch for each in perform(RUN, data, tmp_path, "cpu") if isinstance(each, EpochDone)]
         assert epochs == [2]
@@ -168,7 +173,7 @@ class TestPerform:
 
     def test_a_training_made_by_train_counts(self, data: Dataset, done: Path, tmp_path: Path) -> None:
         job = TrainJob("other", RUN.fold, replace(RUN.config, precision="auto"), half=True)
-        list(run_training(data, tmp_path / RUN.name, job, device="cpu"))
+        list(run_training([data], tmp_path / RUN.name, job, device="cpu"))
         assert not any(isinstance(each, EpochDone) for each in perform(RUN, data, tmp_path, "cpu"))
         assert read_results(tmp_path)[0].record["settings"]["epochs"] == 2
         weights = load_file(tmp_path / RUN.name / "other.safetensors")
@@ -203,11 +208,11 @@ class TestPerform:
 
     def test_what_another_machine_is_at_is_left_to_it(self, data: Dataset, tmp_path: Path) -> None:
         with (
-            claim(tmp_path / f"{RUN.name}.claim"),
+            claim(lock(tmp_path)),
             pytest.raises(ClaimedError, match=f"{RUN.name} is being run"),
         ):
             list(perform(RUN, data, tmp_path, "cpu"))
-        assert not list(tmp_path.iterdir())
+        assert list(tmp_path.iterdir()) == [lock(tmp_path)]
 
     def test_runs_on_other_data_are_not_mixed(self, data: Dataset, done: Path) -> None:
         other = replace(data, name="other", images=data.images[::-1])

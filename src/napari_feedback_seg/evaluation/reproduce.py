@@ -1,15 +1,14 @@
 """The runs behind the paper's tables: what is to be trained, and how one is done.
 
 A results folder holds a small JSON for each finished run, ``NAME.json``; the folder of each
-training, ``NAME/``, as :mod:`napari_feedback_seg.evaluation.train` lays it out; and while a run
-is at work its claim, ``NAME.claim``, so that several machines can share the folder.
+training, ``NAME/``, as :mod:`napari_feedback_seg.evaluation.train` lays it out; and for each run
+a lock, ``.NAME.lock``, so that several machines can share the folder.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -214,12 +213,9 @@ def perform(
     except OSError as error:
         raise OutputError(f"The folder {results} cannot be made ({error.strerror}).") from error
     check_data(results, data)
-    with claim(results / f"{run.name}.claim") as renew:
+    with claim(results / f".{run.name}.lock"):
         if not result_path(results, run).exists():
-            with closing(_perform(run, data, results, device)) as events:
-                for event in events:
-                    renew()
-                    yield event
+            yield from _perform(run, data, results, device)
 
 
 def _perform(

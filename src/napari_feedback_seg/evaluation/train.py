@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -124,18 +124,8 @@ def run_training(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {folder} cannot be made ({error.strerror}).") from error
-    with (
-        claim(folder / "training.claim") as renew,
-        closing(_run_training(sources, folder, job, device, resume)) as events,
-    ):
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as stop:
-                result: tuple[Path, dict[str, Any]] = stop.value
-                return result
-            renew()
-            yield event
+    with claim(folder / ".training.lock"):
+        return (yield from _run_training(sources, folder, job, device, resume))
 
 
 def _run_training(
