@@ -115,7 +115,8 @@ def predict(model: Model, section: np.ndarray, overlap: float, blended: bool, mo
     """Return the probabilities (C, Y, X) of a section, its tiles moved by half their distance or not."""
     from napari_feedback_seg.segmentation.device import choose_device
     from napari_feedback_seg.segmentation.inference import Inference
-    from napari_feedback_seg.segmentation.tiles import Tile, TileReader, gaussian_window, starts
+    from napari_feedback_seg.segmentation.reader import TileReader
+    from napari_feedback_seg.segmentation.tiles import Tile, gaussian_window, starts
 
     side = model.card.tile
     axes = []

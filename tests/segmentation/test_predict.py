@@ -463,7 +463,7 @@ def test_a_white_bar_over_12_bits_in_16_changes_nothing(trained, clean, expected
 @pytest.mark.parametrize("options", [{}, {"probabilities": True, "pixel_size_nm": 3.5}], ids=str)
 def test_a_large_section_takes_little_memory(make_model, monkeypatch, options):
     """Not even a float16 copy of the section is held, let alone one for each class."""
-    for module in ("sections", "tiles"):
+    for module in ("sections", "reader"):
         monkeypatch.setattr(f"napari_feedback_seg.segmentation.{module}.MAX_SAMPLE", 500_000)
     model = make_model(tile=128, kind="unet", width=2, depth=1)
     large = RNG.integers(0, 255, (8000, 1500), np.uint8)

@@ -14,8 +14,8 @@ from napari_feedback_seg.attention_maps.tile import TileAttention
 from napari_feedback_seg.errors import DeviceError, ModelError
 from napari_feedback_seg.networks.attention import FeedbackAttention
 from napari_feedback_seg.segmentation.device import choose_device, describe_device
+from napari_feedback_seg.segmentation.reader import TileReader
 from napari_feedback_seg.segmentation.sections import as_section
-from napari_feedback_seg.segmentation.tiles import TileReader
 
 if TYPE_CHECKING:
     from napari_feedback_seg.attention_maps.grid import TileFrame

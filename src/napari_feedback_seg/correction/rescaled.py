@@ -11,8 +11,9 @@ from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.correction.corrections import CELL
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.segmentation.prediction import model_shape
+from napari_feedback_seg.segmentation.reader import TileReader
 from napari_feedback_seg.segmentation.sections import BlankSection
-from napari_feedback_seg.segmentation.tiles import Tile, TileReader
+from napari_feedback_seg.segmentation.tiles import Tile
 
 if TYPE_CHECKING:
     from napari_feedback_seg.correction.corrections import CorrectedSection

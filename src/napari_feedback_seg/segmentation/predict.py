@@ -15,6 +15,7 @@ from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.device import choose_device, describe_device
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.inference import Inference
+from napari_feedback_seg.segmentation.lazy import open_section
 from napari_feedback_seg.segmentation.prediction import (
     Prediction,
     SegmentOptions,
@@ -25,19 +26,16 @@ from napari_feedback_seg.segmentation.prediction import (
     merge_messages,
     model_shape,
 )
-from napari_feedback_seg.segmentation.sections import (
-    BlankSection,
-    as_section,
-    image_shape,
-    looks_inverted,
-)
-from napari_feedback_seg.segmentation.tiles import RollingBlend, RowResampler, Tile, TileReader, starts
+from napari_feedback_seg.segmentation.reader import TileReader
+from napari_feedback_seg.segmentation.sections import BlankSection, image_shape
+from napari_feedback_seg.segmentation.tiles import RollingBlend, RowResampler, Tile, starts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from napari_feedback_seg.models.model import ModelCard
+    from napari_feedback_seg.segmentation.lazy import Plane
 
 __all__ = [
     "Prediction",
@@ -132,8 +130,9 @@ def segment_section(
         If the model or the device fails.
     """
     options = options or SegmentOptions()
-    image_shape(section)
-    section = as_section(section)
+    if len(shape := image_shape(section)) != 2:
+        raise InputError(f"A section has two axes (Y, X), and this one has the shape {shape}.")
+    section = open_section(section)
     inference = _inference(model, options)
     try:
         return (yield from _segment(section, model.card, options, inference, 0))
@@ -195,7 +194,7 @@ def _segment_of_stack(
     sections: Any, z: int, count: int, model: Model, options: SegmentOptions, inference: Inference
 ) -> Generator[TileDone, None, Prediction]:
     try:
-        section = as_section(sections[z])
+        section = open_section(sections, z)
         return (yield from _segment(section, model.card, options, inference, z))
     except BlankSection as blank:
         region = absolute_region(section.shape, options.region)
@@ -206,15 +205,16 @@ def _segment_of_stack(
 
 
 def _segment(
-    section: np.ndarray, card: ModelCard, options: SegmentOptions, inference: Inference, index: int
+    section: np.ndarray | Plane, card: ModelCard, options: SegmentOptions, inference: Inference, index: int
 ) -> Generator[TileDone, None, Prediction]:
     """Segment one section, holding of the probabilities no more than a row of tiles."""
     region = absolute_region(section.shape, options.region)
     shape = model_shape(section.shape, card, options.pixel_size_nm)
-    reader = TileReader(section, shape)
     resampler = None if shape == section.shape else RowResampler(shape, section.shape, *region)
     needed = resampler.needed if resampler else region
     tiles = _tiles(shape, card.tile, options.overlap, needed)
+    (top, left), (bottom, right) = ((each.y, each.x) for each in (tiles[0], tiles[-1]))
+    reader = TileReader(section, shape, (slice(top, bottom + card.tile), slice(left, right + card.tile)))
     blend = RollingBlend(inference.rounds * len(card.classes), card.tile, *needed)
     prediction = empty_prediction(region, card, options)
     values = np.array([each.value for each in card.classes], np.uint8)
@@ -229,7 +229,7 @@ def _segment(
             part = slice(top, top + rows.shape[1]), region[1]
             outside = reader.outside(*part)
             if outside is not None:
-                finite = np.isfinite(section[part][outside])
+                finite = np.isfinite(reader.pixels(*part)[outside])
                 said.update([BORDER] * bool(finite.any()) + [NO_NUMBERS] * (not finite.all()))
             fill_rows(prediction, filled, rows, values, outside)
             filled += rows.shape[1]
@@ -247,8 +247,8 @@ def _segment(
             yield TileDone(done, len(tiles), index)
     for finished in blend.rest():
         fill(finished)
-    inverted = looks_inverted(section, reader.statistics)
-    messages = (*sorted(said), *([INVERTED] if inverted else []), *inference.messages)
+    inverted = [INVERTED] if reader.looks_inverted() else []
+    messages = (*sorted(said), *inverted, *inference.messages)
     return replace(prediction, device=describe_device(inference.device), messages=messages)
 
 

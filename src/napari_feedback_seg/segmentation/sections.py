@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from napari_feedback_seg.io import Sections
 from napari_feedback_seg.segmentation.tissue import find_bars, find_border
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     from scipy.sparse import csr_array
 
@@ -179,10 +182,15 @@ def statistics(section: np.ndarray) -> Statistics:
             tissue = within
         else:  # nothing would be left
             border = None
+    return replace(grey_statistics(grid, tissue), border=border)
+
+
+def grey_statistics(grid: np.ndarray, tissue: npt.NDArray[np.bool_]) -> Statistics:
+    """Return the statistics of the pixels of a sample (Y, X) that are tissue, and of what is burnt in."""
     bars = find_bars(grid, tissue)
     for bar in bars:
-        tissue &= ~bar.mask(grid)
-    return replace(of_values(grid[tissue]), border=border, bars=bars)
+        tissue = tissue & ~bar.mask(grid)
+    return replace(of_values(grid[tissue]), bars=bars)
 
 
 def of_values(values: np.ndarray) -> Statistics:
@@ -287,36 +295,52 @@ def rescale(section: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def looks_inverted(section: np.ndarray, of: Statistics) -> bool:
     """Whether bright membranes on a dark ground are likelier than the reverse.
 
+    Nine windows of a large section are looked at, see :func:`windows_look_inverted`; a section
+    below 256 x 256 pixels is given the benefit of the doubt.
+    """
+    if section.size < _LEAST_PIXELS_FOR_CONTRAST:
+        return False
+    starts = [sorted({0, max(0, size - _WINDOW) // 2, max(0, size - _WINDOW)}) for size in section.shape]
+    windows = []
+    for top, left in itertools.product(*starts):
+        part = section[top : top + _WINDOW, left : left + _WINDOW]
+        places = (start + np.arange(size) for start, size in zip((top, left), part.shape, strict=True))
+        windows.append((part, of.outside(part, *places)))
+    return windows_look_inverted(windows, of)
+
+
+def windows_look_inverted(
+    windows: Sequence[tuple[np.ndarray, npt.NDArray[np.bool_] | None]], of: Statistics
+) -> bool:
+    """Whether bright membranes on a dark ground are likelier than the reverse.
+
     Stained membranes and organelles are thin and dark in a brighter cytoplasm, so that
     grey values, measured against their neighbourhood, have a long tail to the dark
-    side: a skewness of -0.2 to -0.4 in the ssTEM sections. Nine windows of a large
-    section are looked at; a section below 256 x 256 pixels is given the benefit of the
-    doubt.
+    side: a skewness of -0.2 to -0.4 in the ssTEM sections.
+
+    Parameters
+    ----------
+    windows : sequence of (pixels, outside)
+        Parts (Y, X) of a section, and where they are no tissue; None for nowhere.
+    of : Statistics
+        Of the section.
     """
     from scipy.ndimage import uniform_filter
 
-    if section.size < _LEAST_PIXELS_FOR_CONTRAST or of.constant:
+    if of.constant:
         return False
-    starts = [sorted({0, max(0, size - _WINDOW) // 2, max(0, size - _WINDOW)}) for size in section.shape]
     moments = np.zeros(3)
     pixels = 0
-    for top in starts[0]:
-        for left in starts[1]:
-            part = section[top : top + _WINDOW, left : left + _WINDOW]
-            left_out = np.zeros(part.shape, bool)
-            for bar in of.bars:
-                left_out |= bar.mask(part)
-            outside = of.outside(
-                part, *(start + np.arange(size) for start, size in zip((top, left), part.shape, strict=True))
-            )
-            if outside is not None:
-                left_out |= outside
-            window = normalise(part, of)
-            window[left_out] = 0
-            contrast = (window - uniform_filter(window, _NEIGHBOURHOOD)).astype(np.float64)[~left_out]
-            squared = contrast * contrast
-            moments += [contrast.sum(), squared.sum(), (squared * contrast).sum()]
-            pixels += contrast.size
+    for part, outside in windows:
+        left_out = np.zeros(part.shape, bool) if outside is None else outside.copy()
+        for bar in of.bars:
+            left_out |= bar.mask(part)
+        window = normalise(part, of)
+        window[left_out] = 0
+        contrast = (window - uniform_filter(window, _NEIGHBOURHOOD)).astype(np.float64)[~left_out]
+        squared = contrast * contrast
+        moments += [contrast.sum(), squared.sum(), (squared * contrast).sum()]
+        pixels += contrast.size
     if not pixels:
         return False
     mean, square, cube = moments / pixels

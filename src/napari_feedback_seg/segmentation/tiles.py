@@ -1,4 +1,4 @@
-"""Tiles: where they lie, how they are read, and how their predictions are blended.
+"""Tiles: where they lie, and how their predictions are blended.
 
 Rows and columns are counted on the grid of the model's pixel size. A tile may begin
 before the section and end after it; what it sees there is the section, mirrored.
@@ -12,21 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_feedback_seg.segmentation.sections import (
-    MAX_SAMPLE,
-    BlankSection,
-    Statistics,
-    normalise,
-    of_values,
-    resampling,
-    statistics,
-)
-from napari_feedback_seg.segmentation.tissue import mirror_into
+from napari_feedback_seg.segmentation.sections import resampling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy.typing as npt
     from scipy.sparse import csr_array
 
 GAUSSIAN_SIGMA = 0.125
@@ -80,98 +70,6 @@ def gaussian_window(tile: int) -> np.ndarray:
     offset = (np.arange(tile) - (tile - 1) / 2) / (GAUSSIAN_SIGMA * tile)
     profile = np.exp(-0.5 * offset**2)
     return np.outer(profile, profile).astype(np.float32)
-
-
-class TileReader:
-    """Reads normalised tiles of a section, on the grid of the model's pixel size.
-
-    The section stays as it is; only what a tile shows is converted.
-
-    Parameters
-    ----------
-    section : ndarray
-        (Y, X), integers or floats.
-    shape : tuple of int
-        (Y, X) of the section at the model's pixel size.
-
-    Attributes
-    ----------
-    statistics : Statistics
-        Of the section as it came.
-
-    Raises
-    ------
-    BlankSection
-        If there is nothing to see.
-    """
-
-    def __init__(self, section: np.ndarray, shape: tuple[int, int]) -> None:
-        self.statistics = statistics(section)
-        self._section = section
-        self._shape = shape
-        self._matrices: tuple[csr_array, csr_array] | None = None
-        self._resampled_statistics = self.statistics
-        if self.statistics.constant:
-            raise BlankSection("The section has one grey value everywhere: there is nothing to segment.")
-        if shape != section.shape:
-            self._matrices = (resampling(section.shape[0], shape[0]), resampling(section.shape[1], shape[1]))
-            self._resampled_statistics = self._resample_for_statistics()
-
-    def read(self, tile: Tile, size: int) -> np.ndarray:
-        """Return a tile (size, size) float32; where there is no tissue, it shows the tissue mirrored."""
-        values, outside = self._values(*self._places(tile, size))
-        if self._matrices is not None:
-            values = normalise(values, self._resampled_statistics)
-        return values if outside is None else mirror_into(values, outside)
-
-    def shows_tissue(self, tile: Tile, size: int) -> bool:
-        """Return whether there is any tissue in a tile."""
-        if self.statistics.border is None and self._section.dtype.kind != "f":
-            return True
-        _, outside = self._values(*self._places(tile, size))
-        return outside is None or not outside.all()
-
-    def outside(self, rows: slice, columns: slice) -> npt.NDArray[np.bool_] | None:
-        """Return which pixels of a part of the section, as it came, are no tissue; None if all are some."""
-        places = (np.arange(each.start, each.stop) for each in (rows, columns))
-        return self.statistics.outside(self._section[rows, columns], *places)
-
-    def _places(self, tile: Tile, size: int) -> tuple[np.ndarray, np.ndarray]:
-        return mirrored(tile.y, tile.y + size, self._shape[0]), mirrored(
-            tile.x, tile.x + size, self._shape[1]
-        )
-
-    def _values(
-        self, rows: np.ndarray, columns: np.ndarray
-    ) -> tuple[np.ndarray, npt.NDArray[np.bool_] | None]:
-        """Return the grey values on the model's grid, and what is no tissue; normalised, then resampled."""
-        if self._matrices is None:
-            return self._own(rows, columns)
-        down, across = self._matrices[0][rows], self._matrices[1][columns]
-        from_rows, from_columns = _columns(down), _columns(across)
-        down, across = down[:, from_rows], across[:, from_columns]
-        source, outside = self._own(*(np.arange(each.start, each.stop) for each in (from_rows, from_columns)))
-        if outside is None:
-            return (across @ (down @ source).T).T, None
-        source[outside] = 0
-        tissue = (across @ (down @ (~outside).astype(np.float32)).T).T
-        values = (across @ (down @ source).T).T / np.maximum(tissue, 1e-3)
-        return values, tissue < 0.5
-
-    def _own(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, npt.NDArray[np.bool_] | None]:
-        part = self._section[np.ix_(rows, columns)]
-        return normalise(part, self.statistics), self.statistics.outside(part, rows, columns)
-
-    def _resample_for_statistics(self) -> Statistics:
-        # Shrinking takes noise away, so that the statistics of the section no longer fit.
-        step = math.ceil(math.sqrt(self._shape[0] * self._shape[1] / MAX_SAMPLE))
-        rows, columns = (np.arange(0, size, step) for size in self._shape)
-        band = max(1, math.ceil(_BAND * len(rows) / self._section.size))
-        values = []
-        for at in range(0, len(rows), band):
-            found, outside = self._values(rows[at : at + band], columns)
-            values.append(found.ravel() if outside is None else found[~outside])
-        return of_values(np.concatenate(values))
 
 
 class RollingBlend:
@@ -244,7 +142,7 @@ class RowResampler:
     def __init__(self, source: tuple[int, int], target: tuple[int, int], rows: slice, columns: slice) -> None:
         self._down = resampling(source[0], target[0])[rows]
         across = resampling(source[1], target[1])[columns]
-        self.needed = _columns(self._down), _columns(across)
+        self.needed = columns_of(self._down), columns_of(across)
         self._across = across[:, self.needed[1]]
         self._down = self._down[:, self.needed[0]]
         ends = self._down.indptr[:-1]
@@ -273,6 +171,6 @@ class RowResampler:
             self._held = None
 
 
-def _columns(matrix: csr_array) -> slice:
+def columns_of(matrix: csr_array) -> slice:
     """Return the columns of a matrix that hold anything."""
     return slice(int(matrix.indices.min()), int(matrix.indices.max()) + 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -52,25 +52,46 @@ class Border:
     Parameters
     ----------
     cells : ndarray
-        (h, w) uint8, a code for each square of ``step`` x ``step`` pixels: 0 is tissue, 255 is
-        none, and ``k`` is none where the pixel has the value ``values[k - 1]``.
+        (h, w) uint8, a code for each cell of ``step`` pixels: 0 is tissue, 255 is none, and ``k``
+        is none where the pixel has the value ``values[k - 1]``.
     values : tuple of float
         Grey values of the border.
-    step : int
-        Side of a cell.
+    step : (float, float)
+        Height and width of a cell.
+    origin : (int, int)
+        Row and column of the section where the first cell begins.
     """
 
     cells: npt.NDArray[np.uint8]
     values: tuple[float, ...]
-    step: int
+    step: tuple[float, float] = (1, 1)
+    origin: tuple[int, int] = (0, 0)
 
     def mask(self, part: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Mask:
         """Return which pixels (n, m) are no tissue, of the part of the section at these rows and columns."""
-        codes = self.cells[np.ix_(rows // self.step, columns // self.step)]
+        codes = self._codes(rows, columns)
         found: Mask = codes == _WHATEVER
         for code, value in enumerate(self.values, start=1):
             found |= (codes == code) & (part == value)
         return found
+
+    def tissue_share(self, rows: np.ndarray, columns: np.ndarray) -> float:
+        """Return in which part of these rows and columns there is tissue for sure."""
+        return float((self._codes(rows, columns) == 0).mean())
+
+    def enlarged(self, shape: tuple[int, int]) -> Border:
+        """Return the border of the same section (Y, X) in another resolution."""
+        height, width = (new / old for new, old in zip(shape, self.cells.shape, strict=True))
+        return Border(_spread(self.cells), self.values, (height, width))
+
+    def _codes(self, rows: np.ndarray, columns: np.ndarray) -> npt.NDArray[np.uint8]:
+        at = (
+            np.minimum(((places - first) / step).astype(np.intp), size - 1)
+            for places, first, step, size in zip(
+                (rows, columns), self.origin, self.step, self.cells.shape, strict=True
+            )
+        )
+        return self.cells[np.ix_(*at)]
 
 
 def find_border(section: np.ndarray, step: int = 1) -> Border | None:
@@ -99,10 +120,27 @@ def find_border(section: np.ndarray, step: int = 1) -> Border | None:
             cells[found & (cells == 0)] = len(values)
     if not values:
         return None
-    if step > 1:  # the border between two cells may lie anywhere between them
-        cells = np.where(cells == 0, _largest(cells, 3), cells)
     cells[_holes(cells > 0)] = _WHATEVER
-    return Border(cells, tuple(values), step)
+    return Border(cells if step == 1 else _spread(cells), tuple(values), (step, step))
+
+
+def find_constants(blocks: Sequence[np.ndarray]) -> tuple[float, ...]:
+    """Return the values of blocks (Y, X) that are flat on more than half of their pixels."""
+    found = {}
+    for block in blocks:
+        middle = np.partition(block, block.size // 2, axis=None)[block.size // 2]
+        if np.mean(_opened(block == middle, SQUARE)) > 0.5:
+            found[middle.item()] = True
+    return tuple(found)
+
+
+def find_flat(part: np.ndarray, values: tuple[float, ...], origin: tuple[int, int]) -> Border:
+    """Return the border of a part of a section: what is flat and has one of these values."""
+    cells = np.zeros(part.shape, np.uint8)
+    for code, value in enumerate(values, start=1):
+        equal = part == value
+        cells[equal & _largest(_opened(equal, SQUARE), PATCH)] = code
+    return Border(cells, values, origin=origin)
 
 
 @dataclass(frozen=True)
@@ -206,6 +244,11 @@ def _flat_at_edge(equal: Mask) -> Mask:
             if edge[0, start] and stop - start >= max(SHORTEST_RUN, LONG_RUN * edge.shape[1]):
                 to[:, start:stop] |= np.logical_and.accumulate(edge[:, start:stop], axis=0)
     return found
+
+
+def _spread(cells: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return cells of which those beside the border belong to it: it may end anywhere between them."""
+    return np.where(cells == 0, _largest(cells, 3), cells)
 
 
 def _holes(border: Mask) -> Mask:
