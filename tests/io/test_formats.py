@@ -53,6 +53,9 @@ class TestMrc:
         assert (image.shape, image.dtype, image.flavour) == (data.shape, np.dtype(dtype), "mrc")
         np.testing.assert_array_equal(sections(path, data.shape), data)
 
+    def test_one_row(self, tmp_path):
+        assert open_image(mrc(tmp_path / "a.mrc", SECTION[:1].view(np.int8))).shape == (1, 50)
+
     def test_big_endian_and_behind_a_longer_header(self, tmp_path):
         path = mrc(tmp_path / "a.mrc", STACK.astype(">i2"))
         with mrcfile.open(path, "r+") as file:

@@ -226,6 +226,29 @@ class TestOddTiff:
                 tiff.write(page, contiguous=False, metadata=None, compression=compression)
         refused(path, f"Page {odd}", "counted from 0", "another size")
 
+    def test_pages_of_half_the_size_are_no_coarser_level(self, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "image.tif") as tiff:
+            for side in (64, 32, 32, 64):
+                tiff.write(np.zeros((side, side), np.uint8), contiguous=False, metadata=None)
+        refused(tmp_path / "image.tif", "Page 1")
+
+    def test_coarser_levels_that_are_marked_as_such_are(self, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "image.tif") as tiff:
+            for section in STACK:
+                tiff.write(section, contiguous=False, metadata=None)
+                tiff.write(section[::2, ::2], contiguous=False, metadata=None, subfiletype=1)
+        np.testing.assert_array_equal(np.stack(list(open_image(tmp_path / "image.tif").sections)), STACK)
+
+    def test_fewer_strips_than_sizes_of_them(self, tmp_path):
+        path = tmp_path / "image.tif"
+        tifffile.imwrite(path, SECTION, rowsperstrip=7, compression="zlib", metadata=None)
+        with tifffile.TiffFile(path) as tiff:
+            tag = tiff.pages.first.tags["StripOffsets"]
+        whole = bytearray(path.read_bytes())
+        whole[tag.offset + 4 : tag.offset + 8] = (2).to_bytes(4, "little")
+        path.write_bytes(whole)
+        refused(path)
+
     def test_a_page_of_another_type_between_the_others_is_named(self, tmp_path):
         with tifffile.TiffWriter(tmp_path / "image.tif") as tiff:
             for z in range(12):
@@ -406,6 +429,11 @@ class TestBadFiles:
     def test_text(self, tmp_path):
         (tmp_path / "image.tif").write_text("This is no image.")
         refused(tmp_path / "image.tif", "no TIFF, PNG, JPEG, MRC, DM or HDF5")
+
+    @pytest.mark.parametrize("start", [b"II*\0", b"MM\0*"])
+    def test_the_frame_of_a_file_without_pages(self, tmp_path, start):
+        (tmp_path / "image.tif").write_bytes(start + bytes(4))
+        refused(tmp_path / "image.tif")
 
     @pytest.mark.parametrize("photometric", ["rgb", "minisblack"])
     @pytest.mark.parametrize("count", [3, 4])

@@ -226,6 +226,8 @@ class TestInput:
             (np.zeros((2, 2, 9, 9)), "Choose one channel"),
             (np.zeros(9), "two axes"),
             (np.float32(3), "no pixels"),
+            (np.array(3), "no pixels"),
+            (np.zeros((9, 9, 1), np.uint8), r"image\[\.\.\., 0\]"),
         ],
         ids=str,
     )

@@ -53,7 +53,7 @@ def open_mrc(path: Path) -> EMImage:
             size = _pixel_size(file)
             offset = _HEADER_BYTES + int(header.nsymbt)
             unsigned = _unsigned(header)
-    if shape[0] == 1:
+    if len(shape) == 3 and shape[0] == 1:
         shape = shape[1:]
     if len(shape) > 3 or dtype.kind == "c":
         raise OtherImageError(

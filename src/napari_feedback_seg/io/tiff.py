@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MOST_CHANNELS = 4
 """A file with more channels holds sections: ImageJ files written from Python often say so."""
 
+_BY_LOOKS = ("generic", "shaped", "uniform")
+"""Where nothing but their size and kind says which pages belong together."""
 _JPEG = (6, 7, 33007, 34892)
 
 
@@ -102,14 +104,20 @@ def _image_of(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPageSer
             raise
         raise _odd_page(path, odd[0]) from None
     full = [each for each in found if not _beside(each.keyframe)] or found
+    if not full:
+        raise InputError(f"'{path}' holds no image, only the frame of a TIFF file. Save or copy it again.")
     first, *others = full
+    taken = _numbers(first)
+    # tifffile takes pages of half the size for a coarser level, also those that are sections.
+    between = (
+        sorted(set(range(taken[0], taken[-1])) - set(taken)) if first.kind in _BY_LOOKS and taken else []
+    )
+    odd = [number for number in between if not _beside(tiff.pages[number].aspage())]
+    if odd:
+        raise _odd_page(path, odd[0])
     if not others:
         return first, ()
-    taken = _numbers(first)
     extra = sorted(number for each in others for number in _numbers(each))
-    between = [number for number in extra if taken[0] < number < taken[-1]]
-    if between:
-        raise _odd_page(path, between[0])
     without = f", without page {extra[0]} (counted from 0)" if extra else ""
     return first, (
         f"'{path.name}' holds {len(full)} images of different kinds; the first is taken{without}.",
@@ -255,6 +263,7 @@ def _check_pages(path: Path, pages: list[Any], shape: tuple[int, int, int]) -> l
 
 def _check_ends(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
     """Make sure that the data of a page end before the file does."""
-    ends = (start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True))
-    if max(ends, default=0) > page.parent.filehandle.size:
+    starts, sizes = page.dataoffsets, page.databytecounts
+    ends = (start + size for start, size in zip(starts, sizes, strict=False))
+    if len(starts) != len(sizes) or max(ends, default=0) > page.parent.filehandle.size:
         raise cut_off(path)

@@ -115,7 +115,7 @@ def image_shape(image: Any) -> tuple[int, ...]:
             "tifffile.imread, or use the command line: feedback-seg segment."
         )
     shape = tuple(getattr(image, "shape", ()))
-    if not shape and hasattr(image, "__len__") and len(image):
+    if not hasattr(image, "shape") and hasattr(image, "__len__") and len(image):
         shape = (len(image), *np.shape(image[0]))
     if 0 in shape or not shape:
         raise InputError(f"The image has no pixels: its shape is {shape}.")
@@ -124,6 +124,10 @@ def image_shape(image: Any) -> tuple[int, ...]:
         raise InputError(
             f"This looks like a colour image: its last axis has {shape[-1]} values for each pixel. "
             "Convert it to grey values first."
+        )
+    if len(shape) == 3 and shape[-1] == 1 and shape[1] > 1 and not isinstance(image, Sections):
+        raise InputError(
+            f"The last axis of the image has one value: its shape is {shape}. Leave it out: image[..., 0]."
         )
     if len(shape) not in (2, 3):
         raise InputError(
