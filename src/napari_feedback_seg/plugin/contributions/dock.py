@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QEvent, QSize
-from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QSize, QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from napari_feedback_seg.plugin.attention.tab import AttentionTab
 from napari_feedback_seg.plugin.contributions.sessions import session_of
@@ -16,11 +17,15 @@ from napari_feedback_seg.plugin.contributions.settings import (
     watch_settings,
 )
 from napari_feedback_seg.plugin.correct.tab import CorrectTab
+from napari_feedback_seg.plugin.segment.pixel_size import PixelSizeLine
 from napari_feedback_seg.plugin.segment.tab import SegmentTab
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtGui import QHideEvent
+
+DOCUMENTATION = "https://github.com/napari-feedback-seg/napari-feedback-seg/blob/main/docs"
+PAGES = {"Segment": "tutorial.md", "Correct": "correct-and-fine-tune.md", "Attention": "attention-maps.md"}
 
 PLUGIN, NAME = "napari-feedback-seg", "Feedback segmentation"
 
@@ -35,7 +40,14 @@ class FeedbackDock(QWidget):
         self.session.said.connect(self._say)
         watch_settings(self._on_settings)
         self._on_settings()
+        self.pixel_size = PixelSizeLine(self.session)
         self.tabs = QTabWidget()
+        help_button = QToolButton()
+        help_button.setText("?")
+        help_button.setToolTip("Open the page about this tab (F1)")
+        help_button.setShortcut("F1")
+        help_button.clicked.connect(self._open_help)
+        self.tabs.setCornerWidget(help_button)
         self.segment_tab = SegmentTab(self.state)
         self.correct_tab = CorrectTab(self.state)
         self.attention_tab = AttentionTab(self.state)
@@ -47,6 +59,7 @@ class FeedbackDock(QWidget):
             self.tabs.addTab(_scrolling(tab), name)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.pixel_size)
         layout.addWidget(self.tabs)
         self.setMinimumWidth(260)
         self.destroyed.connect(self.session.rest)
@@ -60,6 +73,10 @@ class FeedbackDock(QWidget):
         for index in range(self.tabs.count()):
             if self.tabs.tabText(index).lower() == name:
                 self.tabs.setCurrentIndex(index)
+
+    def _open_help(self) -> None:
+        page = PAGES[self.tabs.tabText(self.tabs.currentIndex())]
+        QDesktopServices.openUrl(QUrl(f"{DOCUMENTATION}/{page}"))
 
     def event(self, event: QEvent | None) -> bool:
         """Clean up when the dock is closed: then Qt takes the parent away."""

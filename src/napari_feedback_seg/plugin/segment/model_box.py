@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.plugin.forms.fold import Fold
+from napari_feedback_seg.plugin.forms.options_form import narrow
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,10 +36,12 @@ class ModelBox(QWidget):
         super().__init__(parent)
         self._state = state
         self.chooser = _Chooser(state)
-        self.chooser.setToolTip("The models that come with the plugin, and those in your models folder")
+        self.chooser.setToolTip(
+            "<qt>The models that come with the plugin, and those in your models folder (Alt+M)</qt>"
+        )
         narrow(self.chooser)
         self.import_button = QPushButton("Import...")
-        self.import_button.setToolTip("Copy a model file (.safetensors) into your models folder")
+        self.import_button.setToolTip("<qt>Copy a model file (.safetensors) into your models folder</qt>")
         self.card_text = QTextBrowser()
         self.card_text.setFixedHeight(180)
         self.fold = Fold("About this model", self.card_text)
@@ -96,12 +99,6 @@ class _Chooser(QComboBox):
         """Show the models that there are now."""
         self._state.refresh_models()
         super().showPopup()
-
-
-def narrow(box: QComboBox) -> None:
-    """Let a chooser be narrower than its longest entry, so that a name does not widen the dock."""
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(10)
 
 
 def entry_text(entry: ModelEntry | None) -> str:

@@ -1,22 +1,69 @@
-"""The pixel size of the image, beside that which the model has learnt from."""
+"""The pixel size of the image: asked for where nobody knows it, and compared with the model's."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QCheckBox, QFrame, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDoubleSpinBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
-from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox
+from napari_feedback_seg.plugin.forms.decimals import PointOrComma
+from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
 
 
-class PixelSizeNote(QFrame):
-    """A note, shown where the image's pixels are not like the model's, that offers to rescale it.
+class PixelSizeLine(QWidget):
+    """Asks for the pixel size, where neither the layer nor its file says it."""
 
-    Its ``box``, to type in a size that the layer does not say, is for whoever lays out the panel to place.
-    """
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        text = QLabel("Pixel size &unknown:")
+        self.box = QDoubleSpinBox()
+        PointOrComma(self.box)
+        self.box.setRange(0, 100_000)
+        self.box.setDecimals(3)
+        self.box.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.box.setSuffix(" nm")
+        self.box.setSpecialValueText("? nm")
+        self.box.setKeyboardTracking(False)
+        self.box.setToolTip(
+            "<qt>Side of a pixel in nm (Alt+U). It is remembered for this file, and offered for the next "
+            "image that does not say its own.</qt>"
+        )
+        text.setBuddy(self.box)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(6, 4, 6, 0)
+        layout.addWidget(text)
+        layout.addWidget(self.box, 1)
+        self.box.valueChanged.connect(self._take)
+        session.changed.connect(self._draw)
+        self._draw("image")
+
+    def _take(self, value: float) -> None:
+        self._session.pixel_sizes.typed = value
+
+    def _draw(self, part: str) -> None:
+        if part in ("image", "layers"):
+            sizes = self._session.pixel_sizes
+            self.box.blockSignals(True)
+            self.box.setValue(sizes.typed)
+            self.box.blockSignals(False)
+            self.setVisible(sizes.unknown)
+
+
+class PixelSizeNote(QFrame):
+    """A note, shown where the image's pixels are not like the model's, that offers to rescale it."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -24,46 +71,40 @@ class PixelSizeNote(QFrame):
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.rescale_box = QCheckBox("Rescale the image for the model")
-        self.rescale_box.setToolTip("The image is resampled to the model's pixel size, and the result back")
-        self.box = DecimalBox()
-        self.box.setRange(0, 100_000)
-        self.box.setDecimals(3)
-        self.box.setSuffix(" nm")
-        self.box.setSpecialValueText("from the layer")
-        self.box.setToolTip("Side of a pixel, where the layer's scale and units do not say it")
+        self.rescale_box = QCheckBox("&Rescale the image for the model")
+        self.rescale_box.setToolTip(
+            "<qt>The image is resampled to the model's pixel size, and the result back (Alt+R)</qt>"
+        )
+        self.compare_button = QPushButton("Compare &both")
+        self.compare_button.setToolTip(
+            "<qt>Segment the visible part as it is and rescaled, and show both side by side (Alt+B)</qt>"
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addWidget(self.text)
         layout.addWidget(self.rescale_box)
-        self.box.valueChanged.connect(self._take_typed)
-        self.rescale_box.toggled.connect(self._rescale)
+        layout.addWidget(self.compare_button)
+        self.rescale_box.toggled.connect(session.pixel_sizes.set_rescale)
+        self.compare_button.clicked.connect(session.scales.compare)
         session.changed.connect(self._draw)
         self._draw("image")
 
-    def _take_typed(self, value: float) -> None:
-        self._session.pixel_sizes.typed = value
-
-    def _rescale(self, on: bool) -> None:
-        self._session.pixel_sizes.rescale = on
-
     def _draw(self, part: str) -> None:
         """Say how the image's pixels and the model's compare, or hide where they are alike."""
-        if part not in ("image", "layers", "model"):
+        if part not in ("image", "layers", "model", "job"):
             return
         sizes, card = self._session.pixel_sizes, self._session.card
-        self.box.blockSignals(True)
-        self.box.setValue(sizes.typed)
-        self.box.blockSignals(False)
-        self.box.setEnabled(self._session.image is not None and sizes.own is None)
-        self.rescale_box.setVisible(sizes.can_rescale)
-        if not sizes.can_rescale:
-            self.rescale_box.setChecked(False)
+        self.rescale_box.blockSignals(True)
+        self.rescale_box.setChecked(sizes.rescale)
+        self.rescale_box.blockSignals(False)
+        for widget in (self.rescale_box, self.compare_button):
+            widget.setVisible(sizes.can_rescale)
+        self.compare_button.setEnabled(self._session.jobs.state is State.IDLE)
         if sizes.notable and sizes.size and card:
             what_to_do = (
-                "The result is better with the image rescaled."
+                "The result may be better with the image rescaled: compare both."
                 if sizes.can_rescale
-                else "That is too far apart to rescale. Check the scale of the layer, or take another model."
+                else "That is too far apart to rescale. Check the pixel size, or take another model."
             )
             self.text.setText(
                 f"A pixel of the image is {_sides(sizes.size)} nm, and the model learnt from "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QFormLayout,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -16,13 +16,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox
 from napari_feedback_seg.plugin.forms.fold import Fold
+from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
+from napari_feedback_seg.plugin.forms.options_form import OptionsForm, narrow
+from napari_feedback_seg.plugin.segment.batch_panel import BatchPanel
+from napari_feedback_seg.plugin.segment.beside_frame import BesideFrame
 from napari_feedback_seg.plugin.segment.compare import ComparePanel
 from napari_feedback_seg.plugin.segment.export import ExportButton
 from napari_feedback_seg.plugin.segment.legend import Legend
 from napari_feedback_seg.plugin.segment.measure import MeasurePanel
-from napari_feedback_seg.plugin.segment.model_box import ModelBox, narrow
+from napari_feedback_seg.plugin.segment.model_box import ModelBox
 from napari_feedback_seg.plugin.segment.pixel_size import PixelSizeNote
 from napari_feedback_seg.plugin.segment.what_box import WhatBox
 from napari_feedback_seg.plugin.session.jobs import State
@@ -36,55 +39,69 @@ DEVICES = {"auto": "Automatic", "cpu": "CPU", "cuda": "NVIDIA GPU (CUDA)", "mps"
 class SegmentTab(QWidget):
     """Choose an image, a model and what to segment; press Segment."""
 
-    def __init__(self, state: Session, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._session = self._state = state
+        self._session = session
         self._make_widgets()
         self._lay_out()
-        self._connect()
+        self.image_box.changed.connect(self._choose_image)
+        self.device_box.activated.connect(self._choose_device)
+        self.options_form.changed.connect(session.segmenting.set_options)
+        self.segment_button.clicked.connect(self.segment)
+        self.cancel_button.clicked.connect(session.jobs.cancel)
+        self.undo_button.clicked.connect(session.last_run.undo)
+        self.split_button.clicked.connect(session.last_run.show_split)
+        self.export_button.exported.connect(session.note)
+        session.changed.connect(self._draw)
         for part in ("image", "settings", "segmenting", "job"):
             self._draw(part)
 
     # --- widgets
 
     def _make_widgets(self) -> None:
-        self.image_box = QComboBox()
-        self.image_box.setToolTip("The image to segment; it follows the layer that is active in the viewer")
-        narrow(self.image_box)
-        self.models = ModelBox(self._state)
+        session = self._session
+        self.image_box = LayerChooser(
+            lambda: session.images,
+            tooltip="<qt>The image to segment (Alt+I); it follows the layer that is active in the viewer</qt>",
+        )
+        self.models = ModelBox(session)
         self.device_box = QComboBox()
         for device, name in DEVICES.items():
             self.device_box.addItem(name, device)
-        self.device_box.setToolTip("Automatic takes a GPU where there is one")
-        narrow(self.device_box)
-        self.what_box = WhatBox(self._state)
-        self.pixel_note = PixelSizeNote(self._state)
-        self.overlap_box = DecimalBox()
-        self.overlap_box.setRange(0, 0.9)
-        self.overlap_box.setSingleStep(0.05)
-        self.overlap_box.setToolTip(
-            "How much of a tile its neighbour covers too: more is smoother and slower"
+        self.device_box.setToolTip(
+            "<qt>What the network runs on (Alt+D); Automatic takes a GPU where there is one</qt>"
         )
-        self.flips_box = QCheckBox("Average over flips and turns (8 x slower)")
-        self.probabilities_box = QCheckBox("Also a layer of probabilities a class")
-        self.segment_button = QPushButton("Segment")
-        self.cancel_button = QPushButton("Cancel")
+        narrow(self.device_box)
+        self.what_box = WhatBox(session)
+        self.pixel_note = PixelSizeNote(session)
+        self.options_form = OptionsForm(session.segmenting.options)
+        self.segment_button = QPushButton("&Segment")
+        self.segment_button.setToolTip("Segment what is chosen above (Alt+S, or Ctrl+Return in the dock)")
+        self.segment_button.setShortcut("Ctrl+Return")
+        self.cancel_button = QPushButton("&Cancel")
+        self.cancel_button.setToolTip("Stop after the next step; sections that are done stay (Alt+C)")
+        self.undo_button = QPushButton("U&ndo")
+        self.undo_button.setToolTip("Bring back the result before the last run, or that of the run (Alt+N)")
+        self.split_button = QPushButton("Before | &after")
+        self.split_button.setToolTip("Show the result before the last run and after it, side by side (Alt+A)")
         self.progress = QProgressBar()
-        self.progress.setTextVisible(True)
         self.status = QLabel()
         self.status.setWordWrap(True)
-        self.legend = Legend(self._state)
-        self.measure_panel = MeasurePanel(self._state)
-        self.compare_panel = ComparePanel(self._state)
+        self.beside = BesideFrame(session)
+        self.legend = Legend(session)
+        self.measure_panel = MeasurePanel(session)
+        self.compare_panel = ComparePanel(session)
         self.compare_fold = Fold("Compare with a ground truth", self.compare_panel)
-        self.export_button = ExportButton(self._state, self.measure_panel.least)
+        self.export_button = ExportButton(session, self.measure_panel.least)
+        self.batch_panel = BatchPanel(session)
+        self.batch_fold = Fold("Many files", self.batch_panel)
 
     def _lay_out(self) -> None:
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for name, widget in (
-            ("&Image", self.image_box),
+            ("&Image", self.image_box.native),
             ("&Model", self.models),
             ("&Device", self.device_box),
             ("&What", self.what_box),
@@ -92,55 +109,35 @@ class SegmentTab(QWidget):
             form.addRow(name, widget)
         form.insertRow(2, self.models.fold)
         self.models.setFocusProxy(self.models.chooser)
-        settings = QWidget()
-        more = QFormLayout(settings)
-        more.setContentsMargins(0, 0, 0, 0)
-        more.addRow("&Overlap", self.overlap_box)
-        more.addRow("Pi&xel size", self.pixel_note.box)
-        more.addRow(self.flips_box)
-        more.addRow(self.probabilities_box)
-        self.settings_fold = Fold("Settings", settings)
+        self.settings_fold = Fold("Settings", self.options_form)
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment_button, 1)
         buttons.addWidget(self.cancel_button)
-        self.layout_ = QVBoxLayout(self)
-        self.layout_.addLayout(form)
-        self.layout_.addWidget(self.pixel_note)
-        self.layout_.addWidget(self.settings_fold)
-        self.layout_.addLayout(buttons)
-        self.layout_.addWidget(self.progress)
-        self.layout_.addWidget(self.status)
-        self.layout_.addWidget(self.legend)
-        self.layout_.addWidget(self.measure_panel)
-        self.layout_.addWidget(self.export_button)
-        self.layout_.addWidget(self.compare_fold)
-        self.layout_.addStretch(1)
-
-    def _connect(self) -> None:
-        self.image_box.activated.connect(self._choose_image)
-        self.device_box.activated.connect(self._choose_device)
-        self.overlap_box.valueChanged.connect(self._set_options)
-        self.flips_box.toggled.connect(self._set_options)
-        self.probabilities_box.toggled.connect(self._set_options)
-        self.segment_button.clicked.connect(self.segment)
-        self.cancel_button.clicked.connect(self._session.jobs.cancel)
-        self.export_button.exported.connect(self._session.note)
-        self._session.changed.connect(self._draw)
+        back = QGridLayout()
+        back.addWidget(self.undo_button, 0, 0)
+        back.addWidget(self.split_button, 0, 1)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.pixel_note)
+        layout.addWidget(self.settings_fold)
+        layout.addLayout(buttons)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.status)
+        layout.addLayout(back)
+        for widget in (self.beside, self.legend, self.measure_panel, self.export_button):
+            layout.addWidget(widget)
+        layout.addWidget(self.compare_fold)
+        layout.addWidget(self.batch_fold)
+        layout.addStretch(1)
 
     # --- what a person does
 
-    def _choose_image(self, index: int) -> None:
-        self._session.image = self._session.images[index]
+    def _choose_image(self) -> None:
+        self._session.image = self.image_box.value
 
     def _choose_device(self, index: int) -> None:
         self._session.device = self.device_box.itemData(index)
-
-    def _set_options(self) -> None:
-        self._session.segmenting.set(
-            overlap=round(self.overlap_box.value(), 3),
-            flips=self.flips_box.isChecked(),
-            probabilities=self.probabilities_box.isChecked(),
-        )
+        self._session.tell("settings")
 
     def segment(self) -> None:
         """Segment what is chosen."""
@@ -151,57 +148,34 @@ class SegmentTab(QWidget):
     def _draw(self, part: str) -> None:
         session = self._session
         if part in ("image", "layers"):
-            images = session.images
-            self.image_box.clear()
-            self.image_box.addItems([layer.name for layer in images])
-            if session.image in images:
-                self.image_box.setCurrentIndex(images.index(session.image))
-            self.image_box.setEnabled(bool(images))
+            self.image_box.draw(session.image)
+            self.image_box.enabled = bool(session.images)
         elif part == "settings":
             self.device_box.setCurrentIndex(self.device_box.findData(session.device))
         elif part == "segmenting":
-            self._draw_options()
+            self.options_form.value = session.segmenting.options
         elif part == "status":
             self.status.setText(session.status)
-        elif part == "job":
+        if part in ("job", "result", "segmenting"):
             self._draw_job()
 
-    def _draw_options(self) -> None:
-        options = self._session.segmenting.options
-        for widget in (self.overlap_box, self.flips_box, self.probabilities_box):
-            widget.blockSignals(True)
-        self.overlap_box.setValue(options.overlap)
-        self.flips_box.setChecked(options.flips)
-        self.probabilities_box.setChecked(options.probabilities)
-        for widget in (self.overlap_box, self.flips_box, self.probabilities_box):
-            widget.blockSignals(False)
-
     def _draw_job(self) -> None:
-        jobs = self._session.jobs
+        jobs, last = self._session.jobs, self._session.last_run
         busy, cancelling = jobs.state is not State.IDLE, jobs.state is State.CANCELLING
         self.segment_button.setEnabled(not busy)
-        self.segment_button.setText("Working..." if busy else "Segment")
-        self.cancel_button.setText("Cancelling..." if cancelling else "Cancel")
+        self.segment_button.setText("Working..." if busy else "&Segment")
+        self.segment_button.setShortcut("Ctrl+Return")  # which setText takes away
+        self.cancel_button.setText("Cancelling..." if cancelling else "&Cancel")
         self.cancel_button.setEnabled(busy and not cancelling)
+        self.undo_button.setText("Redo (&N)" if last.undone else "U&ndo")
+        for button in (self.undo_button, self.split_button):
+            button.setEnabled(last.writer is not None)
         self.progress.setVisible(busy)
         self.progress.setRange(0, jobs.total)
         self.progress.setValue(jobs.done)
-        if not busy:
-            self.status.setText(self._session.status)
-        elif jobs.total:
-            tiles = " tiles" if self._session.segmenting.state is not State.IDLE else ""
-            left = f", about {duration(jobs.seconds_left)} left" if jobs.seconds_left >= 0 else ""
-            self.status.setText(f"{jobs.title}: {jobs.done} of {jobs.total}{tiles}{left}")
-        else:
-            self.status.setText(f"{jobs.title}: getting ready")
+        self.status.setText(jobs.in_words if busy else self._session.status)
 
     def cleanup(self) -> None:
         """Let go of the layers; may be called again."""
         self.measure_panel.cleanup()
         self.compare_panel.cleanup()
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person reads it."""
-    seconds = round(seconds)
-    return f"{seconds} s" if seconds < 90 else f"{round(seconds / 60)} min"

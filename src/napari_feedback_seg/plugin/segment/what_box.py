@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
-from napari_feedback_seg.plugin.segment.model_box import narrow
+from napari_feedback_seg.plugin.forms.options_form import narrow
 from napari_feedback_seg.plugin.session.segmenting import What
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class WhatBox(QWidget):
         super().__init__(parent)
         self._session = session
         self.chooser = QComboBox()
-        self.chooser.setToolTip("How much of the image to segment")
+        self.chooser.setToolTip("How much of the image to segment (Alt+W)")
         self.shapes_box = QComboBox()
         self.shapes_box.setToolTip("The selected rectangle of this layer, or the last one drawn")
         self.setFocusProxy(self.chooser)

@@ -128,6 +128,14 @@ class Jobs:
             return self._job.state
         return State.LOADING if self._ending else State.IDLE
 
+    @property
+    def in_words(self) -> str:
+        """What the job is doing, and for how long still."""
+        if not self.total:
+            return f"{self.title}: getting ready"
+        left = f", about {duration(self.seconds_left)} left" if self.seconds_left >= 0 else ""
+        return f"{self.title}: {100 * self.done / self.total:.0f} %{left}"
+
     def state_of(self, owner: object) -> State:
         """Return what a controller is doing."""
         return self._job.state if self._job is not None and self._job.owner is owner else State.IDLE
@@ -243,3 +251,11 @@ class Jobs:
             return
         logger.error("%s failed", title, exc_info=error)
         self.said.emit(f"{title} failed: {in_words(error)}", "error")
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person reads it."""
+    seconds = round(seconds)
+    if seconds < 90:
+        return f"{seconds} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -137,7 +137,11 @@ class Segmenting:
 
     def set(self, **options: Any) -> None:
         """Change how to segment: fields of :class:`SegmentOptions`."""
-        self.options = replace(self.options, **options)
+        self.set_options(replace(self.options, **options))
+
+    def set_options(self, options: SegmentOptions) -> None:
+        """Set how to segment."""
+        self.options = options
         self._session.tell("segmenting")
 
     def apply(self, before: Settings, now: Settings) -> None:

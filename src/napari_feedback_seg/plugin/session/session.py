@@ -9,6 +9,7 @@ from psygnal import Signal
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import DEFAULT_MODEL, ModelEntry, list_models
+from napari_feedback_seg.plugin.session.batch import Batch
 from napari_feedback_seg.plugin.session.beside import Beside
 from napari_feedback_seg.plugin.session.jobs import Jobs
 from napari_feedback_seg.plugin.session.last_run import LastRun
@@ -48,7 +49,7 @@ class Session:
         scale), ``pixels`` (the image has other pixels), ``layers`` (the list, or a name in it), ``model``,
         ``result``, ``settings``, ``job`` (its state or its progress), ``segmenting``
         (what and how to segment), ``beside``
-        (what is shown side by side), ``status``.
+        (what is shown side by side), ``batch``, ``status``.
     said : str, str
         What a person should read, and its level: info, warning or error.
     """
@@ -85,6 +86,7 @@ class Session:
         self.segmenting = Segmenting(self)
         self.last_run = LastRun(self)
         self.scales = Scales(self)
+        self.batch = Batch(self)
         self._listen()
         layers.changed.connect(self._on_layers)
         layers.removed.connect(self._on_removed)

@@ -1,0 +1,108 @@
+"""Segment files into a folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QFileDialog,
+    QGridLayout,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_feedback_seg.io import IMAGE_SUFFIXES
+from napari_feedback_seg.plugin.session.jobs import State
+
+if TYPE_CHECKING:
+    from napari_feedback_seg.plugin.session.session import Session
+
+
+class BatchPanel(QWidget):
+    """Files or a folder in, a folder out; the options are those above."""
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.files_button = QPushButton("Files...")
+        self.files_button.setToolTip("Choose the image files to segment")
+        self.folder_button = QPushButton("Folder...")
+        self.folder_button.setToolTip("Choose a folder, all of whose images are segmented")
+        self.output_button = QPushButton("Save in...")
+        self.output_button.setToolTip("Choose the folder for the labels")
+        self.what = QLabel()
+        self.what.setWordWrap(True)
+        self.rescale_box = QCheckBox("Rescale for the model")
+        self.rescale_box.setToolTip(
+            "<qt>An image whose file says its pixel size is resampled to the model's, and the result back</qt>"
+        )
+        self.line = QPlainTextEdit()
+        self.line.setReadOnly(True)
+        self.line.setTabChangesFocus(True)
+        self.line.setFixedHeight(64)
+        self.line.setToolTip("The line that does the same in a terminal")
+        self.copy_button = QPushButton("Copy the line")
+        self.copy_button.setToolTip("Copy the line, to paste it into a terminal")
+        self.start_button = QPushButton("Segment files")
+        self.start_button.setToolTip("<qt>Segment the files that have no labels in the folder yet</qt>")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        grid = QGridLayout()
+        grid.addWidget(self.files_button, 0, 0)
+        grid.addWidget(self.folder_button, 0, 1)
+        grid.addWidget(self.output_button, 1, 0, 1, 2)
+        layout.addLayout(grid)
+        for widget in (self.what, self.rescale_box, self.start_button, self.line, self.copy_button):
+            layout.addWidget(widget)
+        self.files_button.clicked.connect(self._ask_for_files)
+        self.folder_button.clicked.connect(self._ask_for_folder)
+        self.output_button.clicked.connect(self._ask_for_output)
+        self.rescale_box.toggled.connect(self._rescale)
+        self.copy_button.clicked.connect(self._copy)
+        self.start_button.clicked.connect(session.batch.start)
+        session.changed.connect(self._draw)
+        self._draw("batch")
+
+    def _ask_for_files(self) -> None:
+        kinds = " ".join(f"*{suffix}" for suffix in sorted(IMAGE_SUFFIXES))
+        files, _ = QFileDialog.getOpenFileNames(self, "Images to segment", "", f"Images ({kinds})")
+        if files:
+            self._session.batch.set(inputs=files)
+
+    def _ask_for_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder of images to segment")
+        if folder:
+            self._session.batch.set(inputs=[folder])
+
+    def _ask_for_output(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the labels")
+        if folder:
+            self._session.batch.set(output=folder)
+
+    def _rescale(self, on: bool) -> None:
+        self._session.batch.set(rescale=on)
+
+    def _copy(self) -> None:
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(self._session.batch.command_line)
+
+    def _draw(self, part: str) -> None:
+        if part not in ("batch", "model", "segmenting", "settings", "job"):
+            return
+        batch, busy = self._session.batch, self._session.jobs.state is not State.IDLE
+        count = len(batch.inputs)
+        what = batch.inputs[0] if count == 1 else f"{count} files" if count else "No images are chosen."
+        self.what.setText(f"{what}\nLabels in: {batch.output or 'no folder is chosen.'}")
+        self.rescale_box.setChecked(batch.rescale)
+        line = batch.command_line
+        if self.line.toPlainText() != line:
+            self.line.setPlainText(line)
+        self.line.setVisible(bool(line))
+        self.copy_button.setVisible(bool(line))
+        self.start_button.setEnabled(bool(line) and not busy)

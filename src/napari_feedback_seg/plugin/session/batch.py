@@ -1,0 +1,169 @@
+"""Segments image files into a folder, as ``feedback-seg segment`` does."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
+from napari_feedback_seg.plugin.session.jobs import State
+from napari_feedback_seg.segmentation.command_line import shell_line
+from napari_feedback_seg.segmentation.events import TileDone
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from napari_feedback_seg.plugin.session.session import Session
+    from napari_feedback_seg.segmentation.files import FileJob
+    from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+_PARTS = 1000
+"""What a file counts in the progress, however many tiles it has."""
+
+
+class Batch:
+    """Files in, a folder of labels out, with the model and the options of the tab Segment.
+
+    An output is there whole or not at all, so that one that is there is done: a run that was cancelled
+    goes on with the other files.
+
+    Attributes
+    ----------
+    inputs : tuple of str
+        Files and folders.
+    output : str
+        The folder.
+    rescale : bool
+        Whether an image whose file says its pixel size is resampled to the model's, and the result back.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._failed: list[str] = []
+        self._done = 0
+        self.inputs: tuple[str, ...] = ()
+        self.output = ""
+        self.rescale = True
+
+    @property
+    def state(self) -> State:
+        """What it is doing."""
+        return self._session.jobs.state_of(self)
+
+    def set(
+        self, inputs: Sequence[str] | None = None, output: str | None = None, rescale: bool | None = None
+    ) -> None:
+        """Choose what to segment, where to, and how."""
+        self.inputs = self.inputs if inputs is None else tuple(inputs)
+        self.output = self.output if output is None else output
+        self.rescale = self.rescale if rescale is None else rescale
+        self._session.tell("batch")
+
+    @property
+    def command_line(self) -> str:
+        """The line that does the same in a terminal; empty until it is known what to do."""
+        if not self.inputs or not self.output:
+            return ""
+        options, session = self._session.segmenting.options, self._session
+        words = [
+            "feedback-seg",
+            "segment",
+            *self.inputs,
+            "-o",
+            self.output,
+            "--model",
+            self._model_argument(),
+        ]
+        words += ["--overlap", f"{options.overlap:g}"]
+        words += ["--device", session.device] if session.device != "auto" else []
+        words += ["--flips"] if options.flips else []
+        words += ["--probabilities"] if options.probabilities else []
+        words += [] if self.rescale else ["--no-rescale"]
+        return shell_line(words)
+
+    def _model_argument(self) -> str:
+        entry = self._session.entry
+        saved = entry is None or entry.name not in self._session.unsaved
+        return self._session.model_name if saved or entry is None else str(entry.path)
+
+    def plan(self) -> tuple[list[FileJob], list[FileJob]]:
+        """Return all that is to be written, and what of it is not there yet.
+
+        Raises
+        ------
+        InputError
+            If the files and the folder do not go together.
+        """
+        from napari_feedback_seg.segmentation.files import plan
+
+        if not self.inputs or not self.output:
+            raise InputError("Choose the images, and the folder for their labels.")
+        output = Path(self.output)
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            jobs = plan(self.inputs, output, probabilities=self._session.segmenting.options.probabilities)
+        except (ValueError, OSError) as error:
+            raise InputError(str(error)) from error
+        return jobs, [job for job in jobs if not all(path.exists() for path in job.outputs)]
+
+    def start(self) -> bool:
+        """Segment what is not done yet; return whether that has begun."""
+        session = self._session
+        try:
+            jobs, pending = self.plan()
+        except FeedbackSegError as error:
+            session.said.emit(str(error), "error")
+            session.note(str(error))
+            return False
+        if not pending:
+            session.note(f"All {len(jobs)} images are done: their labels are in '{self.output}'.")
+            return False
+        options = replace(session.segmenting.options, device=session.device, region=None, pixel_size_nm=None)
+        entry, rescale = session.entry, self.rescale
+
+        def work() -> Generator[Any, None, None]:
+            yield from _segment(pending, session.load_model(entry), options, rescale)
+
+        self._done, self._failed = len(jobs) - len(pending), []
+        return session.jobs.run(
+            work,
+            title=f"Segmenting {len(pending)} files",
+            owner=self,
+            on_event=self._take,
+            on_done=lambda _: self._end(len(jobs), "Done"),
+            on_failed=lambda error: self._end(len(jobs), in_words(error)),
+            on_stopped=lambda: self._end(len(jobs), "Cancelled"),
+        )
+
+    def _take(self, event: Any) -> None:
+        from napari_feedback_seg.segmentation.files import FileDone, FileFailed
+
+        if isinstance(event, FileDone):
+            self._done += 1
+        elif isinstance(event, FileFailed):
+            self._failed.append(f"{event.job.source.name}: {event.error}")
+
+    def _end(self, total: int, how: str) -> None:
+        lines = [f"{how.rstrip('.')}. {self._done} of {total} images are done; labels in '{self.output}'."]
+        if self._done + len(self._failed) < total:
+            lines.append("Press Segment files to go on with the others.")
+        self._session.note("\n".join([*lines, *self._failed]))
+
+
+def _segment(
+    jobs: Sequence[FileJob], model: Any, options: SegmentOptions, rescale: bool
+) -> Generator[Any, None, None]:
+    """Yield tiles counted over all files, and the files that are done or failed."""
+    from napari_feedback_seg.segmentation.files import FileTile, segment_files
+
+    number = {job: n for n, job in enumerate(jobs)}
+    # Of a file some outputs may be there, of another time: all of them are written.
+    with closing(segment_files(jobs, model, options, rescale=rescale, overwrite=True)) as events:
+        for event in events:
+            if isinstance(event, FileTile):
+                share = (event.section + event.done / event.total) / event.sections
+                yield TileDone(round(_PARTS * (number[event.job] + share)), _PARTS * len(jobs))
+            else:
+                yield event
