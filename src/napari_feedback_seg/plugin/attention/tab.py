@@ -22,10 +22,10 @@ from napari_feedback_seg.plugin.attention.picking import Picker, picked_pixel
 from napari_feedback_seg.plugin.attention.text import HINT, UNITS, change_text, pixel_text
 from napari_feedback_seg.plugin.attention.truth_box import TruthBox
 from napari_feedback_seg.plugin.attention.work import Request, Shown, Source, look, source_of, why_not
+from napari_feedback_seg.plugin.forms.options_form import narrow
 from napari_feedback_seg.plugin.layers.attention import AttentionLayers
 from napari_feedback_seg.plugin.layers.image import displayed_section
 from napari_feedback_seg.plugin.segment.legend import color_icon
-from napari_feedback_seg.plugin.segment.model_box import narrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

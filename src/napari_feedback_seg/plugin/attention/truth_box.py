@@ -8,9 +8,9 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtWidgets import QComboBox, QWidget
 
+from napari_feedback_seg.plugin.forms.options_form import narrow
 from napari_feedback_seg.plugin.layers.attention import ATTENTION_KEY
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY
-from napari_feedback_seg.plugin.segment.model_box import narrow
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.state import DockState

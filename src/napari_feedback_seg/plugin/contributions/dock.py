@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QEvent, QSize, QUrl
-from qtpy.QtGui import QDesktopServices
+from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from napari_feedback_seg.plugin.attention.tab import AttentionTab
+from napari_feedback_seg.plugin.contributions.help import HelpWindow
 from napari_feedback_seg.plugin.contributions.sessions import session_of
 from napari_feedback_seg.plugin.contributions.settings import (
     apply_settings,
@@ -23,9 +23,6 @@ from napari_feedback_seg.plugin.segment.tab import SegmentTab
 if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtGui import QHideEvent
-
-DOCUMENTATION = "https://github.com/napari-feedback-seg/napari-feedback-seg/blob/main/docs"
-PAGES = {"Segment": "tutorial.md", "Correct": "correct-and-fine-tune.md", "Attention": "attention-maps.md"}
 
 PLUGIN, NAME = "napari-feedback-seg", "Feedback segmentation"
 
@@ -46,7 +43,8 @@ class FeedbackDock(QWidget):
         help_button.setText("?")
         help_button.setToolTip("Open the page about this tab (F1)")
         help_button.setShortcut("F1")
-        help_button.clicked.connect(self._open_help)
+        help_button.clicked.connect(self.show_help)
+        self.help = HelpWindow(self)
         self.tabs.setCornerWidget(help_button)
         self.segment_tab = SegmentTab(self.state)
         self.correct_tab = CorrectTab(self.state)
@@ -74,9 +72,9 @@ class FeedbackDock(QWidget):
             if self.tabs.tabText(index).lower() == name:
                 self.tabs.setCurrentIndex(index)
 
-    def _open_help(self) -> None:
-        page = PAGES[self.tabs.tabText(self.tabs.currentIndex())]
-        QDesktopServices.openUrl(QUrl(f"{DOCUMENTATION}/{page}"))
+    def show_help(self) -> None:
+        """Open the page about the tab in front."""
+        self.help.show_page(self.tabs.tabText(self.tabs.currentIndex()))
 
     def event(self, event: QEvent | None) -> bool:
         """Clean up when the dock is closed: then Qt takes the parent away."""

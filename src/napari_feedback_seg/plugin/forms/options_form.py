@@ -114,4 +114,4 @@ def _tooltips(kind: type) -> dict[str, str]:
 def narrow(box: QComboBox) -> None:
     """Let a chooser be narrower than its longest entry, so that a name does not widen the dock."""
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(10)
+    box.setMinimumContentsLength(6)

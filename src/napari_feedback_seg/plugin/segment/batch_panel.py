@@ -8,7 +8,6 @@ from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
     QFileDialog,
-    QGridLayout,
     QLabel,
     QPlainTextEdit,
     QPushButton,
@@ -17,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_feedback_seg.io import IMAGE_SUFFIXES
+from napari_feedback_seg.plugin.forms.row import row
 from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class BatchPanel(QWidget):
         self.what.setWordWrap(True)
         self.rescale_box = QCheckBox("Rescale for the model")
         self.rescale_box.setToolTip(
-            "<qt>An image whose file says its pixel size is resampled to the model's, and the result back</qt>"
+            "<qt>An image whose file says its pixel size is resampled to the model's and back</qt>"
         )
         self.line = QPlainTextEdit()
         self.line.setReadOnly(True)
@@ -52,11 +52,7 @@ class BatchPanel(QWidget):
         self.start_button.setToolTip("<qt>Segment the files that have no labels in the folder yet</qt>")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        grid = QGridLayout()
-        grid.addWidget(self.files_button, 0, 0)
-        grid.addWidget(self.folder_button, 0, 1)
-        grid.addWidget(self.output_button, 1, 0, 1, 2)
-        layout.addLayout(grid)
+        layout.addLayout(row(self.files_button, self.folder_button, self.output_button))
         for widget in (self.what, self.rescale_box, self.start_button, self.line, self.copy_button):
             layout.addWidget(widget)
         self.files_button.clicked.connect(self._ask_for_files)

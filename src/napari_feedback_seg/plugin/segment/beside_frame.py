@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_feedback_seg.plugin.forms.row import row
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
@@ -22,12 +24,10 @@ class BesideFrame(QFrame):
         self.left_button, self.right_button = QPushButton("Take left"), QPushButton("Take right")
         self.close_button = QPushButton("Close")
         self.close_button.setToolTip("Show what there was before")
-        layout = QGridLayout(self)
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
-        layout.addWidget(self.text, 0, 0, 1, 2)
-        layout.addWidget(self.left_button, 1, 0)
-        layout.addWidget(self.right_button, 1, 1)
-        layout.addWidget(self.close_button, 2, 0, 1, 2)
+        layout.addWidget(self.text)
+        layout.addLayout(row(self.left_button, self.right_button, self.close_button))
         self.left_button.clicked.connect(self._take_left)
         self.right_button.clicked.connect(self._take_right)
         self.close_button.clicked.connect(session.beside.close)

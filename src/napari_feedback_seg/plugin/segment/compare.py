@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_feedback_seg.metrics import compare
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
+from napari_feedback_seg.plugin.forms.options_form import narrow
 from napari_feedback_seg.plugin.layers.image import (
     DERIVED_PREFIX,
     RESULT_KEY,
@@ -31,7 +32,6 @@ from napari_feedback_seg.plugin.layers.image import (
     move,
 )
 from napari_feedback_seg.plugin.segment.measure import classes_of, current_result, is_result, stamp
-from napari_feedback_seg.plugin.segment.model_box import narrow
 from napari_feedback_seg.plugin.session.unchanged import Unchanged, checksums, pixels
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
     QFileDialog,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QPushButton,
@@ -27,6 +26,7 @@ from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
+from napari_feedback_seg.plugin.forms.row import row
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, pixel_size_nm
 from napari_feedback_seg.plugin.session.unchanged import Unchanged, checksums
 from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
@@ -99,20 +99,14 @@ class MeasurePanel(QWidget):
         rows.setDefaultSectionSize(table.fontMetrics().height() + 6)
         columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         columns.setMinimumSectionSize(20)
-        self.least_box.setMinimumWidth(120)
         least = QLabel("L&east profile")
         least.setBuddy(self.least_box)
-        top, bottom = QHBoxLayout(), QHBoxLayout()
-        for widget in (least, self.least_box, self.measure_button):
-            top.addWidget(widget)
-        for button in (self.copy_button, self.save_button):
-            bottom.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(top)
+        layout.addLayout(row(least, self.least_box, self.measure_button))
         layout.addWidget(table)
         layout.addWidget(self.note)
-        layout.addLayout(bottom)
+        layout.addLayout(row(self.copy_button, self.save_button))
 
     def least(self) -> float:
         """Return the least size of a profile: in µm² where the pixel size is known, else in pixels."""

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QPushButton,
     QTextBrowser,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -40,18 +39,15 @@ class ModelBox(QWidget):
             "<qt>The models that come with the plugin, and those in your models folder (Alt+M)</qt>"
         )
         narrow(self.chooser)
-        self.import_button = QPushButton("Import...")
+        self.import_button = QPushButton("Add...")
         self.import_button.setToolTip("<qt>Copy a model file (.safetensors) into your models folder</qt>")
         self.card_text = QTextBrowser()
         self.card_text.setFixedHeight(180)
         self.fold = Fold("About this model", self.card_text)
-        row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.chooser, 1)
-        row.addWidget(self.import_button)
-        layout = QVBoxLayout(self)
+        layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(row)
+        layout.addWidget(self.chooser, 1)
+        layout.addWidget(self.import_button)
         self.chooser.activated.connect(self._choose)
         self.import_button.clicked.connect(self._ask_for_file)
         state.model_changed.connect(self._refresh)

@@ -71,7 +71,7 @@ class PixelSizeNote(QFrame):
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.rescale_box = QCheckBox("&Rescale the image for the model")
+        self.rescale_box = QCheckBox("&Rescale for the model")
         self.rescale_box.setToolTip(
             "<qt>The image is resampled to the model's pixel size, and the result back (Alt+R)</qt>"
         )

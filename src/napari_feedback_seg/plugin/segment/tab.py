@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
-    QGridLayout,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -19,6 +17,7 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm, narrow
+from napari_feedback_seg.plugin.forms.row import row
 from napari_feedback_seg.plugin.segment.batch_panel import BatchPanel
 from napari_feedback_seg.plugin.segment.beside_frame import BesideFrame
 from napari_feedback_seg.plugin.segment.compare import ComparePanel
@@ -62,7 +61,7 @@ class SegmentTab(QWidget):
         session = self._session
         self.image_box = LayerChooser(
             lambda: session.images,
-            tooltip="<qt>The image to segment (Alt+I); it follows the layer that is active in the viewer</qt>",
+            tooltip="<qt>The image to segment (Alt+I); it follows the active layer of the viewer</qt>",
         )
         self.models = ModelBox(session)
         self.device_box = QComboBox()
@@ -110,20 +109,15 @@ class SegmentTab(QWidget):
         form.insertRow(2, self.models.fold)
         self.models.setFocusProxy(self.models.chooser)
         self.settings_fold = Fold("Settings", self.options_form)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.segment_button, 1)
-        buttons.addWidget(self.cancel_button)
-        back = QGridLayout()
-        back.addWidget(self.undo_button, 0, 0)
-        back.addWidget(self.split_button, 0, 1)
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
         layout.addLayout(form)
         layout.addWidget(self.pixel_note)
         layout.addWidget(self.settings_fold)
-        layout.addLayout(buttons)
+        layout.addLayout(row(self.segment_button, self.cancel_button))
         layout.addWidget(self.progress)
         layout.addWidget(self.status)
-        layout.addLayout(back)
+        layout.addLayout(row(self.undo_button, self.split_button))
         for widget in (self.beside, self.legend, self.measure_panel, self.export_button):
             layout.addWidget(widget)
         layout.addWidget(self.compare_fold)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
-from napari_feedback_seg.plugin.session.jobs import State
 from napari_feedback_seg.segmentation.command_line import shell_line
 from napari_feedback_seg.segmentation.events import TileDone
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from napari_feedback_seg.plugin.session.jobs import State
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.segmentation.files import FileJob
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
