@@ -98,3 +98,15 @@ def said(session):
     texts = []
     session.said.connect(lambda text, _: texts.append(text))
     return lambda: "\n".join(texts)
+
+
+@pytest.fixture
+def segment(session, runner):
+    """Segment and wait; return the result layer."""
+
+    def segment(*arguments, **options):
+        session.segmenting.segment(*arguments, **options)
+        runner.finish()
+        return session.result
+
+    return segment

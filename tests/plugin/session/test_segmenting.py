@@ -19,18 +19,6 @@ def stack(section):
     return np.stack([section, section[::-1], section[:, ::-1]])
 
 
-@pytest.fixture
-def segment(session, runner):
-    """Segment and wait; return the result layer."""
-
-    def segment(*arguments, **options):
-        session.segmenting.segment(*arguments, **options)
-        runner.finish()
-        return session.result
-
-    return segment
-
-
 def test_it_gives_what_python_gives(session, viewer, segment, section):
     viewer.add_image(section, name="cells")
     result = segment()

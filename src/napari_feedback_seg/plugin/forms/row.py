@@ -14,6 +14,7 @@ def row(*widgets: QWidget) -> QFlowLayout:
     """Return a layout of widgets beside each other, as many as there is room for."""
     layout = QFlowLayout()
     layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
     for widget in widgets:
         layout.addWidget(widget)
     return layout

@@ -99,6 +99,7 @@ class MeasurePanel(QWidget):
         rows.setDefaultSectionSize(table.fontMetrics().height() + 6)
         columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         columns.setMinimumSectionSize(20)
+        self.least_box.setMinimumWidth(112)
         least = QLabel("L&east profile")
         least.setBuddy(self.least_box)
         layout = QVBoxLayout(self)

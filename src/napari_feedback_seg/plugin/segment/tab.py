@@ -77,6 +77,7 @@ class SegmentTab(QWidget):
         self.segment_button = QPushButton("&Segment")
         self.segment_button.setToolTip("Segment what is chosen above (Alt+S, or Ctrl+Return in the dock)")
         self.segment_button.setShortcut("Ctrl+Return")
+        self.segment_button.setMinimumWidth(120)
         self.cancel_button = QPushButton("&Cancel")
         self.cancel_button.setToolTip("Stop after the next step; sections that are done stay (Alt+C)")
         self.undo_button = QPushButton("U&ndo")
