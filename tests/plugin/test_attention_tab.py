@@ -202,7 +202,7 @@ class TestPick:
     def test_tiles_are_those_of_the_segmentation(self, viewer, dock, tab, pick, section):
         image = viewer.add_image(np.kron(section, np.ones((2, 2), np.uint8)), name="cells", scale=(9.2, 9.2))
         segment = dock.segment_tab
-        segment.overlap_box.setValue(0.5)
+        segment.options_form.widgets["overlap"].value = 0.5
         segment.segment()
         tab._state.jobs.ended.connect(lambda: None)
         _wait(lambda: not dock.state.jobs.busy)

@@ -123,7 +123,7 @@ def test_scores_of_another_result_do_not_stay(viewer, dock, tab, panel, press, f
     press(panel.compare_button)
     finish(dock)
     assert panel.table.isVisibleTo(panel)
-    tab.overlap_box.setValue(0.5)
+    tab.options_form.widgets["overlap"].value = 0.5
     press(tab.segment_button)
     finish(dock)
     assert not panel.table.isVisibleTo(panel)

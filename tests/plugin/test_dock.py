@@ -192,11 +192,11 @@ def test_a_dock_that_is_opened_again_finds_the_session_as_it_was(viewer, section
     open_segment(viewer)
     (dock,) = docks(viewer)
     assert dock.session is session
-    assert dock.segment_tab.image_box.currentText() == "one"
-    assert dock.segment_tab.overlap_box.value() == 0.5
+    assert dock.segment_tab.image_box.current_choice == "one"
+    assert dock.segment_tab.options_form.widgets["overlap"].value == 0.5
     assert dock.segment_tab.models.chooser.currentText() == "small"
     session.image = two
-    assert dock.segment_tab.image_box.currentText() == "two"
+    assert dock.segment_tab.image_box.current_choice == "two"
 
 
 def test_a_session_goes_with_its_viewer(models_folder):

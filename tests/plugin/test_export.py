@@ -76,7 +76,7 @@ def test_the_command_line_in_the_record_gives_the_same_labels(
     tifffile.imwrite(tmp_path / "my cells.tif", np.stack([section] * 2), photometric="minisblack")
     viewer.open(tmp_path / "my cells.tif", scale=(1, 9.2, 9.2), units=("um", "nm", "nm"))
     tab.pixel_note.rescale_box.setChecked(True)
-    tab.probabilities_box.setChecked(True)
+    tab.options_form.widgets["probabilities"].value = True
     layer = segment()
     assert layer.data.any()
     [line] = (run := export())["commands"]
@@ -92,7 +92,7 @@ def test_the_command_line_in_the_record_gives_the_same_labels(
 def test_pixel_size_and_distance_of_sections_go_with_it(viewer, segment, section, tab, export, folder):
     place = {"scale": (0.05, 9.2, 9.2), "units": ("um", "nm", "nm")}
     viewer.add_image(np.stack([section] * 2), name="cells", **place)
-    tab.probabilities_box.setChecked(True)
+    tab.options_form.widgets["probabilities"].value = True
     segment()
     export()
     written = open_image(folder / "cells-segmented" / "cells-labels.tif")

@@ -98,7 +98,7 @@ def test_the_unit_follows_the_pixel_size(viewer, segment, section, panel, tab):
 
 def test_a_size_that_was_typed_in_counts(viewer, segment, section, tab, panel, measured):
     viewer.add_image(section)
-    tab.pixel_note.box.setValue(8)
+    dock.session.pixel_sizes.typed = 8
     layer = segment()
     measured()
     assert panel.measures.rows[0].um2 == pytest.approx((layer.data == 1).sum() * 64e-6)
@@ -169,7 +169,7 @@ def test_a_table_of_what_was_there_before_goes(viewer, segment, section, tab, pa
     measured()
     viewer.add_points(np.zeros((1, 2)))  # has nothing to do with it
     assert panel.measures is not None
-    tab.overlap_box.setValue(0.5)
+    tab.options_form.widgets["overlap"].value = 0.5
     segment()
     assert panel.measures is None
     assert not panel.table.isVisibleTo(panel)

@@ -94,7 +94,7 @@ def test_every_attribute_comes_back(viewer, segment, section, tab, export, stack
         attributes |= {"units": ("nm", "nm", "nm"), "axis_labels": ("z", "y", "x"), "shear": [0.1, 0.2, 0.3]}
         tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findText("All sections"))
     viewer.add_image(image, name="cells", **attributes)
-    tab.probabilities_box.setChecked(True)
+    tab.options_form.widgets["probabilities"].value = True
     tab.legend.boxes[4].setChecked(False)
     labels = segment()
     labels.opacity = 0.55
@@ -130,10 +130,10 @@ def test_a_result_that_was_opened_again_is_the_result_of_its_image(
     viewer.open(run, plugin=None)
     [found] = [layer for layer in viewer.layers if isinstance(layer, Labels)]
     assert dock.state.result == found
-    tab.overlap_box.setValue(0.5)
+    tab.options_form.widgets["overlap"].value = 0.5
     assert segment() == found  # it is updated in place
     found.data[:5, :5] = 3
-    tab.overlap_box.setValue(0.1)
+    tab.options_form.widgets["overlap"].value = 0.1
     assert segment() == found  # what was painted is a correction
     corrected = viewer.layers["cells corrections"].data == 3
     assert corrected[:5, :5].sum() > 10
@@ -142,7 +142,7 @@ def test_a_result_that_was_opened_again_is_the_result_of_its_image(
 
 def test_probabilities_are_hidden_even_if_they_were_seen(viewer, segment, section, tab, export):
     viewer.add_image(section, name="cells")
-    tab.probabilities_box.setChecked(True)
+    tab.options_form.widgets["probabilities"].value = True
     segment()
     for layer in viewer.layers:
         layer.visible = True
@@ -185,7 +185,7 @@ def test_probabilities_go_with_the_labels_that_they_were_opened_with(
     viewer, segment, section, tab, export, press, finish, dock
 ):
     viewer.add_image(section, name="cells")
-    tab.probabilities_box.setChecked(True)
+    tab.options_form.widgets["probabilities"].value = True
     segment()
     first = export()
     viewer.layers["cells membrane probability"].data[:] = 0.25

@@ -161,15 +161,15 @@ class TestPanel:
     def test_the_page_is_where_the_panel_starts(self, dock):
         assert dock.state.device == "cpu"
         assert dock.segment_tab.device_box.currentText() == "CPU"
-        assert dock.segment_tab.overlap_box.value() == 0.4
+        assert dock.segment_tab.options_form.widgets["overlap"].value == 0.4
 
     def test_a_change_there_is_followed_and_leaves_what_was_chosen_in_the_panel(self, dock, page):
         tab = dock.segment_tab
-        tab.overlap_box.setValue(0.5)
+        tab.options_form.widgets["overlap"].value = 0.5
         page.device = "auto"
-        assert tab.overlap_box.value() == 0.5
+        assert tab.options_form.widgets["overlap"].value == 0.5
         page.overlap = 0.1
-        assert tab.overlap_box.value() == 0.1
+        assert tab.options_form.widgets["overlap"].value == 0.1
 
     def test_what_is_wrong_there_is_said_when_the_panel_opens(self, page, make_napari_viewer, said):
         page.models_folder = "models"
