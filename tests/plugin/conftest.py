@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import gc
+import sys
+import threading
+
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QThreadPool
 
 from napari_feedback_seg.models.library import FOLDER_VARIABLE
 from napari_feedback_seg.models.model_file import save_model
@@ -89,3 +93,21 @@ def segment(dock, tab, press, finish):
         return dock.state.result
 
     return segment
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks():
+    """Fail a test that leaves a job, a thread, or somebody who listens to a session."""
+    threads = set(threading.enumerate())
+    yield
+    pool = QThreadPool.globalInstance()
+    assert pool.waitForDone(LONG), "a worker still runs"
+    left = [each for each in threading.enumerate() if each not in threads and not each.daemon]
+    assert not [each.name for each in left if isinstance(each, threading.Thread) and each.name != "Dummy-1"]
+    if "napari_feedback_seg.plugin.session.session" not in sys.modules:
+        return
+    session_class = sys.modules["napari_feedback_seg.plugin.session.session"].Session
+    gc.collect()
+    for session in [each for each in gc.get_objects() if type(each) is session_class]:
+        assert not session.jobs.busy, "a session still has a job"
+        assert len(session.changed) == len(session.said) == 0, "somebody still listens to a session"

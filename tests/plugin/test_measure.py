@@ -96,7 +96,7 @@ def test_the_unit_follows_the_pixel_size(viewer, segment, section, panel, tab):
     assert panel.least() == LEAST_UM2
 
 
-def test_a_size_that_was_typed_in_counts(viewer, segment, section, tab, panel, measured):
+def test_a_size_that_was_typed_in_counts(viewer, dock, segment, section, panel, measured):
     viewer.add_image(section)
     dock.session.pixel_sizes.typed = 8
     layer = segment()

@@ -239,3 +239,14 @@ def test_a_damaged_record_is_a_sentence(viewer, segment, section, export, part, 
     run.write_text(json.dumps(record))
     with pytest.raises(InputError, match="cannot be read as the record"):
         read_result(str(run))
+
+
+def test_a_folder_that_is_dropped_opens_as_the_result(viewer, segment, section, export, qtbot):
+    viewer.add_image(section, name="cells")
+    labels = segment().data.copy()
+    run = Path(export())
+    viewer.layers.clear()
+    viewer.open(run.parent, plugin="napari")  # as napari does with a folder
+    qtbot.waitUntil(lambda: "cells labels" in viewer.layers, timeout=60_000)
+    assert [layer.name for layer in viewer.layers] == ["cells labels"]
+    np.testing.assert_array_equal(viewer.layers["cells labels"].data, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,9 @@ from napari_feedback_seg.plugin.worker import QtRunner
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+# napari hides this one of its colours by what does not hold beside a thread that computes.
+warnings.filterwarnings("ignore", "Conversion from CIE-LAB", UserWarning)
 
 _SESSIONS: WeakKeyDictionary[Viewer, Session] = WeakKeyDictionary()
 
