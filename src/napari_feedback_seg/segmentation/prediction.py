@@ -55,8 +55,8 @@ class SegmentOptions:
     overlap: Annotated[float, {"label": "&Overlap", "min": 0.0, "max": 0.9, "step": 0.05}] = 0.25
     pixel_size_nm: float | tuple[float, float] | None = None
     region: tuple[slice, slice] | None = None
-    flips: Annotated[bool, {"label": "Average over &flips and turns (8 x slower)"}] = False
-    probabilities: Annotated[bool, {"label": "Also a layer of &probabilities a class"}] = False
+    flips: Annotated[bool, {"label": "Average &flips (8 x slower)"}] = False
+    probabilities: Annotated[bool, {"label": "Layers of &probabilities"}] = False
     first_round: bool = False
     batch: int | None = None
 

@@ -14,7 +14,8 @@ def row(*widgets: QWidget) -> QFlowLayout:
     """Return a layout of widgets beside each other, as many as there is room for."""
     layout = QFlowLayout()
     layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(4)
+    layout.setHorizontalSpacing(4)
+    layout.setVerticalSpacing(4)
     for widget in widgets:
         layout.addWidget(widget)
     return layout
