@@ -489,6 +489,7 @@ def _last_region(result: Labels, z: int) -> Box:
     """Return what was last segmented of a section."""
     runs = reversed(result.metadata[RESULT_KEY]["runs"])
     (top, bottom), (left, right) = next(
-        (run["region"] for run in runs if z in run["sections"]), ((0, None), (0, None))
+        (run["region"] for run in runs if z in run["sections"]),
+        ((0, result.data.shape[-2]), (0, result.data.shape[-1])),
     )
     return slice(top, bottom), slice(left, right)
