@@ -14,7 +14,7 @@ class ConvUnit(nn.Module):
 
     def __init__(self, channels: int, out: int, norms: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, out, 3, padding=1, bias=False)
+        self.conv: nn.Module = nn.Conv2d(channels, out, 3, padding=1, bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(out) for _ in range(norms))
 
     def forward(self, feature_map: Tensor, round_index: int = 0) -> Tensor:
