@@ -143,7 +143,8 @@ def measure_step(config: TrainConfig) -> dict[str, float]:
     from attention import Memory
 
     from napari_feedback_seg.networks import build_network
-    from napari_feedback_seg.training.loop import autocast, channels_last
+    from napari_feedback_seg.segmentation.device import autocast
+    from napari_feedback_seg.training.loop import channels_last
     from napari_feedback_seg.training.losses import SegmentationLoss, exactly
 
     device = torch.device("cpu")

@@ -78,7 +78,7 @@ class TestRow:
     @NETWORKS
     def test_equals_the_plain_formula(self, make_model: Callable[..., Model], spec: dict[str, Any]) -> None:
         model, image = make_model(**spec), an_image()
-        tile = SectionAttention(image, model, device="cpu").at(5, 9)
+        tile = SectionAttention(image, model, device="cpu", precision="fp32").at(5, 9)
         expected = plain_matrix(model, image)
         assert expected.max() * expected.shape[1] > 1.1  # it is not uniform
         for y, x in ((5, 9), (0, 0), (31, 31), (17, 2)):
@@ -91,7 +91,7 @@ class TestRow:
         self, make_model: Callable[..., Model], spec: dict[str, Any]
     ) -> None:
         model, image = make_model(**spec), an_image()
-        tile = SectionAttention(image, model, device="cpu").at(0, 0)
+        tile = SectionAttention(image, model, device="cpu", precision="fp32").at(0, 0)
         weights = np.stack([tile.row(y, x).ravel() for y in range(32) for x in range(32)])
         weights /= weights.shape[1]
         network = model.network
@@ -277,7 +277,7 @@ class TestSummary:
     @NETWORKS
     def test_equals_the_plain_formula(self, make_model: Callable[..., Model], spec: dict[str, Any]) -> None:
         model, image = make_model(**spec), an_image()
-        tile = SectionAttention(image, model, device="cpu").at(0, 0)
+        tile = SectionAttention(image, model, device="cpu", precision="fp32").at(0, 0)
         found = summary(tile)
         side = spec["key_pooling"]
         matrix, labels = plain_matrix(model, image), tile.labels.ravel()
@@ -375,6 +375,18 @@ def test_bundled_model_has_16_by_16_places() -> None:
     found = tile.pixel(100, 100)
     assert np.array_equal(found.map, np.kron(tile.row(100, 100), np.ones((16, 16), np.float32)))
     assert (tile.labels == sample.labels).mean() > 0.9
+
+
+def test_half_the_bits_show_the_same_places() -> None:
+    sample, model = builtin_section(256), load_model("self-w16")
+    exact, found = (
+        SectionAttention(sample.image, model, device="cpu", precision=each).at(100, 100)
+        for each in ("fp32", "bf16")
+    )
+    assert (found.labels == exact.labels).mean() > 0.99
+    for y, x in ((100, 100), (30, 200)):
+        difference = np.abs(found.row(y, x) - exact.row(y, x))
+        assert 0 < difference.mean() < 0.02  # in times uniform attention
 
 
 def _ends(part: slice) -> tuple[int, int]:

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from napari_feedback_seg.errors import DeviceError
-from napari_feedback_seg.segmentation.device import choose_device, describe_device
+from napari_feedback_seg.segmentation.device import (
+    choose_device,
+    describe_device,
+    inference_dtype,
+    resolved_precision,
+)
 
 
 def test_auto_takes_what_is_there():
@@ -42,3 +47,19 @@ def test_a_cuda_gpu_that_is_not_there():
 def test_no_mps():
     with pytest.raises(DeviceError, match="No Apple GPU"):
         choose_device("mps")
+
+
+class TestPrecision:
+    @pytest.mark.parametrize(
+        ("name", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)]
+    )
+    def test_one_that_is_asked_for(self, name, dtype):
+        assert inference_dtype(torch.device("cpu"), name) == dtype
+
+    def test_an_unknown_one(self):
+        with pytest.raises(DeviceError, match="auto, bf16, fp16 or fp32"):
+            inference_dtype(torch.device("cpu"), "fp8")
+
+    def test_an_apple_gpu_computes_in_float16(self):
+        assert inference_dtype(torch.device("mps"), "auto") == torch.float16
+        assert resolved_precision(torch.device("mps"), "auto") == "fp32"  # whose gradients would vanish

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import gc
+import platform
 from dataclasses import replace
 
 import numpy as np
@@ -41,8 +43,15 @@ def failing(model: Model, calls: range | set[int], error: Exception | None = Non
     return Model(model.card, Failing(model.network, calls, error))
 
 
-def infer(model: Model, *, rounds: int = 1, flips: bool = False, batch: int | None = None) -> np.ndarray:
-    return np.stack(list(Inference(model, CPU, rounds, flips, batch)(TILES)))
+def infer(
+    model: Model,
+    *,
+    rounds: int = 1,
+    flips: bool = False,
+    batch: int | None = None,
+    precision: str = "fp32",
+) -> np.ndarray:
+    return np.stack(list(Inference(model, CPU, rounds, flips, batch, precision)(TILES)))
 
 
 class TestProbabilities:
@@ -72,7 +81,7 @@ class TestProbabilities:
         assert np.abs(averaged - infer(unet)).max() > 0.01
 
     def test_flips_follow_the_image(self, unet):
-        inference = Inference(unet, CPU, 1, True, None)
+        inference = Inference(unet, CPU, 1, True, None, "fp32")
         [straight, turned] = inference([TILES[0], np.rot90(TILES[0]).copy()])
         np.testing.assert_allclose(np.rot90(straight, axes=(1, 2)), turned, atol=1e-5)
 
@@ -96,7 +105,7 @@ class TestMemory:
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
     ], ids=["cuda", "mps", "cpu"])  # fmt: skip
     def test_the_batch_is_halved(self, model, error):
-        inference = Inference(failing(model, {0, 1}, error), CPU, 1, False, 4)
+        inference = Inference(failing(model, {0, 1}, error), CPU, 1, False, 4, "fp32")
         np.testing.assert_allclose(np.stack(list(inference(TILES))), infer(model), atol=1e-5)
         assert inference.batch == 1
         assert inference.messages == []
@@ -106,7 +115,7 @@ class TestMemory:
         stubborn = failing(model, range(3, 5))
         inner = stubborn.network.fail
         stubborn.network.fail = lambda: (calls.append(1), inner())
-        inference = Inference(stubborn, CPU, 1, False, 2)
+        inference = Inference(stubborn, CPU, 1, False, 2, "fp32")
         inference._on_cpu = False  # here the CPU stands in for a GPU
         np.testing.assert_allclose(np.stack(list(inference(TILES * 2))), infer(model).tolist() * 2, atol=1e-5)
         # 2 + 2 + 2 tiles, a failure with two and one with one, then the last four one by one
@@ -117,7 +126,7 @@ class TestMemory:
 
     @pytest.mark.parametrize("on_cpu", [True, False])
     def test_too_little_even_there(self, model, on_cpu):
-        inference = Inference(failing(model, range(1000)), CPU, 1, False, 4)
+        inference = Inference(failing(model, range(1000)), CPU, 1, False, 4, "fp32")
         inference._on_cpu = on_cpu
         with pytest.raises(DeviceError, match="one tile of 32 x 32"):
             list(inference(TILES))
@@ -130,7 +139,7 @@ class TestMemory:
 
         gc.collect()
         before = networks()
-        inference = Inference(unet if kind == "unet" else model, CPU, 1, False, None)
+        inference = Inference(unet if kind == "unet" else model, CPU, 1, False, None, "fp32")
         list(inference(TILES))
         assert networks() > before
         inference.close()
@@ -138,7 +147,7 @@ class TestMemory:
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
     def test_cuda_as_cpu(self, model):
-        gpu = Inference(model, torch.device("cuda"), 2, True, None)
+        gpu = Inference(model, torch.device("cuda"), 2, True, None, "fp32")
         allocated = torch.cuda.memory_allocated()
         found = np.stack(list(gpu(TILES)))
         gpu.close()
@@ -146,18 +155,77 @@ class TestMemory:
         np.testing.assert_allclose(found, infer(model, rounds=2, flips=True), atol=5e-3)
 
 
+class TestPrecision:
+    @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+    def test_half_the_bits_give_nearly_the_same(self, model, precision):
+        exact, found = infer(model, rounds=2), infer(model, rounds=2, precision=precision)
+        assert found.dtype == np.float32
+        difference = np.abs(found - exact)
+        assert 0 < difference.mean() < 0.02
+        assert (found[:, :4].argmax(1) == exact[:, :4].argmax(1)).mean() > 0.97
+
+    @pytest.mark.parametrize("has_it", [True, False])
+    def test_auto_is_bfloat16_where_the_processor_has_it(self, model, monkeypatch, has_it):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_it, raising=False)
+        assert Inference(model, CPU, 1, False, None).dtype == (torch.bfloat16 if has_it else torch.float32)
+        np.testing.assert_array_equal(
+            infer(model, precision="auto"), infer(model, precision="bf16" if has_it else "fp32")
+        )
+
+    def test_what_is_too_large_for_float16_is_computed_in_float32(self, unet):
+        large = Model(unet.card, copy.deepcopy(unet.network))
+        with torch.no_grad():
+            large.network.first.first.norms[0].weight.mul_(1e6)
+            large.network.classifier.weight.mul_(1e-6)
+        inference = Inference(large, CPU, 1, False, 2, "fp16")
+        found = np.stack(list(inference(TILES)))
+        assert inference.dtype == torch.float32
+        np.testing.assert_array_equal(found, infer(large, batch=2))
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+    @pytest.mark.parametrize("precision", ["auto", "fp16"])
+    def test_cuda_in_half_the_bits(self, model, precision):
+        gpu = Inference(model, torch.device("cuda"), 1, False, 2, precision)
+        found = np.stack(list(gpu(TILES * 4)))
+        expected = np.concatenate([infer(model)] * 4)
+        assert (found.argmax(1) == expected.argmax(1)).mean() > 0.97
+
+
+class TestTiles:
+    def test_are_taken_as_they_are_needed(self, model):
+        taken = []
+        results = Inference(model, CPU, 1, False, 2, "fp32")(taken.append(1) or tile for tile in TILES)
+        next(results)
+        assert len(taken) == 2
+
+    @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc keeps memory")
+    def test_memory_is_not_fetched_anew_for_each_of_them(self, unet):
+        import resource
+
+        tiles = [np.zeros((512, 512), np.float32)] * 4
+        large = Model(replace(unet.card, tile=512), unet.network)
+        inference = Inference(large, CPU, 1, False, 1, "fp32")
+        list(inference(tiles))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        list(inference(tiles))
+        faults = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / len(tiles)
+        one_map = 512 * 512 * unet.card.spec.width * 4 / resource.getpagesize()
+        assert faults < one_map / 2, "each tile fetched its feature maps from the system"
+
+
 class TestErrors:
     def test_another_failure_of_the_device(self, model):
         broken = failing(model, {0}, RuntimeError("CUDA error: device-side assert triggered"))
         with pytest.raises(DeviceError, match="device-side assert"):
-            list(Inference(broken, CPU, 1, False, None)(TILES))
+            list(Inference(broken, CPU, 1, False, None, "fp32")(TILES))
 
     def test_a_device_that_fails_again_when_it_is_freed(self, model, monkeypatch):
         def fail(_):
             raise RuntimeError("CUDA error: unspecified launch failure")
 
         monkeypatch.setattr(module, "release_memory", fail)
-        inference = Inference(model, CPU, 1, False, None)
+        inference = Inference(model, CPU, 1, False, None, "fp32")
         inference.close()
         assert inference._network is None
 

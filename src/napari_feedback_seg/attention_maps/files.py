@@ -83,8 +83,8 @@ def write_attention(
     overwrite : bool
         Whether outputs that are there may be replaced.
     **options
-        ``overlap``, ``pixel_size_nm`` and ``device``, as :class:`SectionAttention` takes them. The
-        file's own pixel size is taken if none is given.
+        ``overlap``, ``pixel_size_nm``, ``device`` and ``precision``, as
+        :class:`SectionAttention` takes them. The file's own pixel size is taken if none is given.
 
     Returns
     -------

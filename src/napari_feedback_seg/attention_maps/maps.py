@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +12,8 @@ from napari_feedback_seg.attention_maps.support import why_no_attention
 from napari_feedback_seg.attention_maps.tile import TileAttention
 from napari_feedback_seg.errors import DeviceError, ModelError
 from napari_feedback_seg.networks.attention import FeedbackAttention
-from napari_feedback_seg.segmentation.device import choose_device, describe_device
+from napari_feedback_seg.segmentation.device import choose_device, describe_device, inference_dtype
+from napari_feedback_seg.segmentation.inference import inference_network
 from napari_feedback_seg.segmentation.reader import TileReader
 from napari_feedback_seg.segmentation.sections import as_section
 
@@ -38,7 +38,7 @@ class SectionAttention:
         Of neighbouring tiles, as in the segmentation.
     pixel_size_nm : float or tuple of float, optional
         Side of a pixel of the section, or its height and width; the model's own if not given.
-    device : str
+    device, precision : str
         As in the segmentation.
 
     Attributes
@@ -64,6 +64,7 @@ class SectionAttention:
         overlap: float = 0.25,
         pixel_size_nm: float | tuple[float, float] | None = None,
         device: str = "auto",
+        precision: str = "auto",
     ) -> None:
         reason = why_no_attention(model.card)
         if reason:
@@ -78,6 +79,7 @@ class SectionAttention:
         self._model = model
         self._reader = TileReader(section, self.grid.model_shape)
         self._device = choose_device(device)
+        self._dtype = inference_dtype(self._device, precision)
         self._network: FeedbackAttentionUNet | None = None
         self._tiles: OrderedDict[TileFrame, TileAttention] = OrderedDict()
 
@@ -121,15 +123,18 @@ class SectionAttention:
         tile = torch.from_numpy(self._reader.read(frame.tile, frame.size))[None, None]
         try:
             if self._network is None:
-                network = copy.deepcopy(self._model.network).eval().to(self._device)
-                network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                network = inference_network(self._model, self._device, self._dtype)
                 self._network = cast("FeedbackAttentionUNet", network)
-            maps = self._network.maps(tile.to(self._device).contiguous(memory_format=torch.channels_last))
+            image = tile.to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
+            maps = self._network.maps(image)
             feedback = self._network.feedback
             assert isinstance(feedback, FeedbackAttention)
             query, key = feedback.query_and_key(maps.input_side, maps.output_side)
             probabilities = torch.cat([each.float().softmax(dim=1) for each in maps.logits])
             if not bool(torch.isfinite(probabilities).all()):
+                if self._dtype == torch.float16:  # too small for what the network computes
+                    self._dtype, self._network = torch.float32, None
+                    return self._look(frame)
                 raise ModelError(
                     f"The model {self._model.card.name} gave values that are not numbers: its weights are "
                     "damaged, or its training went wrong. Take another model."
@@ -138,8 +143,10 @@ class SectionAttention:
                 frame,
                 self._model.card.classes,
                 self._model.card.spec.key_pooling,
-                _at_each_pixel(query[0], feedback.query_pooling, frame.size).flatten(0, 1).contiguous(),
-                key[0].permute(1, 2, 0).contiguous(),
+                _at_each_pixel(query[0].float(), feedback.query_pooling, frame.size)
+                .flatten(0, 1)
+                .contiguous(),
+                key[0].float().permute(1, 2, 0).contiguous(),
                 probabilities.cpu().numpy(),
             )
         except RuntimeError as error:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from napari_feedback_seg.cli.options import Device, Overlap, Overwrite, PixelSides, pixel_sides
+from napari_feedback_seg.cli.options import Device, Overlap, Overwrite, PixelSides, Precision, pixel_sides
 from napari_feedback_seg.terminal import out, reporting
 
 
@@ -40,6 +40,7 @@ def attention(
     overlap: Overlap = 0.25,
     pixel_size: PixelSides = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Write where the second round looked for a pixel, in times uniform attention."""
@@ -65,7 +66,13 @@ def attention(
             raise typer.BadParameter(str(error)) from error
         models = [load_model(each) for each in model or ["default"]]
         found = write_attention(
-            job, models, overwrite=overwrite, overlap=overlap, pixel_size_nm=size, device=device
+            job,
+            models,
+            overwrite=overwrite,
+            overlap=overlap,
+            pixel_size_nm=size,
+            device=device,
+            precision=precision,
         )
         for name, pixel in found:
             places = ", ".join(

@@ -21,6 +21,9 @@ PixelSides = Annotated[
     ),
 ]
 Flips = Annotated[bool, typer.Option("--flips", help="Average over flips and turns: slower, steadier.")]
+Precision = Annotated[
+    str, typer.Option(help="What to compute in: auto (what the device is good at), bf16, fp16 or fp32.")
+]
 Half = Annotated[bool, typer.Option("--half", help="Store the convolutions in 16 bits: half the file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
 

@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from napari_feedback_seg.cli.options import Device, Flips, Model, Overlap, Overwrite, PixelSides, pixel_sides
+from napari_feedback_seg.cli.options import (
+    Device,
+    Flips,
+    Model,
+    Overlap,
+    Overwrite,
+    PixelSides,
+    Precision,
+    pixel_sides,
+)
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
 
@@ -24,6 +33,7 @@ def segment(
     ],
     model: Model = "default",
     device: Device = "auto",
+    precision: Precision = "auto",
     overlap: Overlap = 0.25,
     pixel_size: PixelSides = None,
     rescale: Annotated[
@@ -62,6 +72,7 @@ def segment(
             jobs = plan(images, output, probabilities=probabilities, first_round=first_round)
             options = SegmentOptions(
                 device=device,
+                precision=precision,
                 overlap=overlap,
                 pixel_size_nm=pixel_sides(pixel_size),
                 region=_region(region),

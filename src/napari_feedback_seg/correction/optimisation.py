@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_feedback_seg.training.loop import autocast, channels_last
+from napari_feedback_seg.segmentation.device import autocast
+from napari_feedback_seg.training.loop import channels_last
 from napari_feedback_seg.training.losses import SegmentationLoss, exactly
 
 if TYPE_CHECKING:

@@ -20,12 +20,12 @@ from napari_feedback_seg.io import replacing
 from napari_feedback_seg.models.library import check_name, load_model
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, replace_card, save_model
 from napari_feedback_seg.networks import build_network
-from napari_feedback_seg.segmentation.device import choose_device
+from napari_feedback_seg.segmentation.device import choose_device, resolved_precision
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 from napari_feedback_seg.segmentation.sections import check_dtype, statistics
 from napari_feedback_seg.training.config import TrainConfig
 from napari_feedback_seg.training.export import model_card, trained_model
-from napari_feedback_seg.training.loop import mean_table, resolved_precision, train
+from napari_feedback_seg.training.loop import mean_table, train
 from napari_feedback_seg.training.patches import TrainingSet
 
 if TYPE_CHECKING:

@@ -1,28 +1,54 @@
-"""Tiles through the network: batches, flips, and what to do when memory runs out."""
+"""Tiles through the network: batches, flips, precision, and what to do when memory runs out."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import logging
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from napari_feedback_seg.errors import DeviceError, ModelError
-from napari_feedback_seg.segmentation.device import describe_device, is_out_of_memory, release_memory
+from napari_feedback_seg.networks.folding import fold_batch_norm
+from napari_feedback_seg.segmentation.device import (
+    describe_device,
+    inference_dtype,
+    is_out_of_memory,
+    keep_freed_memory,
+    release_memory,
+    tiles_at_once,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    import numpy as np
     from torch import Tensor, nn
 
     from napari_feedback_seg.models.model import Model
 
 logger = logging.getLogger(__name__)
 
-_BATCH_PIXELS = {"cpu": 256 * 256, "mps": 8 * 256 * 256, "cuda": 32 * 256 * 256}
+
+def inference_network(model: Model, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of a model's network that is quick at inference, and good for nothing else."""
+    network = copy.deepcopy(model.network).eval()
+    fold_batch_norm(network)
+    network.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+@dataclass
+class _Batch:
+    """Tiles whose probabilities (B, rounds * C, T, T) are on their way from the device."""
+
+    tiles: list[np.ndarray]
+    dtype: torch.dtype
+    probabilities: Tensor
+    arrived: torch.cuda.Event | None
 
 
 class Inference:
@@ -40,6 +66,8 @@ class Inference:
         Average over the eight flips and quarter turns of each tile.
     batch : int, optional
         Tiles at once; by the device and the size of the tile if not given.
+    precision : {"auto", "bf16", "fp16", "fp32"}
+        What to compute in. ``auto`` is what the device is good at.
 
     Attributes
     ----------
@@ -47,24 +75,38 @@ class Inference:
         Tiles at once. Halved when memory runs out.
     device : torch.device
         Where the network is.
+    dtype : torch.dtype
+        What it computes in. float32 from the first tile on that is too much for float16.
     messages : list of str
         What the user should know.
     """
 
     def __init__(
-        self, model: Model, device: torch.device, rounds: int, flips: bool, batch: int | None
+        self,
+        model: Model,
+        device: torch.device,
+        rounds: int,
+        flips: bool,
+        batch: int | None,
+        precision: str = "auto",
     ) -> None:
         self.device = device
+        self.dtype = inference_dtype(device, precision)
         self.rounds = rounds
         self.flips = flips
-        self.batch = batch or max(1, _BATCH_PIXELS[device.type] // model.card.tile**2)
+        self.batch = batch or tiles_at_once(device, model.card.tile)
         self.messages: list[str] = []
         self._model = model
+        self._precision = precision
         self._network: nn.Module | None = None
         self._on_cpu = device.type == "cpu"
+        keep_freed_memory()
 
-    def __call__(self, tiles: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    def __call__(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yield the class probabilities (rounds * C, T, T) float32 of each tile (T, T).
+
+        Tiles are taken as they are needed. A CUDA GPU computes the next batch while the
+        probabilities of the last one are used.
 
         Raises
         ------
@@ -73,28 +115,65 @@ class Inference:
         DeviceError
             If the device fails, or memory does not suffice even for one tile on the CPU.
         """
-        done = 0
-        while done < len(tiles):
-            batch = tiles[done : done + self.batch]
-            try:
-                result = self._run(batch)
-            except RuntimeError as error:
-                problem = str(error)
-                if not is_out_of_memory(error):
-                    remedy = "" if self.device.type == "cpu" else " Choose the device cpu."
-                    raise DeviceError(f"{describe_device(self.device)} failed: {problem}{remedy}") from error
-                result = None
-            if result is None:  # outside of the handler, which holds on to the tensors of the attempt
-                self._give_way(problem)
-                continue
-            done += len(batch)
-            yield from result
+        source = iter(tiles)
+        running: _Batch | None = None
+        while wanted := list(islice(source, self.batch)):
+            for batch in self._submit(wanted):
+                if running is not None:
+                    yield from self._collect(running)
+                running = batch
+                if batch.arrived is None:
+                    yield from self._collect(batch)
+                    running = None
+        if running is not None:
+            yield from self._collect(running)
 
     def close(self) -> None:
         """Free the network and the memory of the device."""
         self._network = None
         with contextlib.suppress(RuntimeError):  # of a GPU that has failed: what it failed at was said
             release_memory(self.device)
+
+    def _submit(self, tiles: list[np.ndarray]) -> Iterator[_Batch]:
+        """Give tiles to the device, in smaller batches where memory does not suffice."""
+        done = 0
+        while done < len(tiles):
+            batch: _Batch | None = None
+            try:
+                batch = self._run(tiles[done : done + self.batch])
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise self._failure(error) from error
+                problem = str(error)
+            if batch is None:  # outside of the handler, which holds on to the tensors of the attempt
+                self._give_way(problem)
+                continue
+            done += len(batch.tiles)
+            yield batch
+
+    def _collect(self, batch: _Batch) -> np.ndarray:
+        """Wait for the probabilities of a batch."""
+        if batch.arrived is not None:
+            try:
+                batch.arrived.synchronize()
+            except RuntimeError as error:
+                raise self._failure(error) from error
+        probabilities: np.ndarray = batch.probabilities.numpy()
+        if np.isfinite(probabilities.sum()):
+            return probabilities
+        if batch.dtype == torch.float32:
+            raise ModelError(
+                f"The model {self._model.card.name} gave values that are not numbers: its weights are "
+                "damaged, or its training went wrong. Take another model."
+            )
+        if self.dtype != torch.float32:
+            logger.info("The numbers of %s are too large for %s.", self._model.card.name, self.dtype)
+            self._precision, self.dtype, self._network = "fp32", torch.float32, None
+        return np.concatenate([self._collect(each) for each in self._submit(batch.tiles)])
+
+    def _failure(self, error: RuntimeError) -> DeviceError:
+        remedy = "" if self.device.type == "cpu" else " Choose the device cpu."
+        return DeviceError(f"{describe_device(self.device)} failed: {error}{remedy}")
 
     def _give_way(self, problem: str) -> None:
         if self.batch > 1:
@@ -113,14 +192,16 @@ class Inference:
         )
         self.close()
         self.device = torch.device("cpu")
+        self.dtype = inference_dtype(self.device, self._precision)
 
     @torch.inference_mode()
-    def _run(self, tiles: Sequence[np.ndarray]) -> np.ndarray:
+    def _run(self, tiles: list[np.ndarray]) -> _Batch:
         if self._network is None:
-            network = copy.deepcopy(self._model.network).eval().to(self.device)
-            self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        images = torch.stack([torch.from_numpy(tile) for tile in tiles]).unsqueeze(1)
-        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+            self._network = inference_network(self._model, self.device, self.dtype)
+        apart = self.device.type == "cuda"
+        images = torch.from_numpy(np.stack(tiles)).unsqueeze(1)
+        images = (images.pin_memory() if apart else images).to(self.device, self.dtype, non_blocking=apart)
+        images = images.contiguous(memory_format=torch.channels_last)
         if not self.flips:
             probabilities = self._probabilities(images)
         else:
@@ -133,8 +214,11 @@ class Inference:
                     total = back if total is None else total.add_(back)
             assert total is not None
             probabilities = total.div_(8)
-        result: np.ndarray = probabilities.cpu().contiguous().numpy()
-        return result
+        if not apart:
+            return _Batch(tiles, self.dtype, probabilities.cpu().contiguous(), None)
+        on_host = torch.empty(probabilities.shape, pin_memory=True)
+        on_host.copy_(probabilities, non_blocking=True)
+        return _Batch(tiles, self.dtype, on_host, torch.cuda.current_stream(self.device).record_event())
 
     def _probabilities(self, images: Tensor) -> Tensor:
         assert self._network is not None
@@ -146,10 +230,4 @@ class Inference:
                 f"The model {card.name} does not fit its card: for {tuple(images.shape)} it gave "
                 f"{tuple(wanted[0].shape)}, not {len(card.classes)} classes for each pixel."
             )
-        probabilities = torch.cat([logits.float().softmax(dim=1) for logits in wanted], dim=1)
-        if not bool(torch.isfinite(probabilities).all()):
-            raise ModelError(
-                f"The model {card.name} gave values that are not numbers: its weights are damaged, or its "
-                "training went wrong. Take another model."
-            )
-        return probabilities
+        return torch.cat([logits.float().softmax(dim=1) for logits in wanted], dim=1)

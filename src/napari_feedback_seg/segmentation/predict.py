@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def segment(image: Any, model: str | Path | Model = "default", **options: Any) -
         model.
     **options
         As :class:`SegmentOptions` takes them: ``device``, ``overlap``, ``pixel_size_nm``,
-        ``region``, ``flips``, ``probabilities``, ``first_round``, ``batch``.
+        ``region``, ``flips``, ``probabilities``, ``first_round``, ``batch``, ``precision``.
 
     Returns
     -------
@@ -235,16 +236,12 @@ def _segment(
             filled += rows.shape[1]
 
     inference.messages.clear()
-    done = 0
-    while done < len(tiles):
-        batch = tiles[done : done + inference.batch]
-        seen = [tile for tile in batch if reader.shows_tissue(tile, card.tile)]
-        probabilities = inference([reader.read(tile, card.tile) for tile in seen])
-        for tile in batch:
-            for finished in blend.add(tile, next(probabilities) if tile in seen else nothing):
-                fill(finished)
-            done += 1
-            yield TileDone(done, len(tiles), index)
+    shows_tissue = cache(lambda tile: reader.shows_tissue(tile, card.tile))
+    predictions = inference(reader.read(tile, card.tile) for tile in tiles if shows_tissue(tile))
+    for done, tile in enumerate(tiles, start=1):
+        for finished in blend.add(tile, next(predictions) if shows_tissue(tile) else nothing):
+            fill(finished)
+        yield TileDone(done, len(tiles), index)
     for finished in blend.rest():
         fill(finished)
     inverted = [INVERTED] if reader.looks_inverted() else []
@@ -265,7 +262,8 @@ def _inference(model: Model, options: SegmentOptions) -> Inference:
             "Take a model for one channel."
         )
     rounds = card.spec.rounds if options.first_round else 1
-    return Inference(model, choose_device(options.device), rounds, options.flips, options.batch)
+    device = choose_device(options.device)
+    return Inference(model, device, rounds, options.flips, options.batch, options.precision)
 
 
 def _drain(events: Generator[TileDone, None, Prediction]) -> Prediction:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.models.model import ModelCard
 
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+
 MAX_RATIO = 16
 """A section whose pixels differ by more than this factor from the model's is refused."""
 
@@ -44,6 +46,9 @@ class SegmentOptions:
         Also return the labels of the network's first round.
     batch : int, optional
         Tiles at once; chosen by the device if not given.
+    precision : str
+        What to compute in: ``auto`` is what the device is good at; or ``bf16``, ``fp16``,
+        ``fp32``.
 
     Raises
     ------
@@ -59,6 +64,7 @@ class SegmentOptions:
     probabilities: Annotated[bool, {"label": "Layers of &probabilities"}] = False
     first_round: bool = False
     batch: int | None = None
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -69,6 +75,8 @@ class SegmentOptions:
             raise ValueError(f"A pixel size is a number of nanometres above 0, not {self.pixel_size_nm}.")
         if self.batch is not None and self.batch < 1:
             raise ValueError(f"A batch has at least one tile, not {self.batch}.")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"The precision is auto, bf16, fp16 or fp32, not {self.precision!r}.")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import logging
 import math
@@ -24,6 +23,7 @@ from napari_feedback_seg.errors import TrainingError
 from napari_feedback_seg.metrics import coded_iou_table, label_counts
 from napari_feedback_seg.networks import build_network
 from napari_feedback_seg.segmentation.device import (
+    autocast,
     describe_device,
     is_out_of_memory,
     machine,
@@ -311,32 +311,6 @@ def channels_last(network: nn.Module) -> nn.Module:
     """Lay the weights out as the processor likes them best: twice as fast on a CPU."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     return network
-
-
-def resolved_precision(device: torch.device, precision: str) -> str:
-    """Return ``bf16`` or ``fp32``: for ``auto``, bfloat16 where the processor computes it in hardware."""
-    if precision != "auto":
-        return precision
-    has_it = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else _cpu_has_bf16(device)
-    return "bf16" if has_it else "fp32"
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Return the autocast that ``precision`` asks for: bfloat16, or none."""
-    if resolved_precision(device, precision) == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
-
-
-def _cpu_has_bf16(device: torch.device) -> bool:
-    return (
-        device.type == "cpu" and bool(torch.backends.cpu.get_cpu_capability() == "AVX512") and _avx512_bf16()
-    )
-
-
-def _avx512_bf16() -> bool:
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(supported and supported())
 
 
 def _tiles(image: npt.NDArray[Any], tile: int) -> npt.NDArray[Any]:
