@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from napari_feedback_seg.segmentation.measure import (
     LEAST_PIXELS,
     LEAST_UM2,
     Measures,
+    Profiles,
     Row,
     SectionMeasured,
     measure,
@@ -139,6 +141,44 @@ def test_real_shapes_as_scipy_counts_them():
     sizes = np.array([(found == n + 1).sum() for n in range(count)])
     assert row.profiles == (sizes >= 20).sum() > 0
     assert row.profile_pixels == sizes[sizes >= 20].sum()
+
+
+@pytest.mark.parametrize("density", [0.05, 0.3, 0.42, 0.6, 0.95])
+@pytest.mark.parametrize("strip", [1, 2, 7, 60])
+def test_strips_make_no_difference_to_profiles(density, strip):
+    random = np.random.default_rng(round(100 * density))
+    mask = random.random((60, 50)) < density
+    mask[20:24] = False
+    parts, _ = ndimage.label(mask, np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel())[1:]
+    sizes = sizes[sizes >= 3]
+    profiles = Profiles(3)
+    for top in range(0, 60, strip):
+        profiles.add(mask[top : top + strip])
+    profiles.close()
+    assert (profiles.count, profiles.pixels) == (len(sizes), sizes.sum())
+
+
+def test_a_profile_that_winds_through_all_strips_is_one(section):
+    labels = np.zeros((2000, 300), np.uint8)
+    labels[:, ::4] = MITOCHONDRIA
+    labels[0, 2::8] = labels[0, 1::8] = labels[0, 3::8] = MITOCHONDRIA
+    labels[-1, 5::8] = labels[-1, 6::8] = labels[-1, 7::8] = MITOCHONDRIA
+    row = row_of(measured(labels), "mitochondria")
+    assert (row.profiles, row.profile_pixels) == (1, np.count_nonzero(labels))
+
+
+@pytest.mark.parametrize("side", [500, 4000])
+def test_it_takes_at_most_twice_the_memory_of_the_labels(side):
+    labels = np.tile(builtin_section(250).labels, (side // 250, side // 250))
+    measured(labels[:250])  # what is loaded at first
+    tracemalloc.start()
+    try:
+        measured(labels)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * labels.nbytes
 
 
 def test_a_lazy_stack_is_read_section_by_section(section):

@@ -35,6 +35,10 @@ In pixels, where their size is unknown: about the same at 4.6 nm.
 """
 
 
+_STRIP, _STRIPS = 2**20, 32
+"""Pixels of a strip at most, and strips of a section at least."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One class in one section, or in all of them.
@@ -260,12 +264,21 @@ class Meter:
         labels = np.asarray(section)
         if labels.dtype.kind not in "ui":
             raise InputError(f"Labels are whole numbers, and these are {labels.dtype}.")
-        pixels = [int(np.count_nonzero(labels == each.value)) for each in self._classes]
+        pixels = [0] * len(self._classes)
+        profiles = [None if each.name in PHASES else Profiles(self.least_pixels) for each in self._classes]
+        rows = max(1, min(_STRIP, labels.size // _STRIPS) // max(1, labels.shape[1]))
+        for top in range(0, len(labels), rows):
+            strip = labels[top : top + rows]
+            for index, (each, found) in enumerate(zip(self._classes, profiles, strict=True)):
+                mask = strip == each.value
+                pixels[index] += int(np.count_nonzero(mask))
+                if found is not None:
+                    found.add(mask)
         if any(pixels):
             self._sections.append(
                 [
-                    self._row(z, each, labels, count, sum(pixels))
-                    for each, count in zip(self._classes, pixels, strict=True)
+                    self._row(z, each, count, sum(pixels), found)
+                    for each, count, found in zip(self._classes, pixels, profiles, strict=True)
                 ]
             )
 
@@ -282,18 +295,80 @@ class Meter:
         together = [_together(rows) for rows in zip(*self._sections, strict=True)]
         return Measures((*together, *(row for rows in self._sections for row in rows if stack)))
 
-    def _row(self, z: int, each: LabelClass, labels: np.ndarray, pixels: int, segmented: int) -> Row:
-        sizes = None if each.name in PHASES else _profile_sizes(labels == each.value, self.least_pixels)
+    def _row(self, z: int, each: LabelClass, pixels: int, segmented: int, profiles: Profiles | None) -> Row:
+        if profiles is not None:
+            profiles.close()
         return Row(
             section=z,
             name=each.name,
             pixels=pixels,
             segmented=segmented,
-            profiles=None if sizes is None else len(sizes),
-            profile_pixels=0 if sizes is None else int(sizes.sum()),
+            profiles=None if profiles is None else profiles.count,
+            profile_pixels=0 if profiles is None else profiles.pixels,
             least_pixels=self.least_pixels,
             pixel_um2=self.pixel_um2,
         )
+
+
+class Profiles:
+    """Counts the connected profiles of a mask that comes in strips, from above.
+
+    Of what came it holds one row, and the size of each profile that reaches it.
+
+    Parameters
+    ----------
+    least_pixels : int
+        Smaller profiles are not counted.
+
+    Attributes
+    ----------
+    count, pixels : int
+        Profiles that have come to their end, and their pixels.
+    """
+
+    def __init__(self, least_pixels: int) -> None:
+        self.count = self.pixels = 0
+        self._least = least_pixels
+        self._row: npt.NDArray[np.intp] | None = None
+        self._sizes = np.zeros(1, np.int64)
+
+    def add(self, mask: npt.NDArray[np.bool_]) -> None:
+        """Take the next rows, (n, X)."""
+        from scipy.ndimage import label
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        row = np.zeros(mask.shape[1], np.intp) if self._row is None else self._row
+        if not (mask.any() or row.any()):
+            return
+        parts, count = label(mask, np.ones((3, 3)))
+        # The profiles above keep their numbers, and those of the strip follow; 0 is no profile.
+        above = len(self._sizes)
+        sizes = np.concatenate([self._sizes, np.bincount(parts.ravel(), minlength=count + 1)[1:]])
+        first, last = (np.where(each > 0, each + (above - 1), 0) for each in (parts[0], parts[-1]))
+        pairs = np.concatenate(
+            [np.stack(each) for each in ((row, first), (row[1:], first[:-1]), (row[:-1], first[1:]))], axis=1
+        )
+        pairs = pairs[:, (pairs > 0).all(axis=0)]
+        touching = coo_array((np.ones(pairs.shape[1], np.int8), pairs), shape=(len(sizes), len(sizes)))
+        _, whole = connected_components(touching, directed=False)
+        together = np.bincount(whole, sizes).astype(np.int64)
+        going_on = np.unique(whole[last[last > 0]])
+        ended = np.ones(len(together), bool)
+        ended[going_on] = ended[whole[0]] = False
+        self._count(together[ended])
+        self._row = np.where(last > 0, np.searchsorted(going_on, whole[last]) + 1, 0)
+        self._sizes = np.concatenate([[0], together[going_on]])
+
+    def close(self) -> None:
+        """End the profiles that reach the last row."""
+        self._count(self._sizes[1:])
+        self._row, self._sizes = None, np.zeros(1, np.int64)
+
+    def _count(self, sizes: npt.NDArray[np.int64]) -> None:
+        sizes = sizes[sizes >= self._least]
+        self.count += len(sizes)
+        self.pixels += int(sizes.sum())
 
 
 def pixel_area_um2(pixel_size_nm: float | tuple[float, float] | None) -> float | None:
@@ -310,14 +385,6 @@ def pixel_area_um2(pixel_size_nm: float | tuple[float, float] | None) -> float |
     if not (0 < height < math.inf and 0 < width < math.inf):
         raise ValueError(f"A pixel size is a number of nanometres above 0, not {pixel_size_nm}.")
     return height * width / 1e6
-
-
-def _profile_sizes(mask: npt.NDArray[np.bool_], least_pixels: int) -> npt.NDArray[np.int64]:
-    """Return the pixels of each connected profile that is large enough."""
-    from skimage.measure import label
-
-    sizes: npt.NDArray[np.int64] = np.bincount(label(mask, connectivity=2).ravel())[1:]
-    return sizes[sizes >= least_pixels]
 
 
 def _together(rows: tuple[Row, ...]) -> Row:
