@@ -427,3 +427,31 @@ def test_sides_that_no_power_of_two_divides(viewer, dock, panel, segment, compar
     assert result.data.all()
     viewer.add_labels(result.data.copy(), name="truth")
     assert compared()["mean"][0] == "100.0%"
+
+
+class TestMask:
+    @pytest.fixture
+    def mask(self, viewer, segment, section):
+        """A mask of the mitochondria, as napari opens it: an image. Some rows of it are empty."""
+        viewer.add_image(section, name="cells")
+        found = segment().data == 2
+        found[:20] = False
+        return viewer.add_image(np.uint8(255) * found, name="mito mask")
+
+    def test_it_is_recognised_and_scored_as_one_class(self, viewer, panel, compared, mask):
+        assert panel.truth_box.currentText() == "mito mask"
+        assert panel.kind_box.currentText() == "a mask: mitochondria"
+        assert panel.rest_box.isVisibleTo(panel)
+        result = viewer.layers["cells labels"].data
+        rows = compared()
+        assert set(rows) == {"mitochondria", "everything else", "mean"}
+        truth, found = mask.data > 0, (result == 2)
+        assert rows["mitochondria"][0] == f"{(truth & found).sum() / (truth | found).sum():.1%}"
+
+    def test_outside_of_it_may_be_unlabelled(self, panel, compared, mask):
+        choose(panel.rest_box, "unlabelled")
+        assert compared()["mitochondria"][0] == "100.0%"
+
+    def test_labels_of_the_classes_are_no_mask(self, panel, truth):
+        assert panel.kind_box.currentText() == "labels of these classes"
+        assert not panel.rest_box.isVisibleTo(panel)

@@ -237,3 +237,17 @@ def test_without_an_image_the_newest_result_is_measured(viewer, segment, section
     viewer.layers.remove("cells")
     assert current_result(dock.state) == layer
     assert len(measured()) == 4
+
+
+def test_of_what_was_never_measured_nothing_is_said_to_have_changed(
+    viewer, segment, section, panel, measured, dock
+):
+    one = viewer.add_image(section, name="one")
+    segment()
+    viewer.add_image(section[::-1], name="two")
+    segment()
+    measured()
+    dock.session.image = one
+    viewer.layers.selection.active = one
+    assert panel.measures is None
+    assert not panel.note.isVisibleTo(panel)

@@ -20,6 +20,7 @@ from napari_feedback_seg.plugin.contributions.settings import (
     watch_settings,
 )
 from napari_feedback_seg.plugin.correct.tab import CorrectTab
+from napari_feedback_seg.plugin.forms.tab_order import order_tabs
 from napari_feedback_seg.plugin.segment.pixel_size import PixelSizeLine
 from napari_feedback_seg.plugin.segment.tab import SegmentTab
 
@@ -67,6 +68,8 @@ class FeedbackDock(QWidget):
         layout.addWidget(self.pixel_size)
         layout.addWidget(self.tabs)
         self.setMinimumWidth(260)
+        self.session.changed.connect(self._order_tabs)
+        self._order_tabs("model")
         self.destroyed.connect(self.session.rest)
 
     def sizeHint(self) -> QSize:
@@ -78,6 +81,11 @@ class FeedbackDock(QWidget):
         for index in range(self.tabs.count()):
             if self.tabs.tabText(index).lower() == name:
                 self.tabs.setCurrentIndex(index)
+
+    def _order_tabs(self, part: str) -> None:
+        if part in ("model", "result"):  # for which widgets are made and removed
+            for tab in (self.segment_tab, self.correct_tab, self.attention_tab):
+                order_tabs(tab)
 
     def show_help(self) -> None:
         """Open the page about the tab in front."""

@@ -17,6 +17,7 @@ class Fold(QWidget):
         super().__init__(parent)
         self.heading = QToolButton()
         self.heading.setText(title)
+        self.heading.setToolTip(f"Show or hide: {title}")
         self.heading.setCheckable(True)
         self.heading.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.heading.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

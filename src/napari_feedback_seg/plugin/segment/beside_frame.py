@@ -22,6 +22,8 @@ class BesideFrame(QFrame):
         self.text = QLabel()
         self.text.setWordWrap(True)
         self.left_button, self.right_button = QPushButton("Take left"), QPushButton("Take right")
+        self.left_button.setToolTip("Take what is shown on the left")
+        self.right_button.setToolTip("Take what is shown on the right")
         self.close_button = QPushButton("Close")
         self.close_button.setToolTip("Show what there was before")
         layout = QVBoxLayout(self)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
@@ -32,6 +32,8 @@ from napari_feedback_seg.plugin.layers.image import (
     move,
 )
 from napari_feedback_seg.plugin.segment.measure import classes_of, current_result, is_result, stamp
+from napari_feedback_seg.plugin.segment.what_box import fill
+from napari_feedback_seg.plugin.session.truth import Mask, guess_class, looks_like_mask
 from napari_feedback_seg.plugin.session.unchanged import Unchanged, checksums, pixels
 
 if TYPE_CHECKING:
@@ -70,7 +72,22 @@ class ComparePanel(QWidget):
         self._unchanged = Unchanged(state.viewer, self)
         self.scores: dict[str, Any] | None = None
         self.labels_box = _LayerBox("The labels to be judged: the result at hand, or any other Labels layer")
-        self.truth_box = _LayerBox("A Labels layer with the same classes; 0 is unlabelled and does not count")
+        self.truth_box = _LayerBox(
+            "Labels of the same classes, where 0 does not count, or a mask of one class"
+        )
+        self.kind_box = QComboBox()
+        self.kind_box.setToolTip(
+            "<qt>What the ground truth is (Alt+K): labels of the same classes, or a mask of one of them</qt>"
+        )
+        self.rest_box = QComboBox()
+        self.rest_box.addItem("everything else", True)
+        self.rest_box.addItem("unlabelled", False)
+        self.rest_box.setToolTip(
+            "<qt>What 0 means in the mask (Alt+0): another class, or that nobody has looked there</qt>"
+        )
+        for box in (self.kind_box, self.rest_box):
+            narrow(box)
+        self._kind_of: Any = None
         self.compare_button = QPushButton("Compare")
         self.table = QTableWidget()
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
@@ -83,6 +100,9 @@ class ComparePanel(QWidget):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("La&bels", self.labels_box)
         form.addRow("&Truth", self.truth_box)
+        form.addRow("It is: (&K)", self.kind_box)
+        form.addRow("&0 means", self.rest_box)
+        self._rest_label = form.labelForField(self.rest_box)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
@@ -92,6 +112,8 @@ class ComparePanel(QWidget):
         self.copy_button.clicked.connect(self.copy)
         self.labels_box.activated.connect(self._refresh)
         self.truth_box.activated.connect(self._refresh)
+        self.kind_box.activated.connect(self._refresh)
+        self.rest_box.activated.connect(self._refresh)
         self._unchanged.changed.connect(self._outdate)
         state.result_changed.connect(self._refresh)
         state.layers_changed.connect(self._refresh)
@@ -108,10 +130,13 @@ class ComparePanel(QWidget):
         if result is None or truth is None:
             return
         classes, arrays = self._classes_now(), (pixels(result), pixels(truth))
+        mask = self.mask
 
         def work() -> Generator[SectionCompared, None, dict[str, Any]]:
             found, expected = (np.asarray(each) for each in arrays)
             sums = checksums(found), checksums(expected)
+            if mask is not None:
+                found, expected = mask.labels(found), mask.truth(expected)
             return {**(yield from compare(expected, found, classes)), "sums": sums}
 
         if self._state.jobs.run(work, title=f"Comparing {result.name}", on_done=self._finish):
@@ -140,7 +165,34 @@ class ComparePanel(QWidget):
             return None
         return stamp(result), truth.unique_id, self._classes_now()
 
+    @property
+    def mask(self) -> Mask | None:
+        """What the truth means, if it is a mask of one class."""
+        value = self.kind_box.currentData()
+        of = next((each for each in self._label_classes() if each.value == value), None)
+        return Mask(of, bool(self.rest_box.currentData())) if of is not None else None
+
     def _classes_now(self) -> tuple[LabelClass, ...]:
+        """Return the classes that are scored."""
+        mask, classes = self.mask, self._label_classes()
+        return mask.classes(classes) if mask is not None else classes
+
+    def _show_kinds(self) -> None:
+        """Offer what the truth may be; what it looks like is chosen when it is a new one."""
+        truth, classes = self.truth_box.layer, self._label_classes()
+        kinds: dict[str, object] = {"labels of these classes": 0}
+        kinds |= {f"a mask: {each.name}": each.value for each in classes}
+        chosen = self.kind_box.currentData() or 0
+        if truth is not None and truth.unique_id != self._kind_of and classes:
+            self._kind_of = truth.unique_id
+            mask = looks_like_mask(pixels(truth), classes)
+            chosen = guess_class(truth.name, classes).value if mask else 0
+        fill(self.kind_box, kinds, chosen)
+        for widget in (self.rest_box, self._rest_label):
+            if widget is not None:
+                widget.setVisible(bool(self.kind_box.currentData()))
+
+    def _label_classes(self) -> tuple[LabelClass, ...]:
         """Return the classes of the layer; for one that is no result those of the truth or of the model."""
         for layer in (self.labels_box.layer, self.truth_box.layer):
             if layer is not None and is_result(layer):
@@ -161,7 +213,13 @@ class ComparePanel(QWidget):
         self.labels_box.offer(suitable, chosen)
         labels = self.labels_box.layer
         others = [each for each in suitable if each != labels and _shape(each) == _shape(labels)]
+        others += [
+            each
+            for each in _masks(self._state.viewer)
+            if labels is not None and _shape(each) == _shape(labels)
+        ]
         self.truth_box.offer(sorted(others, key=is_result), self.truth_box.layer)
+        self._show_kinds()
         if self.scores is not None and self._stamp() != self._of:
             self._show(None)
             self._outdated = True
@@ -282,6 +340,19 @@ def _suitable(viewer: Viewer) -> list[Labels]:
         for layer in reversed(viewer.layers)
         if isinstance(layer, Labels)
         and not any(str(key).startswith(DERIVED_PREFIX) for key in layer.metadata if key != RESULT_KEY)
+    ]
+
+
+def _masks(viewer: Viewer) -> list[Any]:
+    """Return the Image layers that hold a mask, which napari takes for an image when it opens one."""
+    return [
+        layer
+        for layer in reversed(viewer.layers)
+        if isinstance(layer, Image)
+        and isinstance(layer.data, np.ndarray)
+        and layer.data.dtype in (bool, np.uint8)
+        and layer.ndim in (2, 3)
+        and looks_like_mask(layer.data, ())
     ]
 
 

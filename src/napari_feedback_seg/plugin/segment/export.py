@@ -52,7 +52,9 @@ class ExportButton(QPushButton):
     ) -> None:
         super().__init__("Export...", parent)
         self._state, self._least = state, least
-        self.setToolTip("Write labels, probabilities, table and a record of the run into a new folder")
+        self.setToolTip(
+            "<qt>Write labels, probabilities, table and a record of the run into a new folder</qt>"
+        )
         self.clicked.connect(self._ask_for_folder)
         state.result_changed.connect(self._refresh)
         state.jobs.started.connect(self._refresh)

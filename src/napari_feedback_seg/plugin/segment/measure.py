@@ -59,6 +59,7 @@ class MeasurePanel(QWidget):
         super().__init__(parent)
         self._state = state
         self._of: Any = None
+        self._measured: Labels | None = None
         self._unchanged = Unchanged(state.viewer, self)
         self.measures: Measures | None = None
         self.least_box = DecimalBox()
@@ -127,7 +128,7 @@ class MeasurePanel(QWidget):
             return (yield from measure(data, classes, size, least)), sums
 
         self._show(None)
-        self._of = stamp(layer)
+        self._of, self._measured = stamp(layer), layer
         if self._state.jobs.run(work, title=f"Measuring {layer.name}", on_done=self._finish):
             self._unchanged.watch(layer)
 
@@ -163,6 +164,7 @@ class MeasurePanel(QWidget):
 
     def cleanup(self) -> None:
         """Let go of the layer; may be called again."""
+        self._measured = None
         self._unchanged.forget()
 
     def _ask_for_file(self) -> None:
@@ -175,9 +177,10 @@ class MeasurePanel(QWidget):
     def _refresh(self) -> None:
         layer, busy = current_result(self._state), self._state.jobs.busy
         if self.measures is not None and (layer is None or stamp(layer) != self._of):
+            same = layer is not None and layer == self._measured  # of another one nothing was measured
             self._show(None)
-            self.note.setText("The result has changed: measure again.")
-            self.note.setVisible(layer is not None)
+            self.note.setText("The result has changed: measure again." if same else "")
+            self.note.setVisible(same)
         self.measure_button.setEnabled(layer is not None and not busy)
         self.least_box.setEnabled(layer is not None)
         if layer is not None:

@@ -6,6 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_feedback_seg.plugin.layers.image import displayed_section
@@ -13,7 +14,6 @@ from napari_feedback_seg.plugin.layers.image import displayed_section
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari.layers import Labels
     from napari.viewer import Viewer
 
 _PAUSE = 250  # ms without another event, and the pixels are looked at
@@ -49,7 +49,8 @@ class Unchanged(QObject):
         self.forget()
         self._layers = layers
         for layer in layers:
-            layer.events.paint.connect(self._tell)
+            if isinstance(layer, Labels):
+                layer.events.paint.connect(self._tell)
             layer.events.data.connect(self._tell)
             layer.events.set_data.connect(self._look_soon)
 
@@ -69,7 +70,8 @@ class Unchanged(QObject):
         """Watch nothing; may be called again."""
         layers, self._layers, self._sums = self._layers, (), []
         for layer in layers:
-            layer.events.paint.disconnect(self._tell)
+            if isinstance(layer, Labels):
+                layer.events.paint.disconnect(self._tell)
             layer.events.data.disconnect(self._tell)
             layer.events.set_data.disconnect(self._look_soon)
         self._turn.stop()
