@@ -204,11 +204,13 @@ def test_a_session_goes_with_its_viewer(models_folder):
 
     from napari_feedback_seg.plugin.contributions.sessions import session_of
 
-    viewer = ViewerModel()
-    viewer.add_image(np.zeros((8, 8)))
-    held = weakref.ref(session_of(viewer))
-    assert session_of(viewer) is held()
-    del viewer
+    def make():
+        viewer = ViewerModel()
+        viewer.add_image(np.zeros((8, 8)))
+        assert session_of(viewer) is session_of(viewer)
+        return weakref.ref(session_of(viewer))
+
+    held = make()
     gc.collect()
     assert held() is None
 
