@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import tifffile
 
@@ -41,6 +42,17 @@ def test_then_the_file_behind_it_each_axis_apart(sizes, from_file):
     from_file(size_nm=(8, 4))
     assert sizes.size == pytest.approx((8, 4))
     assert not sizes.unknown
+
+
+def test_the_distance_of_the_sections_is_that_of_the_file(sizes, viewer, tmp_path, section):
+    path = tmp_path / "stack.tif"
+    stack = np.stack([section] * 3)
+    metadata = {"spacing": 50.0, "unit": "nm", "axes": "ZYX"}
+    tifffile.imwrite(path, stack, imagej=True, resolution=(1 / 4, 1 / 4), metadata=metadata)
+    image = viewer.add_image(stack)
+    image.source.__dict__["path"] = str(path)
+    assert sizes.size == pytest.approx((4, 4))
+    assert sizes.spacing_of(image) == pytest.approx(50)
 
 
 def test_else_somebody_has_to_say_it(sizes, from_file):

@@ -8,31 +8,31 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
-from napari_feedback_seg.classes import LabelClass
-from napari_feedback_seg.plugin.layers.image import RESULT_KEY, class_colormap
+from napari_feedback_seg.plugin.layers.image import class_colormap
+from napari_feedback_seg.plugin.layers.results import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.layers import Labels
 
-    from napari_feedback_seg.plugin.session.state import DockState
+    from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.plugin.session.session import Session
 
 
 class Legend(QWidget):
     """A check box for each class of the result, or else of the model, which shows and hides it there."""
 
-    def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._state = state
+        self._session = session
         self._classes: Sequence[LabelClass] = ()
         self.boxes: dict[int, QCheckBox] = {}
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(2)
-        state.model_changed.connect(self._refresh)
-        state.result_changed.connect(self._refresh)
-        self._refresh()
+        session.changed.connect(self._draw)
+        self._draw("result")
 
     @property
     def hidden(self) -> set[int]:
@@ -41,7 +41,7 @@ class Legend(QWidget):
 
     def apply(self) -> None:
         """Show and hide the classes in the result."""
-        layer: Labels | None = self._state.result
+        layer: Labels | None = self._session.result
         if layer is None:
             return
         if not isinstance(layer.colormap, DirectLabelColormap):
@@ -52,10 +52,12 @@ class Legend(QWidget):
         }:
             layer.colormap = wanted
 
-    def _refresh(self) -> None:
-        result, card = self._state.result, self._state.card
-        noted = result.metadata[RESULT_KEY].get("classes") if result is not None else None
-        classes = tuple(LabelClass(**each) for each in noted) if noted else card.classes if card else ()
+    def _draw(self, part: str) -> None:
+        if part not in ("model", "result"):
+            return
+        result, card = self._session.result, self._session.card
+        record = record_of(result) if result is not None else None
+        classes = record.classes if record and record.classes else card.classes if card else ()
         if classes == self._classes:
             self.apply()
             return

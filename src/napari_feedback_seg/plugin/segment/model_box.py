@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.models.library import ModelEntry
     from napari_feedback_seg.models.model import ModelCard, TrainingData
-    from napari_feedback_seg.plugin.session.state import DockState
+    from napari_feedback_seg.plugin.session.session import Session
 
 
 class ModelBox(QWidget):
     """The chooser of models; ``fold``, to be placed by its owner, shows the card of the chosen one."""
 
-    def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._state = state
-        self.chooser = _Chooser(state)
+        self._session = session
+        self.chooser = _Chooser(session)
         self.chooser.setToolTip(
             "<qt>The models that come with the plugin, and those in your models folder (Alt+M)</qt>"
         )
@@ -50,8 +50,8 @@ class ModelBox(QWidget):
         layout.addWidget(self.import_button)
         self.chooser.activated.connect(self._choose)
         self.import_button.clicked.connect(self._ask_for_file)
-        state.model_changed.connect(self._refresh)
-        self._refresh()
+        session.changed.connect(self._draw)
+        self._draw("model")
 
     def import_file(self, path: str | Path) -> None:
         """Copy a model file into the user's models folder, and choose it."""
@@ -62,10 +62,10 @@ class ModelBox(QWidget):
             yield
             return add_to_library(Path(path))
 
-        self._state.jobs.run(work, title="Importing a model", on_done=self._imported)
+        self._session.jobs.run(work, title="Importing a model", on_done=self._imported)
 
     def _imported(self, name: str) -> None:
-        self._state.refresh_models(name)
+        self._session.refresh_models(name)
         show_info(f"The model '{name}' is in your models folder now.")
 
     def _ask_for_file(self) -> None:
@@ -74,26 +74,28 @@ class ModelBox(QWidget):
             self.import_file(path)
 
     def _choose(self, index: int) -> None:
-        self._state.model_name = self.chooser.itemData(index)
+        self._session.model_name = self.chooser.itemData(index)
 
-    def _refresh(self) -> None:
+    def _draw(self, part: str) -> None:
+        if part != "model":
+            return
         self.chooser.clear()
-        for entry in self._state.models:
+        for entry in self._session.models:
             self.chooser.addItem(entry.name if entry.card else f"{entry.name} (damaged)", entry.name)
-        self.chooser.setCurrentIndex(self.chooser.findData(self._state.model_name))
-        self.card_text.setHtml(entry_text(self._state.entry))
+        self.chooser.setCurrentIndex(self.chooser.findData(self._session.model_name))
+        self.card_text.setHtml(entry_text(self._session.entry))
 
 
 class _Chooser(QComboBox):
     """Reads the library again before it shows it: a file may have come or gone."""
 
-    def __init__(self, state: DockState) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
-        self._state = state
+        self._session = session
 
     def showPopup(self) -> None:
         """Show the models that there are now."""
-        self._state.refresh_models()
+        self._session.refresh_models()
         super().showPopup()
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
+    from napari_feedback_seg.io import PixelSize
     from napari_feedback_seg.plugin.session.session import Session
 
 NOTABLE = 0.25
@@ -42,29 +43,41 @@ class PixelSizes:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._of_files: dict[Any, Size | None] = {}  # by identity of the image, what its file says
+        self._of_files: dict[Any, PixelSize | None] = {}  # by identity of the image, what its file says
         self._typed: dict[Any, float] = {}  # by identity of the image
         self._remembered = _read()
         self.rescale = False
 
-    @property
-    def own(self) -> Size | None:
-        """What the image's layer says, or else its file."""
-        image = self._session.image
+    def said_by(self, image: Image | None) -> Size | None:
+        """Return what an image's layer says, or else its file."""
         if image is None:
             return None
         size = self._session.layers.pixel_size(image)
-        return size if size is not None else self._of_file(image)
+        found = self._of_file(image)
+        return size or ((found.y, found.x) if found else None)
 
-    @property
-    def typed(self) -> float:
-        """What was typed in for the image, in nm; 0 if nothing was."""
-        image = self._session.image
+    def typed_for(self, image: Image | None) -> float:
+        """Return what was typed in for an image, in nm; 0 if nothing was."""
         if image is None:
             return 0.0
         last = self._remembered.get(_LAST, 0.0)
         remembered = self._remembered.get(self._session.layers.path(image) or _LAST, last)
         return self._typed.get(image.unique_id, remembered)
+
+    def of(self, image: Image | None) -> Size | None:
+        """Return the height and width of a pixel of an image in nm; None if that is unknown."""
+        typed = self.typed_for(image)
+        return self.said_by(image) or ((typed, typed) if typed > 0 else None)
+
+    def spacing_of(self, image: Image | None) -> float | None:
+        """Return the distance of the sections in nm that an image's file says; None if it does not."""
+        found = self._of_file(image) if image is not None else None
+        return found.z if found else None
+
+    @property
+    def typed(self) -> float:
+        """What was typed in for the image, in nm; 0 if nothing was."""
+        return self.typed_for(self._session.image)
 
     @typed.setter
     def typed(self, value: float) -> None:
@@ -79,12 +92,12 @@ class PixelSizes:
     @property
     def size(self) -> Size | None:
         """Height and width of a pixel of the image in nm; None if that is unknown."""
-        return self.own or ((self.typed, self.typed) if self.typed > 0 else None)
+        return self.of(self._session.image)
 
     @property
     def unknown(self) -> bool:
         """Whether somebody has to say it: neither the layer nor its file does."""
-        return self._session.image is not None and self.own is None
+        return self._session.image is not None and self.said_by(self._session.image) is None
 
     @property
     def to_rescale_from(self) -> Size | None:
@@ -115,12 +128,11 @@ class PixelSizes:
             self.rescale = on
             self._session.tell("image")
 
-    def _of_file(self, image: Image) -> Size | None:
+    def _of_file(self, image: Image) -> PixelSize | None:
         key = image.unique_id
         if key not in self._of_files:
             path = self._session.layers.path(image)
-            found = pixel_size(path) if path and os.path.isfile(path) else None
-            self._of_files[key] = (found.y, found.x) if found else None
+            self._of_files[key] = pixel_size(path) if path and os.path.isfile(path) else None
         return self._of_files[key]
 
 
