@@ -307,7 +307,7 @@ class TestEvaluate:
         (data_set / "images" / "0.png").unlink()
         tifffile.imwrite(data_set / "images" / "0.tif", image)
         assert "has changed since" in run("evaluate", path, data_set, "--sections", "validation", code=2)
-        assert "Section 0: 1 pixel" in run("evaluate", path, data_set, "--sections", "0")
+        assert "Section 0: Pixels that are not a number" in run("evaluate", path, data_set, "--sections", "0")
 
     def test_the_bundled_models_keep_their_scores(self, data_set: Path) -> None:
         told = run("evaluate", "unet-w16", data_set, "--sections", "0", "--to-card", code=2)

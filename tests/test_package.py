@@ -15,7 +15,7 @@ import napari_feedback_seg
 
 SOURCE = Path(napari_feedback_seg.__file__).parent
 NOT_IMPORTED_BY_NAME = {"imagecodecs"}  # tifffile takes it for compressed files
-BROUGHT_BY_NAPARI = {"dask", "magicgui", "napari", "numpy", "qtpy", "superqt"}
+BROUGHT_BY_NAPARI = {"dask", "docstring_parser", "magicgui", "napari", "numpy", "psygnal", "qtpy", "superqt"}
 
 
 def modules_loaded_by(statement: str) -> set[str]:

@@ -89,7 +89,7 @@ def test_folders_go_together_by_name(files: tuple[Path, Path], tmp_path: Path) -
     (corrections / "two.tif").write_bytes(files[1].read_bytes())
     new = tmp_path / "new.safetensors"
     run("unet-w16", images, corrections, "-o", new, *FAST)
-    assert "two.tif" in read_card(new).data
+    assert "two.tif" in read_card(new).data[-1].name
     (corrections / "three.tif").write_bytes(files[1].read_bytes())
     assert "three" in run("unet-w16", images, corrections, "-o", new, "--overwrite", *FAST, code=1)
     assert "both be" in run("unet-w16", images, files[1], "-o", tmp_path / "b.safetensors", *FAST, code=1)
