@@ -106,6 +106,7 @@ def perform(run: Run, folder: Path, names: Sequence[str], output: Path, device: 
         seed=run.seed,
         staining="strong",
         validation_tiles=16,
+        choose="last",
     )
     weights = tuple(WEIGHTS.get(name, 1.0) for name in learnt)
     job = TrainJob(run.name, 0, config, PIXEL_SIZE_NM, weights=weights)

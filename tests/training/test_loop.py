@@ -204,6 +204,13 @@ def test_what_is_returned_is_the_average_of_the_best_epoch(dataset: Dataset, tmp
     assert found == trained.scores
 
 
+def test_the_last_epoch_can_be_chosen(dataset: Dataset, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=4, learning_rate=0.3, ema=0.5, choose="last")
+    events, trained = run(dataset, tmp_path, config)
+    assert trained.epoch == 4
+    assert trained.scores == [event.scores for event in events if isinstance(event, EpochDone)][-1]
+
+
 def test_the_average_of_the_weights_is_what_is_returned(dataset: Dataset, tmp_path: Path) -> None:
     _, trained = run(dataset, tmp_path, replace(CONFIG, epochs=1, ema=0.5))
     last = torch.load(tmp_path / "last.pt", weights_only=True)["network"]
@@ -229,6 +236,7 @@ def test_the_average_of_the_weights_is_what_is_returned(dataset: Dataset, tmp_pa
         ({"crops": "all"}, "crops are random or grid"),
         ({"optimiser": "sgd"}, "adamw or adam"),
         ({"staining": "none"}, "mild or strong"),
+        ({"choose": "first"}, "best or last"),
         ({"validation_tiles": -1}, "validation_tiles is at least 0"),
         ({"first_round": -1.0}, "weights of the losses"),
     ],

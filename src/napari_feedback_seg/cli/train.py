@@ -65,6 +65,7 @@ def train(
     validation_tiles: Annotated[
         int, typer.Option(help="At most so many tiles of each SET choose the best epoch; 0 is all.")
     ] = 0,
+    choose: Annotated[str, typer.Option(help="Which epoch is the model: best or last.")] = "best",
     start: Annotated[str, typer.Option(help="Model whose weights the training begins with.")] = "",
     seed: Annotated[int, typer.Option(help="Of weights, patches and augmentation.")] = 0,
     device: Device = "auto",
@@ -114,6 +115,7 @@ def train(
                 precision=precision,
                 staining=staining,
                 validation_tiles=validation_tiles,
+                choose=choose,
             )
             shares = tuple(float(each) for each in weights.split(",")) if weights else ()
         except (FeedbackSegError, ValueError) as error:

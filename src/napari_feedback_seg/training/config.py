@@ -50,6 +50,9 @@ class TrainConfig:
         How far augmentation goes: ``strong`` is for a model that is to know other labs; see ``Patches``.
     validation_tiles : int
         At most so many tiles of each set, spread evenly, choose the best epoch; 0 is all.
+    choose : {"best", "last"}
+        Which epoch is the model: the best on the validation sections, or the last. The last is the better
+        choice where few tiles of many sets validate, as their scores jump from epoch to epoch.
 
     Raises
     ------
@@ -75,6 +78,7 @@ class TrainConfig:
     optimiser: str = "adamw"
     staining: str = "mild"
     validation_tiles: int = 0
+    choose: str = "best"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patches", "batch", "tile"):
@@ -94,6 +98,8 @@ class TrainConfig:
             raise TrainingError(f"The optimiser is adamw or adam, not {self.optimiser!r}.")
         if self.staining not in ("mild", "strong"):
             raise TrainingError(f"The staining is mild or strong, not {self.staining!r}.")
+        if self.choose not in ("best", "last"):
+            raise TrainingError(f"The epoch to choose is best or last, not {self.choose!r}.")
         if self.validation_tiles < 0:
             raise TrainingError(f"validation_tiles is at least 0, not {self.validation_tiles}.")
         if self.class_weights and len(self.class_weights) != self.spec.classes:

@@ -186,7 +186,9 @@ def _train(
             yield StepDone(epoch + 1, step, config.steps, loss.item())
 
         scores = validate(average.module, tiles, config, device)
-        best = (scores["mean_iou"] or 0.0) > (progress["best_scores"].get("mean_iou") or -1.0)
+        best = config.choose == "last" or (scores["mean_iou"] or 0.0) > (
+            progress["best_scores"].get("mean_iou") or -1.0
+        )
         progress["epoch"] = epoch + 1
         progress["seconds"] += time.perf_counter() - started
         if best:
