@@ -292,8 +292,18 @@ class TestStack:
         assert message.startswith("The section ")
 
     def test_sections_of_different_shapes(self, unet, section):
-        with pytest.raises(InputError, match="Section 1 has the shape"):
+        with pytest.raises(InputError, match=r"Section 1: it has the shape \(74, 90\)"):
             segment([section, section[:-1]], unet)
+
+    def test_an_image_that_is_replaced_meanwhile(self, unet, stack):
+        """Sections of two images are not mixed."""
+        sections = list(stack)
+        events = segment_stack(sections, unet)
+        while not isinstance(next(events), SectionDone):
+            pass
+        sections[:] = [each[:40] for each in stack]
+        with pytest.raises(InputError, match=r"Section 1: .* replaced meanwhile, start again"):
+            list(events)
 
     def test_messages_are_merged(self):
         said = [("all", "some"), ("all",), ("all", "some"), ("all", "one"), ("all", "some", "last")]

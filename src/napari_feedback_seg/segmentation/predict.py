@@ -30,9 +30,10 @@ from napari_feedback_seg.segmentation.prediction import (
 from napari_feedback_seg.segmentation.reader import TileReader
 from napari_feedback_seg.segmentation.sections import BlankSection, image_shape
 from napari_feedback_seg.segmentation.tiles import RollingBlend, RowResampler, Tile, starts
+from napari_feedback_seg.segmentation.unlike import UNLIKE_FROM, spread, unlikeness
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
     from napari_feedback_seg.models.model import ModelCard
@@ -53,6 +54,11 @@ NO_NUMBERS = "Pixels that are not a number or infinite are no tissue: their labe
 INVERTED = (
     "The contrast looks inverted: the models expect dark membranes on a brighter ground. "
     "If the membranes are bright here, invert the image and segment again."
+)
+
+UNLIKE = (
+    "The image is unlike anything that the model learnt from: check the pixel size, and invert it if "
+    "membranes are bright. If both are right, correct a few places with strokes and fine-tune."
 )
 
 
@@ -136,7 +142,7 @@ def segment_section(
     section = open_section(section)
     inference = _inference(model, options)
     try:
-        return (yield from _segment(section, model.card, options, inference, 0))
+        return (yield from _segment(section, model, options, inference, 0))
     finally:
         inference.close()
 
@@ -175,9 +181,8 @@ def segment_stack(
     inference = _inference(model, options)
     try:
         for z in range(shape[0]) if only is None else only:
-            yield SectionDone(
-                z, (yield from _segment_of_stack(sections, z, shape[0], model, options, inference))
-            )
+            prediction = yield from _segment_of_stack(sections, z, shape, model, options, inference)
+            yield SectionDone(z, prediction)
     finally:
         inference.close()
 
@@ -192,23 +197,34 @@ def count_tiles(shape: tuple[int, int], card: ModelCard, options: SegmentOptions
 
 
 def _segment_of_stack(
-    sections: Any, z: int, count: int, model: Model, options: SegmentOptions, inference: Inference
+    sections: Any,
+    z: int,
+    shape: tuple[int, ...],
+    model: Model,
+    options: SegmentOptions,
+    inference: Inference,
 ) -> Generator[TileDone, None, Prediction]:
     try:
         section = open_section(sections, z)
-        return (yield from _segment(section, model.card, options, inference, z))
+        if section.shape != shape[1:] or image_shape(sections) != shape:
+            raise InputError(
+                f"it has the shape {section.shape}, and the stack had {shape} at the start. The sections of "
+                "a stack have one shape; if the image was replaced meanwhile, start again."
+            )
+        return (yield from _segment(section, model, options, inference, z))
     except BlankSection as blank:
         region = absolute_region(section.shape, options.region)
         prediction = empty_prediction(region, model.card, options, describe_device(inference.device))
         return replace(prediction, messages=(f"{blank} Its labels are 0.",))
     except InputError as error:
-        raise InputError(f"Section {z}: {error}" if count > 1 else str(error)) from error
+        raise InputError(f"Section {z}: {error}" if shape[0] > 1 else str(error)) from error
 
 
 def _segment(
-    section: np.ndarray | Plane, card: ModelCard, options: SegmentOptions, inference: Inference, index: int
+    section: np.ndarray | Plane, model: Model, options: SegmentOptions, inference: Inference, index: int
 ) -> Generator[TileDone, None, Prediction]:
     """Segment one section, holding of the probabilities no more than a row of tiles."""
+    card = model.card
     region = absolute_region(section.shape, options.region)
     shape = model_shape(section.shape, card, options.pixel_size_nm)
     resampler = None if shape == section.shape else RowResampler(shape, section.shape, *region)
@@ -244,9 +260,21 @@ def _segment(
         yield TileDone(done, len(tiles), index)
     for finished in blend.rest():
         fill(finished)
-    inverted = [INVERTED] if reader.looks_inverted() else []
-    messages = (*sorted(said), *inverted, *inference.messages)
+    said.update(_doubts(reader, model, tiles))
+    messages = (*sorted(said), *inference.messages)
     return replace(prediction, device=describe_device(inference.device), messages=messages)
+
+
+def _doubts(reader: TileReader, model: Model, tiles: Sequence[Tile]) -> Iterator[str]:
+    """Yield what speaks against the result: an image that the model is not for."""
+    if reader.looks_inverted():
+        yield INVERTED
+        return
+    size = model.card.tile
+    seen = [reader.read(tile, size) for tile in spread(tiles) if reader.shows_tissue(tile, size)]
+    far = unlikeness(model, seen) if seen else None
+    if far is not None and far > UNLIKE_FROM:
+        yield UNLIKE
 
 
 def _tiles(shape: tuple[int, int], tile: int, overlap: float, within: tuple[slice, slice]) -> list[Tile]:
