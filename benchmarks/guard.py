@@ -10,7 +10,8 @@ cropped. A recommendation is right if it is to keep a model that is better there
 tolerance, or to go back from one that is worse; in between, both are.
 
 Each case is a line of the file, with all that a rule could go by, so that rules can be compared without
-a fine-tune.
+a fine-tune. The table has how often the rule of the package is right, and how often it would be if the one
+threshold that depends on the model, that of its doubt, were chosen on the other sets.
 """
 
 from __future__ import annotations
@@ -29,14 +30,17 @@ from annotator import paint, worst_first
 from labelled_sets import NAMES, Section, class_counts, labelled_set, mean_iou
 
 from napari_feedback_seg import load_model
+from napari_feedback_seg.correction import recommendation
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import CorrectedSection
 from napari_feedback_seg.correction.finetune import FineTuning
+from napari_feedback_seg.correction.held_out import Scores
 from napari_feedback_seg.segmentation.predict import segment
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.correction.held_out import Scores
     from napari_feedback_seg.models.model import Model
+
+FAMILIAR = recommendation.FAMILIAR
 
 SETS = {
     "sstem": ("",),
@@ -74,6 +78,7 @@ def main() -> None:
             with options.output.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(results[-1]) + "\n")
             print(name, strokes, seed, results[-1]["sentence"], results[-1]["iou"], flush=True)
+    print(table(results))
 
 
 def parse() -> argparse.Namespace:
@@ -90,6 +95,72 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--table", action="store_true", help="only print the table")
     return parser.parse_args()
+
+
+def table(cases: list[dict[str, Any]]) -> str:
+    """Return a row for each set."""
+    lines = [
+        "| | cases | doubt | change of mean IoU | better, level, worse | right | right by other sets |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in SETS:
+        own, others = (
+            [each for each in cases if (each["set"] == name) is is_own] for is_own in (True, False)
+        )
+        if not own:
+            continue
+        gains = [gain(each) for each in own]
+        doubts = [doubt(each) for each in own]
+        counts = [
+            sum(np.sign(each) * (abs(each) > TOLERANCE) == sign for each in gains) for sign in (1, 0, -1)
+        ]
+        threshold = best_threshold(others)
+        rates = [f"{sum(is_right(each, at) for each in own)} of {len(own)}" for at in (FAMILIAR, threshold)]
+        cells = [
+            *(name, str(len(own)), f"{min(doubts):.3f} to {max(doubts):.3f}"),
+            *(f"{min(gains):+.1f} to {max(gains):+.1f}", ", ".join(map(str, counts)), rates[0]),
+            f"{rates[1]} ({threshold:.3f})",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def best_threshold(cases: list[dict[str, Any]]) -> float:
+    """Return the threshold of doubt with which most recommendations are right: the middle of all such."""
+    grid = np.arange(0, 0.1001, 0.001)
+    right = np.array([sum(is_right(each, float(at)) for each in cases) for at in grid])
+    return float(grid[right == right.max()].mean())
+
+
+def is_right(case: dict[str, Any], threshold: float) -> bool:
+    """Return whether the recommendation would be right with a threshold of doubt."""
+    recommendation.FAMILIAR = threshold
+    before, after = (as_scores(case[name]) for name in ("before", "after"))
+    advice, _ = recommendation.recommend(
+        before,
+        after,
+        changed=case["changed"],
+        doubt=doubt(case),
+        held_out=case["held_out"],
+        unfamiliar=case["start"] != ["as it was"],
+    )
+    return abs(gain(case)) <= TOLERANCE or (advice == "keep") == (gain(case) > 0)
+
+
+def gain(case: dict[str, Any]) -> float:
+    """Return the change of the mean IoU in points."""
+    return float(case["iou"][1] - case["iou"][0])
+
+
+def doubt(case: dict[str, Any]) -> float:
+    """Return the share of the unpainted pixels that the parent expects to have wrong."""
+    found = case["on_painted"]
+    return float(1 - np.sum(found["sure"]) / np.sum(found["moves"]))
+
+
+def as_scores(found: dict[str, Any]) -> Scores:
+    """Return scores that were written as JSON."""
+    return Scores(NAMES, *(np.array(found[name]) for name in ("confusion", "right", "kept")), found["loss"])
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import CorrectedSection, corrected_sections
 from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
 from napari_feedback_seg.correction.finetune import FineTuning, finetune
-from napari_feedback_seg.correction.held_out import changed_share
+from napari_feedback_seg.correction.held_out import compare_unpainted
 from napari_feedback_seg.correction.optimisation import Optimisation, mixed
 from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
 from napari_feedback_seg.correction.start import inverted
@@ -159,7 +159,7 @@ class TestRun:
         words = {
             "one class": "of the held-out",
             "corner": "all of which it has learnt from",
-            "two places": "of 2 places",
+            "two places": "(2 places)",
         }
         assert words[labels] in result.sentence
         if labels == "two places":
@@ -197,7 +197,7 @@ class TestRecommendation:
         with pytest.raises(TrainingError, match="Try a lower learning rate"):
             run(FineTuning(small_model, sections(), config, device="cpu"))
 
-    def test_the_changed_share_is_of_unpainted_pixels(self, small_model: Model) -> None:
+    def test_models_are_compared_on_unpainted_pixels(self, small_model: Model) -> None:
         def biased(to: int) -> Model:
             network = copy.deepcopy(small_model.network)
             for name, each in network.named_parameters():
@@ -205,12 +205,13 @@ class TestRecommendation:
                     each.data[to] += 1000
             return replace(small_model, network=network)
 
-        source = PatchSource(sections(), small_model.card, CONFIG)
-        cpu = torch.device("cpu")
-        assert changed_share(source, small_model, small_model, cpu, 0) == 0
-        assert changed_share(source, biased(0), biased(1), cpu, 0) == 1
+        source, cpu = PatchSource(sections(), small_model.card, CONFIG), torch.device("cpu")
+        changed, doubt = compare_unpainted(source, small_model, small_model, cpu, 0)
+        assert changed == 0
+        assert 0.3 < doubt < 0.75  # it knows nothing
+        assert compare_unpainted(source, biased(0), biased(1), cpu, 0) == (1, pytest.approx(0, abs=1e-3))
         everywhere = PatchSource(sections(SAMPLE.labels), small_model.card, CONFIG)
-        assert changed_share(everywhere, biased(0), biased(1), cpu, 0) == 0
+        assert compare_unpainted(everywhere, biased(0), biased(1), cpu, 0) == (0, 0)
 
 
 class TestMemory:

@@ -76,6 +76,8 @@ class FinetuneResult:
     changed : float
         Share of the pixels away from all corrections to which the tuned model gives another
         class than the parent.
+    doubt : float
+        Share of these pixels that the parent itself expects to have wrong.
     recommendation : {"keep", "go back"}
         Whether the tuned model is likely to be better on other sections.
     sentence : str
@@ -92,6 +94,7 @@ class FinetuneResult:
     after: Scores
     held_out: bool
     changed: float
+    doubt: float
     recommendation: Advice
     sentence: str
     seconds: float

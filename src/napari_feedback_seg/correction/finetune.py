@@ -20,7 +20,7 @@ from napari_feedback_seg.correction.corrections import (
     hold_out,
 )
 from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
-from napari_feedback_seg.correction.held_out import HeldOutEvaluation, Scores, changed_share
+from napari_feedback_seg.correction.held_out import HeldOutEvaluation, Scores, compare_unpainted
 from napari_feedback_seg.correction.optimisation import NotFiniteError, Optimisation, mixed
 from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
 from napari_feedback_seg.correction.recommendation import recommend
@@ -290,9 +290,11 @@ class FineTuning:
         known = parent.network.state_dict()
         before = Scores.pooled(self._score(self._evaluation(fold), known) for fold in self._folds)
         after = Scores.pooled(fold.scores for fold in self._folds if fold.scores is not None)
-        changed = changed_share(self._source, parent, tuned, self._device, self.config.seed)
+        changed, doubt = compare_unpainted(self._source, parent, tuned, self._device, self.config.seed)
         unfamiliar = bool(self._start.differs or self.config.new_classes)
-        advice, sentence = recommend(before, after, changed, held_out=self._held_out, unfamiliar=unfamiliar)
+        advice, sentence = recommend(
+            before, after, changed=changed, doubt=doubt, held_out=self._held_out, unfamiliar=unfamiliar
+        )
         seconds = time.perf_counter() - self._started
         tuned = finetuned_model(
             self._parent,
@@ -309,6 +311,8 @@ class FineTuning:
                 "steps_taken": self._done,
                 "rehearsal": round(self._rehearsal, 3),
                 "first_round": self._first_round,
+                "changed": changed,
+                "doubt": doubt,
             },
             seconds=seconds,
             device=self._device,
@@ -320,6 +324,7 @@ class FineTuning:
             after=after,
             held_out=self._held_out,
             changed=changed,
+            doubt=doubt,
             recommendation=advice,
             sentence=sentence,
             seconds=seconds,

@@ -150,13 +150,26 @@ class HeldOutEvaluation:
         return Scores(self._names, confusion, np.array(right), kept, mean)
 
 
-def changed_share(source: PatchSource, before: Model, after: Model, device: torch.device, seed: int) -> float:
-    """Return the share of the pixels away from all corrections that two models give different classes."""
+def compare_unpainted(
+    source: PatchSource, before: Model, after: Model, device: torch.device, seed: int
+) -> tuple[float, float]:
+    """Compare two models away from all corrections.
+
+    Returns
+    -------
+    tuple of float
+        The share of these pixels to which they give different classes, and the share that the
+        first expects to have wrong: the mean of what its largest probability lacks to 1.
+    """
     random = np.random.default_rng((seed, 3))
     tiles, unpainted = zip(*(source.anywhere(random) for _ in range(COMPARED_TILES)), strict=True)
     where = np.stack(unpainted)
-    one, other = (np.stack(_probabilities(model, tiles, device)).argmax(axis=1) for model in (before, after))
-    return float((one != other)[where].mean()) if where.any() else 0.0
+    if not where.any():
+        return 0.0, 0.0
+    one, other = (np.stack(_probabilities(model, tiles, device)) for model in (before, after))
+    changed = (one.argmax(axis=1) != other.argmax(axis=1))[where].mean()
+    doubt = 1 - one.max(axis=1)[where].mean(dtype=np.float64)
+    return float(changed), float(doubt)
 
 
 def _probabilities(
