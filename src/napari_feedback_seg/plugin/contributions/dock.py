@@ -106,7 +106,6 @@ class FeedbackDock(QWidget):
         """End the job and let go of the viewer; may be called again."""
         self.segment_tab.cleanup()
         self.correct_tab.cleanup()
-        self.attention_tab.cleanup()
         unwatch_settings(self._on_settings)
         with suppress(LookupError):  # the viewer is gone
             self.session.viewer.layers.events.inserted.disconnect(self._on_inserted)

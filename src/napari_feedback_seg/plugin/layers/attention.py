@@ -2,228 +2,253 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.colormaps import Colormap
-from napari.utils.transforms import Affine
+from psygnal import Signal
 
 from napari_feedback_seg.attention_maps.colours import colour_table, contrast_limits
-from napari_feedback_seg.plugin.layers.image import class_colormap, class_features, like, move
+from napari_feedback_seg.plugin.layers.image import (
+    RESULT_KEY,
+    class_colormap,
+    class_features,
+    like,
+    like_part,
+    move,
+    put,
+)
+from napari_feedback_seg.plugin.layers.picking import Picker, picked_pixel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from napari.components import ViewerModel
     from napari.layers import Layer
-    from napari.viewer import Viewer
 
-    from napari_feedback_seg.attention_maps.grid import TileFrame
-    from napari_feedback_seg.attention_maps.tile import PixelAttention
-    from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
+    from napari_feedback_seg.plugin.session.attention import Picture
 
 ATTENTION_KEY = "feedback-seg-attention"
 """Where the metadata of a layer of attention say what it is."""
 
-MAPS = ("pixel", "class", "received", "disagreement")
-"""The layers that are maps; one at a time is to be seen."""
-
 MARK = "#00d0ff"
 
 
-@dataclass(frozen=True)
 class AttentionLayers:
-    """The layers that show the attention of one section of an image; made once, then updated.
+    """Shows attention over an image in a few layers, made once and then updated; tells where a person points.
+
+    A map, labels of the rounds, the outline of the tile, and the picked pixel with its strongest places.
 
     Parameters
     ----------
-    viewer : Viewer
-        Where the layers are.
-    image : Image
-        What they are about. They take its transform and units.
-    section : int
-        Index of the section in a stack.
-    frame : TileFrame
-        The tile that is shown.
+    layers : ViewerLayers
+        Knows the viewer.
+
+    Events
+    ------
+    pointed : sequence of float, bool
+        Where in the world a person has pressed the mouse, or dragged it to (True).
+    interrupted
+        A person has taken up a tool, such as the brush: clicks are no longer followed.
     """
 
-    viewer: Viewer
-    image: Image
-    section: int
-    frame: TileFrame
+    pointed = Signal(object, bool)
+    interrupted = Signal()
 
-    def show_map(self, what: str, name: str, values: np.ndarray) -> None:
-        """Show a map (Y, X) of the tile's region, and hide what belongs to the other maps.
+    def __init__(self, layers: ViewerLayers) -> None:
+        self._layers = layers
+        self._picker: Picker | None = None
 
-        Parameters
-        ----------
-        what : str
-            Which of :data:`MAPS`; a layer that is there is updated.
-        name : str
-            The layer is called "<image> <name>".
-        values : ndarray
-            The map.
-        """
+    @property
+    def viewer(self) -> ViewerModel:
+        """The viewer."""
+        return self._layers.viewer
+
+    # --- the mouse
+
+    def follow(self, on: bool) -> None:
+        """Follow the mouse, or leave it to napari; may be called again."""
+        if self._picker is not None:
+            self._picker.switch(False)
+        self._picker = Picker(self.viewer, self.pointed.emit, self.interrupted.emit) if on else None
+        if self._picker is not None:
+            self._picker.switch(True)
+
+    def pixel_at(self, image: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
+        """Return section, row and column of a position of the world, as :func:`picked_pixel` does."""
+        return picked_pixel(self.viewer, image, position)
+
+    # --- labels that are right
+
+    @property
+    def truths(self) -> list[Labels]:
+        """The Labels layers that a person or another program made, the topmost first."""
+        return [
+            layer
+            for layer in reversed(self.viewer.layers)
+            if isinstance(layer, Labels) and not {ATTENTION_KEY, RESULT_KEY} & set(layer.metadata)
+        ]
+
+    def labels_of(self, layer: Labels, section: int) -> np.ndarray:
+        """Return the labels (Y, X) of a section."""
+        data = layer.data[0] if layer.multiscale else layer.data
+        if data.ndim == 3 and section < data.shape[0]:
+            data = data[section]
+        return np.asarray(data)
+
+    # --- what is shown
+
+    def draw(self, picture: Picture) -> None:
+        """Show a picture, and of an image's other layers of attention none."""
+        parts: tuple[tuple[str, bool, Callable[[Picture], None]], ...] = (
+            ("map", picture.values is not None, self._draw_map),
+            ("rounds", picture.labels is not None, self._draw_labels),
+            ("tile", True, self._draw_tile),
+            ("picked", picture.pixel is not None, self._draw_pixel),
+        )
+        for what, wanted, draw in parts:
+            if wanted:
+                draw(picture)
+            layer = self._found(picture.image, what)
+            if layer is not None and layer.visible != wanted:  # else it is all drawn anew
+                layer.visible = wanted
+
+    def hide(self, image: Image) -> None:
+        """Hide all layers of attention of an image."""
+        for layer in self._all(image):
+            layer.visible = False
+
+    def clear(self) -> None:
+        """Delete all layers of attention of all images."""
+        for layer in [each for each in self.viewer.layers if ATTENTION_KEY in each.metadata]:
+            self.viewer.layers.remove(layer)
+
+    def _draw_map(self, picture: Picture) -> None:
+        values = picture.values
+        assert values is not None
         low, high = contrast_limits(values)
-        bounds = [min(low, float(values.min())), max(high, float(values.max()))]
-        layer = self._found(what)
+        layer = self._found(picture.image, "map")
         if layer is None:
             layer = Image(
-                self._placed(values),
-                name=f"{self.image.name} {name}",
+                _placed(values, picture),
                 colormap=Colormap(colour_table() / 255, name="attention"),
                 interpolation2d="nearest",
                 opacity=0.6,
-                metadata=self._metadata(what),
-                **self._attributes(),
+                **_attributes(picture, "map"),
             )
-            layer.contrast_limits_range = bounds
-            layer.contrast_limits = (low, high)
-            self._add(layer)
+            if hasattr(layer, "colorbar"):  # not before napari 0.7
+                layer.colorbar.visible = True
+            self._add(layer, picture)
         else:
-            self._update(layer, values, f"{self.image.name} {name}")
-            layer.contrast_limits_range = bounds
-            layer.contrast_limits = (low, high)
-        for other in (*MAPS, "picked"):
-            found = self._found(other)
-            if found is not None:
-                _show_if(found, other == what)
+            layer.data = _placed(values, picture)
+            put(layer, _attributes(picture, "map"))
+        layer.contrast_limits_range = min(low, float(values.min())), max(high, float(values.max()))
+        layer.contrast_limits = (low, high)
 
-    def show_labels(
-        self, what: str, name: str, labels: np.ndarray, classes: Sequence[LabelClass], visible: bool = True
-    ) -> None:
-        """Show labels (Y, X) of the tile's region; ``what`` and ``name`` as in :meth:`show_map`."""
-        layer = self._found(what)
+    def _draw_labels(self, picture: Picture) -> None:
+        assert picture.labels is not None
+        layer = self._found(picture.image, "rounds")
         if layer is None:
-            layer = Labels(
-                self._placed(labels),
-                name=f"{self.image.name} {name}",
-                metadata=self._metadata(what),
-                visible=visible,
-                **self._attributes(),
-            )
-            self._add(layer)
+            layer = Labels(_placed(picture.labels, picture), **_attributes(picture, "rounds"))
+            self._add(layer, picture)
         else:
-            self._update(layer, labels, f"{self.image.name} {name}")
-            _show_if(layer, visible)
-        layer.colormap = class_colormap(classes)
-        layer.features = class_features(classes)
+            layer.data = _placed(picture.labels, picture)
+            put(layer, _attributes(picture, "rounds"))
+        layer.colormap = class_colormap(picture.tile.classes)
+        layer.features = class_features(picture.tile.classes)
 
-    def show_tile(self) -> None:
+    def _draw_tile(self, picture: Picture) -> None:
         """Draw the outline of the tile, its mirrored border included."""
-        corners = np.stack([self._point(*corner) for corner in self.frame.outline])
-        layer = self._found("tile")
+        corners = np.stack([_point(picture, *corner) for corner in picture.tile.frame.outline])
+        layer = self._found(picture.image, "tile")
         if layer is None:
             layer = Shapes(
                 [corners],
                 shape_type="rectangle",
-                name=f"{self.image.name} attention tile",
                 edge_color=MARK,
-                edge_width=self._length(1.5),
+                edge_width=_length(picture, 1.5),
                 face_color="transparent",
-                metadata=self._metadata("tile"),
-                **like(self.image),
+                **_named(picture, "tile"),
+                **like(picture.image),
             )
-            self._add(layer)
+            self._add(layer, picture)
         elif not (len(layer.data) == 1 and np.array_equal(layer.data[0], corners)):
             layer.data = [corners]
             layer.edge_color, layer.face_color = MARK, "transparent"
-        move(layer, self.image)
-        _show_if(layer, True)
+        move(layer, picture.image)
 
-    def show_pixel(self, pixel: PixelAttention) -> None:
+    def _draw_pixel(self, picture: Picture) -> None:
         """Mark the picked pixel with a cross and its strongest places with their rank."""
+        pixel = picture.pixel
+        assert pixel is not None
         at = [(pixel.y, pixel.x), *((each.y, each.x) for each in pixel.strongest)]
-        points = np.stack([self._point(*each) for each in at])
-        layer = self._found("picked")
+        points = np.stack([_point(picture, *each) for each in at])
+        layer = self._found(picture.image, "picked")
         if layer is not None and len(layer.data) == len(points):
             layer.data = points
-            move(layer, self.image)
-            _show_if(layer, True)
+            move(layer, picture.image)
             return
         if layer is not None:
             self.viewer.layers.remove(layer)
         ranks = ["", *(str(rank) for rank in range(1, len(points)))]
-        self._add(
-            Points(
-                points,
-                name=f"{self.image.name} attention picked",
-                symbol=["cross", *["disc"] * (len(points) - 1)],
-                size=self._length(4),
-                canvas_size_limits=(11, 10_000),
-                face_color=[MARK, *["transparent"] * (len(points) - 1)],
-                border_color=MARK,
-                border_width=0.2,
-                features={"rank": ranks},
-                text={"string": "{rank}", "color": MARK, "size": 12, "anchor": "lower_left"},
-                metadata=self._metadata("picked"),
-                **like(self.image),
-            )
+        layer = Points(
+            points,
+            symbol=["cross", *["disc"] * (len(points) - 1)],
+            size=_length(picture, 4),
+            canvas_size_limits=(11, 10_000),
+            face_color=[MARK, *["transparent"] * (len(points) - 1)],
+            border_color=MARK,
+            border_width=0.2,
+            features={"rank": ranks},
+            text={"string": "{rank}", "color": MARK, "size": 12, "anchor": "lower_left"},
+            **_named(picture, "picked"),
+            **like(picture.image),
         )
+        self._add(layer, picture)
 
-    def hide(self) -> None:
-        """Hide all layers of attention of this image, because they are of another model."""
-        for layer in self._all():
-            layer.visible = False
-
-    def _found(self, what: str) -> Any:
-        for layer in self._all():
-            if layer.metadata[ATTENTION_KEY]["what"] == what and layer.ndim == self.image.ndim:
+    def _found(self, image: Image, what: str) -> Any:
+        for layer in self._all(image):
+            if layer.metadata[ATTENTION_KEY]["what"] == what and layer.ndim == image.ndim:
                 return layer
         return None
 
-    def _all(self) -> list[Layer]:
-        image = str(self.image.unique_id)
+    def _all(self, image: Image) -> list[Layer]:
+        identity = str(image.unique_id)
         layers = list(self.viewer.layers)
-        return [each for each in layers if each.metadata.get(ATTENTION_KEY, {}).get("image_id") == image]
+        return [each for each in layers if each.metadata.get(ATTENTION_KEY, {}).get("image_id") == identity]
 
-    def _metadata(self, what: str) -> dict[str, Any]:
-        image = {"image": self.image.name, "image_id": str(self.image.unique_id)}
-        return {ATTENTION_KEY: {**image, "what": what}}
-
-    def _add(self, layer: Layer) -> None:
+    def _add(self, layer: Layer, picture: Picture) -> None:
         layers = self.viewer.layers
-        outline, active = self._found("tile"), layers.selection.active
-        # Maps come below the outline and the marks.
-        layers.insert(
-            layers.index(outline) if outline and isinstance(layer, Image | Labels) else len(layers), layer
-        )
+        outline, active = self._found(picture.image, "tile"), layers.selection.active
+        # The map and the labels come below the outline and the marks.
+        below = outline is not None and isinstance(layer, Image | Labels)
+        layers.insert(layers.index(outline) if below else len(layers), layer)
         layers.selection.active = active  # to be clicked again, or painted on
 
-    def _update(self, layer: Any, values: np.ndarray, name: str) -> None:
-        layer.data = self._placed(values)
-        for attribute, value in self._attributes().items():
-            same = getattr(layer, attribute) == value
-            if not (same if attribute == "units" else np.array_equal(getattr(layer, attribute), value)):
-                setattr(layer, attribute, value)
-        if layer.name != name:
-            layer.name = name
 
-    def _attributes(self) -> dict[str, Any]:
-        """Return the transform that puts the region's first pixel where it is in the image."""
-        attributes = like(self.image)
-        rows, columns = self.frame.region
-        whole = Affine(
-            **{each: attributes[each] for each in ("scale", "translate", "rotate", "shear")},
-            ndim=self.image.ndim,
-        )
-        attributes["translate"] = np.asarray(whole(self._point(rows.start, columns.start)))
-        return attributes
-
-    def _placed(self, values: np.ndarray) -> np.ndarray:
-        return values if self.image.ndim == 2 else values[None]
-
-    def _point(self, y: float, x: float) -> np.ndarray:
-        return np.array([self.section, y, x], float)[-self.image.ndim :]
-
-    def _length(self, pixels: float) -> float:
-        """Return a length that looks alike however large the tile is."""
-        corners = self.frame.outline
-        return pixels * float(corners[2][0] - corners[0][0]) / 256
+def _named(picture: Picture, what: str) -> dict[str, Any]:
+    image, suffix = picture.image, "" if what == "map" else f" {what}"
+    about = {"image": image.name, "image_id": str(image.unique_id), "what": what}
+    return {"name": f"{image.name} attention{suffix}", "metadata": {ATTENTION_KEY: about}}
 
 
-def _show_if(layer: Layer, visible: bool) -> None:
-    """Show or hide a layer; napari draws all of it anew even where nothing changes."""
-    if layer.visible != visible:
-        layer.visible = visible
+def _attributes(picture: Picture, what: str) -> dict[str, Any]:
+    """Return what puts the region's first pixel where it is in the image, and what the layer is."""
+    place = like_part(picture.image, picture.tile.frame.region, picture.section)
+    return {**_named(picture, what), **place}
+
+
+def _placed(values: np.ndarray, picture: Picture) -> np.ndarray:
+    return values if picture.image.ndim == 2 else values[None]
+
+
+def _point(picture: Picture, y: float, x: float) -> np.ndarray:
+    return np.array([picture.section, y, x], float)[-picture.image.ndim :]
+
+
+def _length(picture: Picture, pixels: float) -> float:
+    """Return a length that looks alike however large the tile is."""
+    corners = picture.tile.frame.outline
+    return pixels * float(corners[2][0] - corners[0][0]) / 256

@@ -153,7 +153,12 @@ def like_part(layer: Layer, region: tuple[slice, slice] | None, section: int = 0
 
 def move(layer: Layer, source: Layer, region: tuple[slice, slice] | None = None) -> None:
     """Put a derived layer, or one of a part, where its source is now."""
-    for name, value in like_part(source, region).items():
+    put(layer, like_part(source, region))
+
+
+def put(layer: Layer, attributes: dict[str, Any]) -> None:
+    """Give a layer these attributes, as far as they are other ones: napari draws it anew at each."""
+    for name, value in attributes.items():
         if name == "affine":
             same = np.array_equal(layer.affine.affine_matrix, value.affine_matrix)
         else:

@@ -10,6 +10,7 @@ from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
 
 from napari_feedback_seg.plugin.layers import image as of_image
+from napari_feedback_seg.plugin.layers.attention import AttentionLayers
 from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, UNFINISHED_KEY, is_em_image, made_from
 from napari_feedback_seg.plugin.layers.results import ResultWriter, record_of
@@ -70,6 +71,7 @@ class ViewerLayers:
         for emitter, callback in self._connections:
             emitter.connect(callback)
         self._watch(set(viewer.layers))
+        self.attention = AttentionLayers(self)
 
     @property
     def viewer(self) -> ViewerModel:

@@ -9,6 +9,7 @@ from psygnal import Signal
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import DEFAULT_MODEL, ModelEntry, list_models
+from napari_feedback_seg.plugin.session.attention import Attention
 from napari_feedback_seg.plugin.session.batch import Batch
 from napari_feedback_seg.plugin.session.beside import Beside
 from napari_feedback_seg.plugin.session.jobs import Jobs
@@ -49,7 +50,7 @@ class Session:
         scale), ``pixels`` (the image has other pixels), ``layers`` (the list, or a name in it), ``model``,
         ``result``, ``settings``, ``job`` (its state or its progress), ``segmenting``
         (what and how to segment), ``beside``
-        (what is shown side by side), ``batch``, ``status``.
+        (what is shown side by side), ``attention``, ``batch``, ``status``.
     said : str, str
         What a person should read, and its level: info, warning or error.
     """
@@ -87,6 +88,7 @@ class Session:
         self.last_run = LastRun(self)
         self.scales = Scales(self)
         self.batch = Batch(self)
+        self.attention = Attention(self)
         self._listen()
         layers.changed.connect(self._on_layers)
         layers.removed.connect(self._on_removed)
@@ -119,6 +121,7 @@ class Session:
     def _listen(self) -> None:
         for signal in (self.jobs.started, self.jobs.progressed, self.jobs.ended):
             signal.connect(self._on_job)
+        self.jobs.ended.connect(self.attention.go_on)
         self.jobs.said.connect(self._on_said)
 
     def _on_job(self) -> None:
@@ -156,6 +159,7 @@ class Session:
 
     def _on_replaced(self, image: Image) -> None:
         self.segmenting.image_replaced(image)
+        self.attention.image_replaced(image)
         if image == self._image:
             self.tell("pixels", "image", "result")
 
@@ -166,6 +170,7 @@ class Session:
     def _on_removed(self, layer: Layer) -> None:
         self.segmenting.layer_removed(layer)
         self.beside.layer_removed(layer)
+        self.attention.layer_removed(layer)
         if layer == self._image:
             self.image = next(iter(self.images), None)
 
@@ -223,7 +228,7 @@ class Session:
     def model_name(self, name: str) -> None:
         if name != self._model_name:
             self._model_name = name
-            self.tell("model")
+            self._model_changed()
 
     @property
     def entry(self) -> ModelEntry | None:
@@ -247,6 +252,10 @@ class Session:
         self._model_name = chosen or self._model_name
         if self.entry is None and self.models:
             self._model_name = self.models[0].name
+        self._model_changed()
+
+    def _model_changed(self) -> None:
+        self.attention.model_changed()
         self.tell("model")
 
     def load_model(self, entry: ModelEntry | None) -> Model:
@@ -286,6 +295,7 @@ class Session:
         self.jobs.cleanup()
         self.beside.close()
         self.segmenting.forget()
+        self.attention.forget()
         self._loaded = None
         for group in (self, self.jobs):
             for name, each in vars(type(group)).items():

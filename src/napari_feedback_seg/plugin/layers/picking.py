@@ -12,8 +12,8 @@ from napari_feedback_seg.plugin.layers.image import check_sections_shown, displa
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from napari.components import ViewerModel
     from napari.layers import Layer
-    from napari.viewer import Viewer
 
 TILT = 0.02
 """Sections by which the plane may leave the section over a step of one pixel."""
@@ -29,16 +29,16 @@ class Picker:
 
     Parameters
     ----------
-    viewer : Viewer
+    viewer : ViewerModel
         The viewer.
     picked : callable
-        Called with the position in the world at a press of the left button, and with
-        ``dragging=True`` at every move until it is released. The canvas is not panned meanwhile.
+        Called with the position in the world, and whether that is dragged to: at a press of the left
+        button, and at every move until it is released. The canvas is not panned meanwhile.
     ended : callable
         Called when a tool has switched it off.
     """
 
-    def __init__(self, viewer: Viewer, picked: Callable[..., None], ended: Callable[[], None]) -> None:
+    def __init__(self, viewer: ViewerModel, picked: Callable[..., None], ended: Callable[[], None]) -> None:
         self._viewer = viewer
         self._picked = picked
         self._ended = ended
@@ -85,10 +85,10 @@ class Picker:
         camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it there
         camera.mouse_pan = False
         try:
-            self._picked(event.position)
+            self._picked(event.position, False)
             yield
             while event.type == "mouse_move" and event.is_dragging and self.on:
-                self._picked(event.position, dragging=True)
+                self._picked(event.position, True)
                 yield
         finally:
             camera.mouse_pan = getattr(viewer.layers.selection.active, "mouse_pan", True)
@@ -98,12 +98,12 @@ def _tool_in_hand(layer: Layer | None) -> bool:
     return str(getattr(layer, "mode", PAN_ZOOM)) != PAN_ZOOM
 
 
-def picked_pixel(viewer: Viewer, layer: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
+def picked_pixel(viewer: ViewerModel, layer: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
     """Return section, row and column of the pixel of an image at a position of the canvas.
 
     Parameters
     ----------
-    viewer : Viewer
+    viewer : ViewerModel
         The viewer.
     layer : Layer or None
         The image that is pointed at.
@@ -136,7 +136,7 @@ def picked_pixel(viewer: Viewer, layer: Layer | None, position: Sequence[float])
     return z, y, x
 
 
-def _in_units_of(viewer: Viewer, layer: Layer, position: Sequence[float]) -> np.ndarray:
+def _in_units_of(viewer: ViewerModel, layer: Layer, position: Sequence[float]) -> np.ndarray:
     """Return a position of the world in the units of a layer, its last axes."""
     point = np.asarray(position, float)[-layer.ndim :]
     units = getattr(viewer.dims, "units", None)
