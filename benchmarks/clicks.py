@@ -45,7 +45,7 @@ def main() -> None:
     dock.state.model_name = options.model
     settle(dock)
     if options.prepared:
-        dock.attention_tab.pick_button.setChecked(True)
+        dock.session.attention.set_picking(True)
         settle(dock)
     middle = options.size // 2
     print("| click | s | s of the GUI thread |\n|---|---|---|")
@@ -66,7 +66,7 @@ def click(dock: Any, image: Any, y: int, x: int) -> tuple[float, float]:
 
     tab = dock.attention_tab
     wall, own = time.perf_counter(), time.thread_time()
-    tab.pick(image.data_to_world((y, x)))
+    dock.session.attention.pick(image.data_to_world((y, x)))
     while True:
         QApplication.processEvents()
         if f"at row {y}, column {x}." in tab.found.text():

@@ -54,6 +54,7 @@ def picture_the_viewer(sample: Any) -> None:
     from qtpy.QtWidgets import QApplication
 
     from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
+    from napari_feedback_seg.plugin.session.attention import View
 
     viewer = napari.Viewer()
     viewer.window.resize(*WINDOW)
@@ -64,7 +65,7 @@ def picture_the_viewer(sample: Any) -> None:
     dock = FeedbackDock(viewer)
     viewer.window.add_dock_widget(dock, name="Feedback segmentation")
     dock.show_tab("attention")
-    tab = dock.attention_tab
+    attention = dock.session.attention
 
     def settle() -> None:
         until = time.monotonic() + 5
@@ -79,15 +80,15 @@ def picture_the_viewer(sample: Any) -> None:
             PICTURES / f"attention-{name}.png", optimize=True
         )
 
-    tab.pick_button.setChecked(True)
+    attention.set_picking(True)
     settle()
-    tab.pick(image.data_to_world(MEMBRANE))
+    attention.pick(image.data_to_world(MEMBRANE))
     picture("pixel")
-    tab.class_box.setCurrentText("mitochondria")
-    tab.class_button.click()
+    mitochondria = next(each.value for each in dock.session.card.classes if each.name == "mitochondria")
+    attention.set(view=View.CLASS, label=mitochondria)
     picture("class")
-    tab.truth_box.setCurrentText("ground truth")
-    tab.change_button.click()
+    attention.choose_truth(viewer.layers["ground truth"])
+    attention.set(view=View.CHANGED)
     picture("change")
     viewer.close()
 

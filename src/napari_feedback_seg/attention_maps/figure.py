@@ -105,7 +105,7 @@ def _map(row: FigureRow, pixel: PixelAttention) -> Image.Image:
     low, high = (f"{each:.2f}" for each in limits)
     middle = _TITLE + _SIDE + 13
     draw.text((_SIDE // 3 - 6, middle), low, fill="black", font=_font(14), anchor="rm")
-    draw.text((2 * _SIDE // 3 + 6, middle), f"{high} x uniform", fill="black", font=_font(14), anchor="lm")
+    draw.text((2 * _SIDE // 3 + 6, middle), f"{high} x average", fill="black", font=_font(14), anchor="lm")
     return panel
 
 

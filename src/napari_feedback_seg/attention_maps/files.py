@@ -76,7 +76,7 @@ def write_attention(
     ----------
     job : AttentionJob
         What to read and to write. The TIFF has float32 pages in the size of the section, in
-        times uniform attention, NaN outside of the tile: each pixel with the first model, then
+        times the average place, NaN outside of the tile: each pixel with the first model, then
         with the next.
     models : sequence of Model
         Models with attention, one at least.

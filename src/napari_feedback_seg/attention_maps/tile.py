@@ -1,7 +1,7 @@
 """Attention maps of one tile: of a pixel, of a class, of all; exact, and without the matrix.
 
 ``w_ij = softmax_j(query_i . key_j)`` says how much of what the second round gets at pixel i
-comes from place j. All maps are in times uniform attention: 1 is what every place would get
+comes from place j. All maps are in times the average place: 1 is what every place would get
 if the network looked everywhere alike.
 """
 
@@ -54,7 +54,7 @@ class StrongPlace:
     y, x : int
         The pixel of the section in its middle.
     times : float
-        Times uniform attention.
+        Times the average place.
     label_class : LabelClass
         Of most of its pixels.
     """
@@ -76,7 +76,7 @@ class PixelAttention:
     label_class : LabelClass
         What the network says it is.
     map : ndarray
-        (Y, X) float32 over the tile's region, in times uniform attention.
+        (Y, X) float32 over the tile's region, in times the average place.
     strongest : tuple of StrongPlace
         The places with the largest values, apart from each other; the first is the largest.
     """
@@ -96,7 +96,7 @@ class AttentionSummary:
     ----------
     received : ndarray
         (Y, X) float32 over the tile's region: how much each place was looked at, the mean
-        over all pixels, in times uniform attention.
+        over all pixels, in times the average place.
     class_maps : dict of int to ndarray
         The same for the pixels of one predicted class, by its label; a class that is
         nowhere in the tile has none.
@@ -149,7 +149,7 @@ class TileAttention:
         return self.frame.to_section(self._tile_labels[0])
 
     def row(self, y: int, x: int) -> np.ndarray:
-        """Return the attention (h, w) float32 of a pixel to each place, in times uniform attention.
+        """Return the attention (h, w) float32 of a pixel to each place, in times the average place.
 
         It is the exact row of the matrix, at the resolution that the network has. Places in
         the mirrored border are among them.

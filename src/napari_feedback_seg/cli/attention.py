@@ -43,7 +43,7 @@ def attention(
     precision: Precision = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Write where the second round looked for a pixel, in times uniform attention."""
+    """Write where the second round looked for a pixel, in times the average place."""
     if output.suffix.lower() not in (".tif", ".tiff"):
         raise typer.BadParameter(f"The map is a TIFF file: name it something.tif, not '{output}'.")
     if not 0 <= overlap < 1:
@@ -79,8 +79,8 @@ def attention(
                 f"{each.times:.1f} at {each.y},{each.x} ({each.label_class.name})" for each in pixel.strongest
             )
             out.print(
-                f"{escape(name)}: the pixel {pixel.y},{pixel.x} is {pixel.label_class.name}. Times uniform "
-                f"attention where it looked most: {places}",
+                f"{escape(name)}: the pixel {pixel.y},{pixel.x} is {pixel.label_class.name}. Where it looked "
+                f"most, in times the average place: {places}",
                 soft_wrap=True,
             )
         for path in filter(None, (output, picture)):
