@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -20,6 +18,7 @@ from napari_feedback_seg.plugin.attention.matrix import MatrixTable
 from napari_feedback_seg.plugin.attention.text import change_text, found_text, meaning
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm, narrow
+from napari_feedback_seg.plugin.forms.row import row
 from napari_feedback_seg.plugin.segment.legend import color_icon
 from napari_feedback_seg.plugin.session.attention import AttentionOptions, View
 from napari_feedback_seg.plugin.session.jobs import State
@@ -71,7 +70,7 @@ class AttentionTab(QWidget):
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
         layout.addWidget(self.about)
-        layout.addLayout(_row(self.pick_button, self.hide_button, self.clear_button))
+        layout.addLayout(row(self.pick_button, self.hide_button, self.clear_button))
         layout.addWidget(self.found)
         layout.addWidget(self.form)
         self.more = QFormLayout()
@@ -83,7 +82,7 @@ class AttentionTab(QWidget):
         layout.addWidget(self.counts)
         layout.addWidget(self.matrix_title)
         layout.addWidget(self.matrix)
-        layout.addLayout(_row(self.progress, self.cancel_button))
+        layout.addLayout(row(self.progress, self.cancel_button))
         layout.addWidget(self.status)
         layout.addStretch(1)
 
@@ -168,13 +167,4 @@ def _button(text: str, tooltip: str) -> QPushButton:
     button = QPushButton(text)
     key = text[text.index("&") + 1].upper() if "&" in text else ""
     button.setToolTip(f"{tooltip} (Alt+{key})" if key else tooltip)
-    button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)  # and narrower, too
     return button
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        row.addWidget(widget, 1)
-    return row
