@@ -196,12 +196,12 @@ class TestTab:
         assert tab.pick_button.isEnabled()
         assert tab.about.isHidden()
 
-    def test_tab_that_is_opened_later_shows_what_there_is(self, viewer, session, tab, answer, qtbot, section):
+    def test_tab_that_is_opened_later_shows_what_there_is(self, viewer, session, tab, answer, section):
         image = viewer.add_image(section, name="cells")
         session.attention.pick(image.data_to_world((30, 20)))
         answer()
         later = AttentionTab(session)
-        qtbot.addWidget(later)
+        viewer.window.add_dock_widget(later, name="Later")
         assert later.found.text() == tab.found.text() != ""
 
     @pytest.mark.parametrize("width", [260, 320, 400])
