@@ -96,7 +96,7 @@ def test_pixel_size_and_distance_of_sections_go_with_it(viewer, segment, section
     segment()
     export()
     written = open_image(folder / "cells-segmented" / "cells-labels.tif")
-    assert written.pixel_size_nm == pytest.approx(9.2)
+    assert written.pixel_size_nm == pytest.approx((9.2, 9.2))
     assert written.spacing_nm == pytest.approx(50)
     with tifffile.TiffFile(folder / "cells-segmented" / "cells-probabilities.tif") as probabilities:
         assert probabilities.imagej_metadata["spacing"] == pytest.approx(50)
