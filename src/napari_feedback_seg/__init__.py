@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_feedback_seg.correction.adapt import segment
     from napari_feedback_seg.models.library import list_models, load_model
     from napari_feedback_seg.models.model import Model, ModelCard
     from napari_feedback_seg.networks.spec import NetworkSpec
-    from napari_feedback_seg.segmentation.predict import segment
 
 __version__ = "0.1.0"
 
@@ -24,7 +24,7 @@ _HOMES = {
     "NetworkSpec": "networks.spec",
     "list_models": "models.library",
     "load_model": "models.library",
-    "segment": "segmentation.predict",
+    "segment": "correction.adapt",
 }
 
 

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from napari_feedback_seg import __version__
+from napari_feedback_seg.cli.adapt import StrokesCommand, adapt
 from napari_feedback_seg.cli.attention import attention
 from napari_feedback_seg.cli.demo import demo
 from napari_feedback_seg.cli.evaluate import evaluate
@@ -31,7 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Segment EM sections into membrane, mitochondria, synapse and cytoplasm with feedback attention.",
 )
-for command in (segment, attention, evaluate, train, finetune, reproduce, demo):
+app.command(cls=StrokesCommand)(segment)
+for command in (adapt, attention, evaluate, train, finetune, reproduce, demo):
     app.command()(command)
 app.add_typer(models_app, name="models")
 

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from napari_feedback_seg.cli.options import Device, Half, Overwrite, PixelSides, pixel_sides
+from napari_feedback_seg.cli.options import Device, Half, NewClass, Overwrite, PixelSides, pixel_sides
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
@@ -48,12 +48,7 @@ def finetune(
     keep: Annotated[
         Keep, typer.Option(help="When to write the new model: if it is recommended, always, or never.")
     ] = Keep.IF_BETTER,
-    new_class: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=#RRGGBB", help="A class that the model lacks; it gets the next free value."
-        ),
-    ] = None,
+    new_class: NewClass = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 60,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
     rehearsal: Annotated[

@@ -24,6 +24,10 @@ Flips = Annotated[bool, typer.Option("--flips", help="Average over flips and tur
 Precision = Annotated[
     str, typer.Option(help="What to compute in: auto (what the device is good at), bf16, fp16 or fp32.")
 ]
+NewClass = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=#RRGGBB", help="A class that the model lacks; it gets the next free value."),
+]
 Half = Annotated[bool, typer.Option("--half", help="Store the convolutions in 16 bits: half the file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
 

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from napari_feedback_seg.cli.adapt import with_strokes
 from napari_feedback_seg.cli.options import (
     Device,
     Flips,
     Model,
+    NewClass,
     Overlap,
     Overwrite,
     PixelSides,
     Precision,
     pixel_sides,
 )
+from napari_feedback_seg.io import file_keys
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy as np
 
 
 def segment(
@@ -61,6 +69,15 @@ def segment(
         bool, typer.Option("--first-round", help="Also write the labels of the first round.")
     ] = False,
     flips: Flips = False,
+    strokes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE CORRECTIONS | CELLS.strokes",
+            help="Learn from strokes on mistakes first: an image and its corrections (IMAGE may be IN), once "
+            "or several times; or what 'feedback-seg adapt' wrote.",
+        ),
+    ] = None,
+    new_class: NewClass = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Segment images into label TIFFs: 1 membrane, 2 mitochondria, 3 synapse, 4 cytoplasm."""
@@ -83,11 +100,28 @@ def segment(
             raise typer.BadParameter(str(error)) from error
         from napari_feedback_seg.models.library import load_model
 
+        try:
+            adapted, painted = with_strokes(
+                load_model(model),
+                strokes or (),
+                new_class,
+                device=device,
+                size=options.pixel_size_nm,
+                rescale=rescale,
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
         failed = 0
         with progress_bar() as progress:
             bar = progress.add_task("loading", total=None)
             events = segment_files(
-                jobs, load_model(model), options, sections=numbers, rescale=rescale, overwrite=overwrite
+                jobs,
+                adapted,
+                options,
+                sections=numbers,
+                rescale=rescale,
+                overwrite=overwrite,
+                painted={job.source: labels for job in jobs for labels in _painted_on(job.source, painted)},
             )
             for event in events:
                 name = escape(event.job.source.name)
@@ -106,6 +140,16 @@ def segment(
         if failed:
             err.print(f"{failed} of {len(jobs)} images could not be segmented.", soft_wrap=True)
             raise typer.Exit(1)
+
+
+def _painted_on(
+    source: Path, painted: Mapping[Path, Mapping[int, np.ndarray]]
+) -> Iterator[Mapping[int, np.ndarray]]:
+    """Yield what is painted on an image, under whatever name it was given."""
+    keys = set(file_keys(source))
+    for path, labels in painted.items():
+        if keys & set(file_keys(path)):
+            yield labels
 
 
 def _region(text: str | None) -> tuple[slice, slice] | None:

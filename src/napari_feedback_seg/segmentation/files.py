@@ -23,10 +23,10 @@ from napari_feedback_seg.io import (
 )
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
-from napari_feedback_seg.segmentation.prediction import empty_prediction, merge_messages
+from napari_feedback_seg.segmentation.prediction import empty_prediction, merge_messages, painted_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from napari_feedback_seg.io import EMImage
     from napari_feedback_seg.models.model import Model
@@ -182,6 +182,7 @@ def segment_files(
     sections: Sequence[int] | None = None,
     rescale: bool = True,
     overwrite: bool = False,
+    painted: Mapping[Path, Mapping[int, np.ndarray]] | None = None,
 ) -> Generator[FileTile | FileDone | FileFailed, None, None]:
     """Segment image files one after the other, section by section.
 
@@ -204,6 +205,9 @@ def segment_files(
         Whether an image is resampled to the model's pixel size, and the result back.
     overwrite : bool
         Whether outputs that are there may be replaced.
+    painted : mapping, optional
+        Of an image file, section by number, (Y, X) labels that a person painted, which the
+        outputs say; 0 where nothing was painted.
 
     Raises
     ------
@@ -219,7 +223,8 @@ def segment_files(
         raise OutputError(f"The model {model.card.name} looks once: it has no first round to write.")
     for job in jobs:
         try:
-            yield from _segment_file(job, model, options, sections, rescale, overwrite)
+            of_file = (painted or {}).get(job.source, {})
+            yield from _segment_file(job, model, options, sections, rescale, overwrite, of_file)
         except InputError as error:
             yield FileFailed(job, error)
 
@@ -231,6 +236,7 @@ def _segment_file(
     sections: Sequence[int] | None,
     rescale: bool,
     overwrite: bool,
+    painted: Mapping[int, np.ndarray],
 ) -> Generator[FileTile | FileDone, None, None]:
     started = time.perf_counter()
     image = open_image(job.source)
@@ -251,9 +257,13 @@ def _segment_file(
             if isinstance(event, TileDone):
                 yield FileTile(job, event.section, len(image.sections), event.done, event.total)
             elif isinstance(event, SectionDone):
+                prediction = event.prediction
+                if event.section in painted and (sections is None or event.section in sections):
+                    values = [each.value for each in model.card.classes]
+                    prediction = painted_over(prediction, painted[event.section], values)
                 for name, write_section in write.items():
-                    array = getattr(event.prediction, name)
-                    write_section(_whole(array, event.prediction.region, image.shape[-2:]))
+                    array = getattr(prediction, name)
+                    write_section(_whole(array, prediction.region, image.shape[-2:]))
                 messages.append(event.prediction.messages)
                 device = event.prediction.device or device
     said += merge_messages(messages)

@@ -142,7 +142,7 @@ def segment_section(
     section = open_section(section)
     inference = _inference(model, options)
     try:
-        return (yield from _segment(section, model, options, inference, 0))
+        return (yield from segment_with(section, model, options, inference, 0))
     finally:
         inference.close()
 
@@ -211,7 +211,7 @@ def _segment_of_stack(
                 f"it has the shape {section.shape}, and the stack had {shape} at the start. The sections of "
                 "a stack have one shape; if the image was replaced meanwhile, start again."
             )
-        return (yield from _segment(section, model, options, inference, z))
+        return (yield from segment_with(section, model, options, inference, z))
     except BlankSection as blank:
         region = absolute_region(section.shape, options.region)
         prediction = empty_prediction(region, model.card, options, describe_device(inference.device))
@@ -220,10 +220,32 @@ def _segment_of_stack(
         raise InputError(f"Section {z}: {error}" if shape[0] > 1 else str(error)) from error
 
 
-def _segment(
-    section: np.ndarray | Plane, model: Model, options: SegmentOptions, inference: Inference, index: int
+def segment_with(
+    section: np.ndarray | Plane,
+    model: Model,
+    options: SegmentOptions,
+    inference: Inference,
+    index: int = 0,
+    reader: TileReader | None = None,
 ) -> Generator[TileDone, None, Prediction]:
-    """Segment one section, holding of the probabilities no more than a row of tiles."""
+    """Segment one section with an inference, holding of the probabilities no more than a row of tiles.
+
+    Parameters
+    ----------
+    section : ndarray or Plane
+        (Y, X), as :func:`~napari_feedback_seg.segmentation.lazy.open_section` gives it.
+    model : Model
+        The model.
+    options : SegmentOptions
+        How to segment.
+    inference : Inference
+        What the tiles go through; it is not closed.
+    index : int
+        Of the section in its stack, for the events.
+    reader : TileReader, optional
+        Of the whole section at the model's pixel size, if there is one already; whether the image
+        suits the model is not asked again then.
+    """
     card = model.card
     region = absolute_region(section.shape, options.region)
     shape = model_shape(section.shape, card, options.pixel_size_nm)
@@ -231,7 +253,9 @@ def _segment(
     needed = resampler.needed if resampler else region
     tiles = _tiles(shape, card.tile, options.overlap, needed)
     (top, left), (bottom, right) = ((each.y, each.x) for each in (tiles[0], tiles[-1]))
-    reader = TileReader(section, shape, (slice(top, bottom + card.tile), slice(left, right + card.tile)))
+    known = reader is not None
+    within = slice(top, bottom + card.tile), slice(left, right + card.tile)
+    reader = reader or TileReader(section, shape, within)
     blend = RollingBlend(inference.rounds * len(card.classes), card.tile, *needed)
     prediction = empty_prediction(region, card, options)
     values = np.array([each.value for each in card.classes], np.uint8)
@@ -260,7 +284,8 @@ def _segment(
         yield TileDone(done, len(tiles), index)
     for finished in blend.rest():
         fill(finished)
-    said.update(_doubts(reader, model, tiles))
+    if not known:
+        said.update(_doubts(reader, model, tiles))
     messages = (*sorted(said), *inference.messages)
     return replace(prediction, device=describe_device(inference.device), messages=messages)
 

@@ -157,6 +157,29 @@ def fill_rows(
                 each[..., to, :][..., outside] = 0
 
 
+def painted_over(
+    prediction: Prediction, labels: npt.NDArray[np.uint8], values: Sequence[int] = ()
+) -> Prediction:
+    """Return a prediction that says what was painted, where something was.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Of a section; its arrays are written to.
+    labels : ndarray
+        (Y, X) of the whole section, 0 where nothing was painted.
+    values : sequence of int
+        The class value of each channel, if there are probabilities.
+    """
+    part = labels[prediction.region]
+    painted = part > 0
+    prediction.labels[painted] = part[painted]
+    if prediction.probabilities is not None:
+        for channel, value in enumerate(values):
+            prediction.probabilities[channel][painted] = part[painted] == value
+    return prediction
+
+
 class StackBuilder:
     """Puts the predictions of sections, in their order, into one of the stack."""
 

@@ -1,0 +1,197 @@
+"""An adaptation: what was learnt of strokes, for one model, and its small file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+
+from napari_feedback_seg.classes import LabelClass
+from napari_feedback_seg.correction.classes import add_classes
+from napari_feedback_seg.correction.feature_maps import channels_of
+from napari_feedback_seg.correction.residual import AdaptedNetwork, Residual
+from napari_feedback_seg.errors import InputError, ModelError, OutputError
+from napari_feedback_seg.io import check_output, replacing
+from napari_feedback_seg.models.model import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+SUFFIX = ".strokes"
+FORMAT_VERSION = 1
+KEY = "napari-feedback-seg-strokes"
+LARGEST_FILE = 2**26
+"""Bytes. Even the widest network's are below."""
+
+LARGEST_HEADER = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptation:
+    """What was learnt of strokes, for one model.
+
+    Attributes
+    ----------
+    residual : Residual or None
+        What is added to the model's logits; None if nothing is.
+    model_name, model_digest : str
+        Name of the model, and SHA-256 of its weights.
+    new_classes : tuple of LabelClass
+        Classes that the model lacks.
+    strokes : int
+        Number of strokes that it was learnt from.
+    strength : float
+        0 to 1: how much of what the strokes say was taken, as leaving out strokes in turn told.
+    """
+
+    residual: Residual | None
+    model_name: str
+    model_digest: str
+    new_classes: tuple[LabelClass, ...] = ()
+    strokes: int = 0
+    strength: float = 0.0
+
+    def check(self, model: Model) -> None:
+        """Raise a ModelError unless the adaptation was learnt for this model."""
+        if weights_digest(model) != self.model_digest:
+            raise ModelError(
+                f"The strokes were learnt for another model, '{self.model_name}', and do not fit "
+                f"'{model.card.name}'. Choose that model, or adapt this one to the strokes again."
+            )
+
+    def apply(self, model: Model) -> Model:
+        """Return the model with what was learnt added to its answer.
+
+        Raises
+        ------
+        ModelError
+            If it was learnt for another model.
+        """
+        self.check(model)
+        grown = add_classes(model, self.new_classes)
+        if self.residual is None:
+            return grown
+        expected = sum(channels_of(model.network, model.card.spec))
+        if self.residual.weight.shape != (len(grown.card.classes), expected):
+            raise ModelError("The strokes do not fit the model's network. Adapt it to the strokes again.")
+        return Model(grown.card, AdaptedNetwork(grown.network, self.residual).eval())
+
+
+def weights_digest(model: Model) -> str:
+    """Return the SHA-256 of a model's architecture, classes and weights, wherever it was loaded from."""
+    digest = hashlib.sha256()
+    card = model.card
+    about = [card.spec.to_json(), [each.value for each in card.classes], card.pixel_size_nm, card.tile]
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(model.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_adaptation(adaptation: Adaptation, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write an adaptation to a ``.strokes`` file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the file is there already, is named otherwise, or cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise OutputError(f"The name of a file of strokes ends in {SUFFIX}, and '{path}' does not.")
+    check_output(path, overwrite)
+    about = {
+        "format_version": FORMAT_VERSION,
+        "model_name": adaptation.model_name,
+        "model_digest": adaptation.model_digest,
+        "new_classes": [each.to_json() for each in adaptation.new_classes],
+        "strokes": adaptation.strokes,
+        "strength": adaptation.strength,
+    }
+    residual = adaptation.residual
+    tensors = {} if residual is None else {"weight": residual.weight, "bias": residual.bias}
+    data = save({name: each.float().contiguous() for name, each in tensors.items()}, {KEY: json.dumps(about)})
+    with replacing(path, overwrite) as temporary, temporary.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def load_adaptation(path: str | Path) -> Adaptation:
+    """Return the adaptation in a file. Nothing is ever unpickled.
+
+    Raises
+    ------
+    InputError
+        If the file is none, is cut off or damaged, or holds no adaptation.
+    """
+    path = Path(path)
+    data = _read(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = dict(file.metadata() or {})
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            kinds = {name: (each.get_dtype(), len(each.get_shape())) for name, each in slices.items()}
+        tensors = load(data)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"'{path}' is cut off or damaged: make or copy it again.") from error
+    try:
+        about = json.loads(metadata[KEY])
+        version = about["format_version"]
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"'{path}' holds no strokes. Make it with 'feedback-seg adapt'.") from error
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"'{path}' has the format {version!r}, and this version of napari-feedback-seg reads "
+            f"{FORMAT_VERSION}. Update it with pip install -U napari-feedback-seg."
+        )
+    if kinds not in ({}, {"bias": ("F32", 1), "weight": ("F32", 2)}):
+        raise InputError(f"'{path}' is damaged: it holds other numbers than strokes have.")
+    return _adaptation(about, tensors, path)
+
+
+def _read(path: Path) -> bytes:
+    """Return what is in a file that safetensors may parse."""
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise InputError(f"'{path}' is too large to hold strokes. Make it with 'feedback-seg adapt'.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
+    length = int.from_bytes(data[:8], "little")
+    if data[8:9] != b"{" or length > LARGEST_HEADER:
+        raise InputError(f"'{path}' holds no strokes. Make it with 'feedback-seg adapt'.")
+    if 8 + length > len(data):
+        raise InputError(f"'{path}' is cut off: make or copy it again.")
+    return data
+
+
+def _adaptation(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], path: Path) -> Adaptation:
+    residual = Residual(tensors["weight"], tensors["bias"]) if tensors else None
+    try:
+        new_classes = tuple(LabelClass(**each) for each in about["new_classes"])
+        result = Adaptation(
+            residual,
+            str(about["model_name"]),
+            str(about["model_digest"]),
+            new_classes,
+            int(about["strokes"]),
+            float(about["strength"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"'{path}' is damaged: make or copy it again.") from error
+    finite = residual is None or all(bool(each.isfinite().all()) for each in tensors.values())
+    if not finite or (residual is not None and len(residual.bias) != len(residual.weight)):
+        raise InputError(f"'{path}' is damaged: it holds values that are no numbers. Make it again.")
+    return result

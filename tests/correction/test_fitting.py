@@ -1,0 +1,92 @@
+"""The convex problem."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_feedback_seg.correction.fitting import REHEARSAL, RIDGE, Fitting, Pixels
+
+
+def problem(strokes: int = 8, seed: int = 0) -> tuple[Pixels, Pixels]:
+    """Return strokes of two classes that a feature tells apart, and confident pixels elsewhere."""
+    random = np.random.default_rng(seed)
+    numbers = np.repeat(np.arange(strokes), 10)
+    classes = numbers % 2
+    features = random.normal(size=(len(numbers), 6)).astype(np.float32)
+    features[:, 0] += 4 * classes
+    weights = np.full(len(numbers), 1 / len(numbers), np.float32)
+    logits = np.zeros((len(numbers), 3), np.float32)
+    painted = Pixels(features, logits, np.eye(3, dtype=np.float32)[classes], weights, numbers)
+    kept_features = random.normal(size=(200, 6)).astype(np.float32)
+    kept_logits = np.tile(np.float32([0, 0, 4]), (200, 1))
+    p = np.exp(kept_logits) / np.exp(kept_logits).sum(axis=1, keepdims=True)
+    kept = Pixels(kept_features, kept_logits, p, np.full(200, 1 / 200, np.float32), np.full(200, -1))
+    return painted, kept
+
+
+def objective(painted: Pixels, kept: Pixels, weight: np.ndarray, bias: np.ndarray) -> float:
+    features = np.concatenate([kept.features, painted.features])
+    ridge = RIDGE * ((weight * features.std(axis=0)) ** 2).sum()
+    losses = [each.loss(each.features @ weight.T + bias) for each in (painted, kept)]
+    return float(losses[0] + REHEARSAL * losses[1] + ridge)
+
+
+def test_nothing_nearby_is_better() -> None:
+    painted, kept = problem()
+    residual = next(Fitting(painted, kept).run()).residual
+    weight, bias = residual.weight.numpy(), residual.bias.numpy()
+    best = objective(painted, kept, weight, bias)
+    assert best < objective(painted, kept, 0 * weight, 0 * bias)
+    random = np.random.default_rng(1)
+    for size in (0.3, 0.03):
+        for _ in range(20):
+            other = weight + size * random.normal(size=weight.shape).astype(np.float32)
+            assert objective(painted, kept, other, bias) > best
+
+
+def test_it_begins_where_it_ended() -> None:
+    fitting = Fitting(*problem())
+    first = next(fitting.run())
+    again = next(fitting.run(first.solution))
+    assert np.allclose(first.solution, again.solution, atol=0.02)
+    odd = next(fitting.run(np.zeros((9, 9), np.float32)))
+    assert np.allclose(first.solution, odd.solution, atol=0.02)
+
+
+def test_strokes_that_tell_nothing_of_each_other_are_not_taken() -> None:
+    painted, kept = problem(strokes=12)
+    assert list(Fitting(painted, kept).run())[-1].strength > 0
+    random = np.random.default_rng(2).permutation(12)
+    shuffled = np.eye(3, dtype=np.float32)[random[painted.strokes] % 2]
+    features = painted.features.copy()
+    features[:, 0] = np.random.default_rng(3).normal(size=len(features))
+    unrelated = Pixels(features, painted.logits, shuffled, painted.weights, painted.strokes)
+    assert list(Fitting(unrelated, kept).run())[-1].strength < 1
+
+
+def test_influence_is_what_goes_with_a_stroke() -> None:
+    painted, kept = problem()
+    fitting = Fitting(painted, kept)
+    fit = next(fitting.run())
+    place, direction = painted.features[:1] * 0.5, np.float32([1, -1, 0])
+    found = fitting.influence(fit, place, direction)
+
+    def said(solution: np.ndarray) -> float:
+        features = np.concatenate([painted.features, kept.features])
+        standardised = (place - features.mean(axis=0)) / features.std(axis=0)
+        return float(direction @ solution @ np.append(standardised, 1))
+
+    exact = {}
+    for stroke in found:
+        weights = np.where(painted.strokes == stroke, 0, painted.weights).astype(np.float32)
+        rest = Pixels(painted.features, painted.logits, painted.targets, weights, painted.strokes)
+        other = Fitting(rest, kept)
+        exact[stroke] = said(fit.solution) - said(next(other.run(fit.solution)).solution)
+    order = np.corrcoef([found[each] for each in found], [exact[each] for each in found])[0, 1]
+    assert order > 0.9
+
+
+@pytest.mark.parametrize("strokes", [1, 2])
+def test_where_nothing_can_be_left_out_half_is_taken(strokes: int) -> None:
+    assert list(Fitting(*problem(strokes)).run())[-1].strength == 0.5
