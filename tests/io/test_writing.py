@@ -35,6 +35,24 @@ class TestWriting:
         np.testing.assert_array_equal(tifffile.imread(path), labels)
         assert sorted(path.parent.iterdir()) == [path]
 
+    @pytest.mark.parametrize("band", [1, 7, 300, 1000])
+    def test_probabilities_in_bands_come_back(self, tmp_path, band):
+        probabilities = RNG.random((2, 3, 700, 900)).astype(np.float16)
+        with probability_writer(tmp_path / "p.tif", (2, 700, 900), ["a", "b", "c"]) as write:
+            for section in probabilities:
+                for top in range(0, 700, band):
+                    write(section[:, top : top + band])
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "p.tif"), probabilities)
+        assert [path.name for path in tmp_path.iterdir()] == ["p.tif"]
+
+    def test_half_a_section_is_no_file(self, tmp_path):
+        with (
+            pytest.raises(OutputError, match="0 of its 2 pages"),
+            probability_writer(tmp_path / "p.tif", (70, 90), ["a", "b"]) as write,
+        ):
+            write(np.zeros((2, 40, 90)))
+        assert not list(tmp_path.iterdir())
+
     @pytest.mark.parametrize("flavour", ["imagej", "ome"])
     @pytest.mark.parametrize("stack", [(), (3,)])
     def test_probabilities_come_back(self, tmp_path, stack, flavour):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,62 @@ class TestPlan:
         monkeypatch.setattr(module, "file_keys", lambda path: asked.append(path) or file_keys(path))
         assert len(plan([f"{number}.tif" for number in range(100)], tmp_path)) == 100
         assert len(asked) == 200
+
+
+class TestProbabilities:
+    @pytest.mark.parametrize("region", [None, (slice(40, 70), slice(20, 90))])
+    @pytest.mark.parametrize("size", [None, 8])
+    def test_are_those_of_the_api_and_0_elsewhere(self, tmp_path, unet, section, region, size):
+        stack = np.stack([section, np.full_like(section, 7), section[::-1], section, section])
+        source = tmp_path / "a.tif"
+        tifffile.imwrite(source, stack, metadata={"axes": "ZYX"})
+        options = SegmentOptions(region=region, pixel_size_nm=size)
+        jobs = plan([str(source)], tmp_path / "x.tif", probabilities=True)
+        assert isinstance(list(segment_files(jobs, unet, options, sections=[1, 2]))[-1], FileDone)
+        found = tifffile.imread(tmp_path / "x-probabilities.tif")
+        assert found.shape == (5, 4, *section.shape)
+        assert not found[[0, 1, 3, 4]].any()
+        expected = segment(stack[2], unet, region=region, pixel_size_nm=size, probabilities=True)
+        np.testing.assert_array_equal(found[2][:, *expected.region], expected.probabilities)
+        found[2][:, *expected.region] = 0
+        assert not found.any()
+
+    @pytest.mark.parametrize("region", [None, (slice(40, 70), slice(20, 90))])
+    def test_say_what_was_painted(self, tmp_path, unet, section, region):
+        stack = np.stack([section, np.full_like(section, 7), section[::-1], section, section])
+        source = tmp_path / "a.tif"
+        tifffile.imwrite(source, stack, metadata={"axes": "ZYX"})
+        painted = np.zeros(section.shape, np.uint8)
+        painted[30:50, 10:30] = 3
+        jobs = plan([str(source)], tmp_path / "x.tif", probabilities=True)
+        strokes = {source: {1: painted, 2: painted, 4: painted}}
+        list(segment_files(jobs, unet, SegmentOptions(region=region), sections=[1, 2, 3], painted=strokes))
+        labels, found = tifffile.imread(tmp_path / "x.tif"), tifffile.imread(tmp_path / "x-probabilities.tif")
+        inside = np.zeros_like(painted)
+        inside[region or ...] = painted[region or ...]
+        for z in (1, 2):
+            np.testing.assert_array_equal(found[z][:, inside > 0].T == [0, 0, 1, 0], True)
+            assert (labels[z][inside > 0] == 3).all()
+        assert not found[1][:, inside == 0].any()
+        assert found[2, :, 60, 60].sum() == pytest.approx(1, abs=0.01)
+        assert not found[4].any()
+
+    def test_are_never_held(self, tmp_path, unet):
+        section = np.random.default_rng(0).integers(0, 255, (1600, 400), np.uint8)
+        source = write_image(tmp_path / "a.tif", section)
+
+        def peak(name: str, probabilities: bool) -> int:
+            jobs = plan([str(source)], tmp_path / name, probabilities=probabilities)
+            tracemalloc.start()
+            try:
+                list(segment_files(jobs, unet, SegmentOptions(overlap=0)))
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+        peak("first.tif", True)  # what is loaded at first
+        held = peak("with.tif", True) - peak("without.tif", False)
+        assert held < 4 * 2 * section.size / 3
 
 
 class TestSegmentFiles:

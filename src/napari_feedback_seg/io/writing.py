@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
@@ -88,7 +89,9 @@ def probability_writer(
     flavour: str = "imagej",
     overwrite: bool = False,
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write class probabilities as a float32 TIFF, section by section.
+    """Write class probabilities as a float32 TIFF, section by section or some rows at a time.
+
+    What has come of a section waits, compressed, in a temporary file beside the TIFF.
 
     Parameters
     ----------
@@ -102,7 +105,8 @@ def probability_writer(
     Yields
     ------
     callable
-        Takes the probabilities (C, Y, X) of the next section, any float type.
+        Takes the probabilities (C, n, X) of the next rows of a section, any float type;
+        after the last row of one section comes the first of the next.
 
     Raises
     ------
@@ -116,6 +120,45 @@ def probability_writer(
     labels = list(names) * math.prod(stack)
     with pages.open(overwrite, {"Labels": labels, "Ranges": (0.0, 1.0) * len(names)}) as write:
         yield write
+
+
+class _Strips:
+    """Rows of the pages of one section, compressed strip by strip into temporary files as they come."""
+
+    def __init__(self, dtype: np.dtype[Any], height: int, rows: int, folder: Path) -> None:
+        self._dtype, self._height, self._rows, self._folder = dtype, height, rows, folder
+        self._files: list[IO[bytes]] = []
+        self._lengths: list[list[int]] = []
+        self._held: np.ndarray | None = None
+        self._done = 0
+
+    def add(self, part: np.ndarray) -> bool:
+        """Take the next rows (P, n, X) of all pages; return whether they are complete."""
+        if not self._files:
+            self._lengths = [[] for _ in part]
+            self._files = [tempfile.TemporaryFile(dir=self._folder) for _ in part]
+        if self._held is not None:
+            part = np.concatenate([self._held, part], axis=1)
+        last = bool(self._done + part.shape[1] >= self._height)
+        whole = part.shape[1] if last else part.shape[1] // self._rows * self._rows
+        for page, file, lengths in zip(part, self._files, self._lengths, strict=True):
+            for start in range(0, whole, self._rows):
+                strip = page[start : min(start + self._rows, whole)].astype(self._dtype)
+                lengths.append(file.write(zlib.compress(strip.tobytes())))
+        self._held = part[:, whole:].copy()
+        self._done += whole
+        return last
+
+    def pages(self) -> Iterator[Iterator[bytes]]:
+        """Yield the compressed strips of each page."""
+        for file, lengths in zip(self._files, self._lengths, strict=True):
+            file.seek(0)
+            yield (file.read(length) for length in lengths)
+
+    def close(self) -> None:
+        """Forget all of it."""
+        for file in self._files:
+            file.close()
 
 
 @dataclass
@@ -133,8 +176,9 @@ class _Pages:
 
     @contextmanager
     def open(self, overwrite: bool, imagej: dict[str, Any]) -> Iterator[Callable[[np.ndarray], None]]:
-        """Yield the function that writes the next section, (Y, X) or (C, Y, X)."""
+        """Yield the function that writes the next rows of a section, (n, X) or (C, n, X)."""
         count, written = math.prod(self.shape[:-2]), 0
+        section: _Strips | None = None
         # ImageJ itself reads no BigTIFF; its Bio-Formats, like others, knows OME.
         big = math.prod(self.shape) * self.dtype.itemsize > _BIG
         ome = big or self.flavour == "ome"
@@ -160,29 +204,34 @@ class _Pages:
             tifffile.TiffWriter(temporary, bigtiff=big, byteorder="<") as tiff,
         ):
 
-            def write(section: np.ndarray) -> None:
-                nonlocal written
-                for page in section.reshape(-1, *self.shape[-2:]):
+            def write(part: np.ndarray) -> None:
+                nonlocal written, section
+                section = section or _Strips(self.dtype, self.shape[-2], rows, self.path.parent)
+                if not section.add(part.reshape(-1, *part.shape[-2:])):
+                    return
+                for page in section.pages():
                     first = not written
                     tiff.write(
-                        self._strips(page, rows),
+                        page,
                         description=description if first else None,
                         extratags=tags if first else (),
                         **options,
                     )
                     written += 1
+                section.close()
+                section = None
 
-            yield write
+            try:
+                yield write
+            finally:
+                if section:
+                    section.close()
             if written != count:
                 raise OutputError(f"'{self.path}' was not written: {written} of its {count} pages came.")
 
     def _sides(self) -> tuple[float, float]:
         size = self.pixel_size_nm or 1.0
         return size if isinstance(size, tuple) else (size, size)
-
-    def _strips(self, page: np.ndarray, rows: int) -> Iterator[bytes]:
-        for start in range(0, len(page), rows):
-            yield zlib.compress(page[start : start + rows].astype(self.dtype).tobytes())
 
     def _imagej(self) -> str:
         unit: dict[str, Any] = {"unit": "nm"} if self.pixel_size_nm else {}

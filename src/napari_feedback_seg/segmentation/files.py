@@ -23,7 +23,13 @@ from napari_feedback_seg.io import (
 )
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
-from napari_feedback_seg.segmentation.prediction import empty_prediction, merge_messages, painted_over
+from napari_feedback_seg.segmentation.prediction import (
+    absolute_region,
+    empty_prediction,
+    merge_messages,
+    painted_over,
+)
+from napari_feedback_seg.segmentation.whole_sections import WholeSections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -242,28 +248,36 @@ def _segment_file(
     image = open_image(job.source)
     said = list(image.messages)
     _check_part(image, options.region, sections)
-    options = replace(options, probabilities=bool(job.probabilities), first_round=bool(job.first_round))
+    options = replace(options, probabilities=False, first_round=bool(job.first_round))
     pixel_size_nm = options.pixel_size_nm or image.pixel_size_nm
     if not rescale:
         options = replace(options, pixel_size_nm=None)
     elif options.pixel_size_nm is None:
         options = replace(options, pixel_size_nm=image.pixel_size_nm)
         said += _about_pixel_size(image, model)
+    painted = {z: each for z, each in painted.items() if sections is None or z in sections}
     messages: list[tuple[str, ...]] = []
     device = ""
     with ExitStack() as writers:
-        write = _writers(writers, job, image, model, pixel_size_nm, overwrite)
-        for event in _sections(image, model, options, sections):
+        write, write_probabilities = _writers(writers, job, image, model, pixel_size_nm, overwrite)
+        probabilities = None
+        if write_probabilities:
+            height, width = image.shape[-2:]
+            region = absolute_region((height, width), options.region)
+            values = [each.value for each in model.card.classes]
+            probabilities = WholeSections(write_probabilities, (height, width), region, values, painted)
+        for event in _sections(image, model, options, sections, probabilities):
             if isinstance(event, TileDone):
                 yield FileTile(job, event.section, len(image.sections), event.done, event.total)
             elif isinstance(event, SectionDone):
                 prediction = event.prediction
-                if event.section in painted and (sections is None or event.section in sections):
-                    values = [each.value for each in model.card.classes]
-                    prediction = painted_over(prediction, painted[event.section], values)
+                if event.section in painted:
+                    prediction = painted_over(prediction, painted[event.section])
                 for name, write_section in write.items():
                     array = getattr(prediction, name)
                     write_section(_whole(array, prediction.region, image.shape[-2:]))
+                if probabilities:
+                    probabilities.end_section()
                 messages.append(event.prediction.messages)
                 device = event.prediction.device or device
     said += merge_messages(messages)
@@ -302,11 +316,15 @@ def _check_part(image: EMImage, region: tuple[slice, slice] | None, sections: Se
 
 
 def _sections(
-    image: EMImage, model: Model, options: SegmentOptions, chosen: Sequence[int] | None
+    image: EMImage,
+    model: Model,
+    options: SegmentOptions,
+    chosen: Sequence[int] | None,
+    write: Callable[[np.ndarray], None] | None,
 ) -> Generator[TileDone | SectionDone, None, None]:
     """Yield all sections in their order; the ones that were not chosen are empty."""
     if len(image.shape) == 2:
-        prediction = yield from segment_section(image.sections[0], model, options)
+        prediction = yield from segment_section(image.sections[0], model, options, write=write)
         yield SectionDone(0, prediction)
         return
     count = len(image.sections)
@@ -314,7 +332,7 @@ def _sections(
     whole = slice(0, height), slice(0, width)
     expected = 0
     only = range(count) if chosen is None else sorted(set(chosen))
-    with closing(segment_stack(image.sections, model, options, only)) as events:
+    with closing(segment_stack(image.sections, model, options, only, write=write)) as events:
         for event in events:
             if isinstance(event, SectionDone):
                 for z in range(expected, event.section):
@@ -341,8 +359,8 @@ def _writers(
     model: Model,
     pixel_size_nm: float | tuple[float, float] | None,
     overwrite: bool,
-) -> dict[str, Callable[[np.ndarray], None]]:
-    """Return what writes the next section of each array of a prediction."""
+) -> tuple[dict[str, Callable[[np.ndarray], None]], Callable[[np.ndarray], None] | None]:
+    """Return what writes the next section of each array of a prediction, and rows of probabilities."""
     settings: dict[str, Any] = {
         "pixel_size_nm": pixel_size_nm,
         "spacing_nm": image.spacing_nm,
@@ -354,11 +372,11 @@ def _writers(
     for name, path in (("labels", job.labels), ("first_round", job.first_round)):
         if path:
             write[name] = stack.enter_context(label_writer(path, image.shape, classes=classes, **settings))
-    if job.probabilities:
-        names = [each.name for each in classes]
-        writer = probability_writer(job.probabilities, image.shape, names, **settings)
-        write["probabilities"] = stack.enter_context(writer)
-    return write
+    if not job.probabilities:
+        return write, None
+    names = [each.name for each in classes]
+    writer = probability_writer(job.probabilities, image.shape, names, **settings)
+    return write, stack.enter_context(writer)
 
 
 def _stem(source: Path) -> str:

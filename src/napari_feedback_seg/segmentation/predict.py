@@ -33,7 +33,7 @@ from napari_feedback_seg.segmentation.tiles import RollingBlend, RowResampler, T
 from napari_feedback_seg.segmentation.unlike import UNLIKE_FROM, spread, unlikeness
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from napari_feedback_seg.models.model import ModelCard
@@ -109,7 +109,11 @@ def segment(image: Any, model: str | Path | Model = "default", **options: Any) -
 
 
 def segment_section(
-    section: Any, model: Model, options: SegmentOptions | None = None
+    section: Any,
+    model: Model,
+    options: SegmentOptions | None = None,
+    *,
+    write: Callable[[np.ndarray], None] | None = None,
 ) -> Generator[TileDone, None, Prediction]:
     """Segment one section; yield an event for each tile.
 
@@ -123,6 +127,9 @@ def segment_section(
         The model.
     options : SegmentOptions, optional
         How to segment.
+    write : callable, optional
+        Takes the probabilities (C, n, X) float16 of the next rows of the region as soon as
+        they are final; never more than a row of tiles is held.
 
     Returns
     -------
@@ -142,13 +149,18 @@ def segment_section(
     section = open_section(section)
     inference = _inference(model, options)
     try:
-        return (yield from segment_with(section, model, options, inference, 0))
+        return (yield from segment_with(section, model, options, inference, 0, write=write))
     finally:
         inference.close()
 
 
 def segment_stack(
-    sections: Any, model: Model, options: SegmentOptions | None = None, only: Sequence[int] | None = None
+    sections: Any,
+    model: Model,
+    options: SegmentOptions | None = None,
+    only: Sequence[int] | None = None,
+    *,
+    write: Callable[[np.ndarray], None] | None = None,
 ) -> Generator[TileDone | SectionDone, None, None]:
     """Segment a stack section by section; memory does not grow with their number.
 
@@ -165,6 +177,8 @@ def segment_stack(
         How to segment.
     only : sequence of int, optional
         Indices of the sections to segment; all of them if not given.
+    write : callable, optional
+        As for :func:`segment_section`. Of a section that has nothing to see no rows come.
 
     Raises
     ------
@@ -181,7 +195,7 @@ def segment_stack(
     inference = _inference(model, options)
     try:
         for z in range(shape[0]) if only is None else only:
-            prediction = yield from _segment_of_stack(sections, z, shape, model, options, inference)
+            prediction = yield from _segment_of_stack(sections, z, shape, model, options, inference, write)
             yield SectionDone(z, prediction)
     finally:
         inference.close()
@@ -203,6 +217,7 @@ def _segment_of_stack(
     model: Model,
     options: SegmentOptions,
     inference: Inference,
+    write: Callable[[np.ndarray], None] | None,
 ) -> Generator[TileDone, None, Prediction]:
     try:
         section = open_section(sections, z)
@@ -211,7 +226,7 @@ def _segment_of_stack(
                 f"it has the shape {section.shape}, and the stack had {shape} at the start. The sections of "
                 "a stack have one shape; if the image was replaced meanwhile, start again."
             )
-        return (yield from segment_with(section, model, options, inference, z))
+        return (yield from segment_with(section, model, options, inference, z, write=write))
     except BlankSection as blank:
         region = absolute_region(section.shape, options.region)
         prediction = empty_prediction(region, model.card, options, describe_device(inference.device))
@@ -227,6 +242,8 @@ def segment_with(
     inference: Inference,
     index: int = 0,
     reader: TileReader | None = None,
+    *,
+    write: Callable[[np.ndarray], None] | None = None,
 ) -> Generator[TileDone, None, Prediction]:
     """Segment one section with an inference, holding of the probabilities no more than a row of tiles.
 
@@ -245,6 +262,8 @@ def segment_with(
     reader : TileReader, optional
         Of the whole section at the model's pixel size, if there is one already; whether the image
         suits the model is not asked again then.
+    write : callable, optional
+        As for :func:`segment_section`.
     """
     card = model.card
     region = absolute_region(section.shape, options.region)
@@ -273,6 +292,11 @@ def segment_with(
                 finite = np.isfinite(reader.pixels(*part)[outside])
                 said.update([BORDER] * bool(finite.any()) + [NO_NUMBERS] * (not finite.all()))
             fill_rows(prediction, filled, rows, values, outside)
+            if write is not None:
+                answer = rows[: len(values)].astype(np.float16)
+                if outside is not None:
+                    answer[:, outside] = 0
+                write(answer)
             filled += rows.shape[1]
 
     inference.messages.clear()
