@@ -126,9 +126,11 @@ def learn_from(
 
 def say(adaptation: Adaptation) -> None:
     """Print what was learnt."""
+    if adaptation.statistics:
+        out.print("the grey values are spread unlike the model's own: statistics of the images were taken")
     if adaptation.strokes == 0:
         err.print("[yellow]Nothing is painted where there is something to see: nothing was learnt.[/yellow]")
-    elif adaptation.residual is None:
+    elif adaptation.residual is None and not adaptation.statistics:
         err.print(
             "[yellow]The strokes say too little of other places: the answer changes only where they are."
             "[/yellow]"

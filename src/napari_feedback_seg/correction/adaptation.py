@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.correction.classes import add_classes
 from napari_feedback_seg.correction.feature_maps import channels_of
+from napari_feedback_seg.correction.image_statistics import with_statistics
 from napari_feedback_seg.correction.residual import AdaptedNetwork, Residual
 from napari_feedback_seg.errors import InputError, ModelError, OutputError
 from napari_feedback_seg.io import check_output, replacing
@@ -32,6 +33,7 @@ LARGEST_FILE = 2**26
 """Bytes. Even the widest network's are below."""
 
 LARGEST_HEADER = 2**20
+_NO_FIT = "The strokes do not fit the model's network. Adapt it to the strokes again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,9 @@ class Adaptation:
         Number of strokes that it was learnt from.
     strength : float
         0 to 1: how much of what the strokes say was taken, as leaving out strokes in turn told.
+    statistics : dict
+        Those of batch norm, ``mean.NAME`` and ``variance.NAME``, in place of the model's; empty if
+        its own serve.
     """
 
     residual: Residual | None
@@ -58,6 +63,7 @@ class Adaptation:
     new_classes: tuple[LabelClass, ...] = ()
     strokes: int = 0
     strength: float = 0.0
+    statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def check(self, model: Model) -> None:
         """Raise a ModelError unless the adaptation was learnt for this model."""
@@ -77,11 +83,15 @@ class Adaptation:
         """
         self.check(model)
         grown = add_classes(model, self.new_classes)
+        try:
+            grown = with_statistics(grown, self.statistics)
+        except ValueError as error:
+            raise ModelError(_NO_FIT) from error
         if self.residual is None:
             return grown
         expected = sum(channels_of(model.network, model.card.spec))
         if self.residual.weight.shape != (len(grown.card.classes), expected):
-            raise ModelError("The strokes do not fit the model's network. Adapt it to the strokes again.")
+            raise ModelError(_NO_FIT)
         return Model(grown.card, AdaptedNetwork(grown.network, self.residual).eval())
 
 
@@ -119,6 +129,7 @@ def save_adaptation(adaptation: Adaptation, path: str | Path, *, overwrite: bool
     }
     residual = adaptation.residual
     tensors = {} if residual is None else {"weight": residual.weight, "bias": residual.bias}
+    tensors |= adaptation.statistics
     data = save({name: each.float().contiguous() for name, each in tensors.items()}, {KEY: json.dumps(about)})
     with replacing(path, overwrite) as temporary, temporary.open("xb") as file:
         file.write(data)
@@ -155,7 +166,13 @@ def load_adaptation(path: str | Path) -> Adaptation:
             f"'{path}' has the format {version!r}, and this version of napari-feedback-seg reads "
             f"{FORMAT_VERSION}. Update it with pip install -U napari-feedback-seg."
         )
-    if kinds not in ({}, {"bias": ("F32", 1), "weight": ("F32", 2)}):
+    of_residual = {name: kinds.pop(name) for name in ("bias", "weight") if name in kinds}
+    odd = [
+        name
+        for name, kind in kinds.items()
+        if kind != ("F32", 1) or not name.startswith(("mean.", "variance."))
+    ]
+    if odd or of_residual not in ({}, {"bias": ("F32", 1), "weight": ("F32", 2)}):
         raise InputError(f"'{path}' is damaged: it holds other numbers than strokes have.")
     return _adaptation(about, tensors, path)
 
@@ -178,7 +195,8 @@ def _read(path: Path) -> bytes:
 
 
 def _adaptation(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], path: Path) -> Adaptation:
-    residual = Residual(tensors["weight"], tensors["bias"]) if tensors else None
+    residual = Residual(tensors["weight"], tensors["bias"]) if "weight" in tensors else None
+    statistics = {name: each for name, each in tensors.items() if name not in ("weight", "bias")}
     try:
         new_classes = tuple(LabelClass(**each) for each in about["new_classes"])
         result = Adaptation(
@@ -188,10 +206,14 @@ def _adaptation(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], p
             new_classes,
             int(about["strokes"]),
             float(about["strength"]),
+            statistics,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"'{path}' is damaged: make or copy it again.") from error
-    finite = residual is None or all(bool(each.isfinite().all()) for each in tensors.values())
+    finite = all(bool(each.isfinite().all()) for each in tensors.values())
+    finite &= not any(
+        bool((each < 0).any()) for name, each in statistics.items() if name.startswith("variance.")
+    )
     if not finite or (residual is not None and len(residual.bias) != len(residual.weight)):
         raise InputError(f"'{path}' is damaged: it holds values that are no numbers. Make it again.")
     return result

@@ -17,42 +17,33 @@ import numpy as np
 from napari_feedback_seg.correction.adaptation import Adaptation, weights_digest
 from napari_feedback_seg.correction.classes import add_classes
 from napari_feedback_seg.correction.fitting import Fit, Fitting
-from napari_feedback_seg.correction.map_cache import MapCache
-from napari_feedback_seg.correction.strokes import (
-    SectionKey,
-    SectionSamples,
-    Stroke,
-    find_strokes,
-    pixels_to_learn,
+from napari_feedback_seg.correction.image_statistics import (
+    LEAST_STROKES,
+    explain,
+    gather,
+    with_statistics,
 )
+from napari_feedback_seg.correction.seen import Readers, Seen
+from napari_feedback_seg.correction.strokes import SectionKey, Stroke, find_strokes, pixels_to_learn
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.predict import segment_with
-from napari_feedback_seg.segmentation.prediction import (
-    SegmentOptions,
-    absolute_region,
-    model_shape,
-    painted_over,
-)
-from napari_feedback_seg.segmentation.reader import TileReader
-from napari_feedback_seg.segmentation.sections import BlankSection
+from napari_feedback_seg.segmentation.prediction import SegmentOptions, absolute_region, painted_over
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Sequence
 
     import numpy.typing as npt
+    import torch
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.correction.corrections import CorrectedSection
-    from napari_feedback_seg.correction.feature_maps import TileMaps
+    from napari_feedback_seg.correction.fitting import Pixels
     from napari_feedback_seg.correction.residual import Residual
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.segmentation.prediction import Prediction
-    from napari_feedback_seg.segmentation.tiles import Tile
 
 MEMORY_MB = 1024
-_MOST_READERS = 8
 _MOST_VIEWS = 32
-_SAMPLED = 16
 
 
 @dataclass(frozen=True)
@@ -150,11 +141,14 @@ class InstantAnswers:
         self.model = add_classes(model, new_classes)
         self.strokes: list[Stroke] = []
         self.adaptation = Adaptation(None, model.card.name, weights_digest(model), tuple(new_classes))
-        self._cache = MapCache(self.model, choose_device(device), memory_mb)
+        self._device, self._memory_mb = choose_device(device), memory_mb
+        self._readers = Readers(self.model.card)
+        self._plain = Seen(self.model, self._readers, self._device, memory_mb)
+        self._restated: Seen | None = None
+        self._statistics: dict[str, torch.Tensor] = {}
+        self._statistics_of: frozenset[bytes] = frozenset()
         self._sections: dict[SectionKey, CorrectedSection] = {}
         self._strokes_of: dict[bytes, list[Stroke]] = {}
-        self._samples: dict[bytes, SectionSamples] = {}
-        self._readers: OrderedDict[bytes, TileReader] = OrderedDict()
         self._before: OrderedDict[tuple[object, ...], npt.NDArray[np.uint8]] = OrderedDict()
         self._muted: Collection[str] = ()
         self._muted_classes: Collection[int] = ()
@@ -164,7 +158,7 @@ class InstantAnswers:
     @property
     def cached_mb(self) -> float:
         """Memory that the cached maps take, in MB."""
-        return self._cache.bytes / 2**20
+        return sum(each.cache.bytes for each in self._all_seen) / 2**20
 
     def set_strokes(
         self,
@@ -204,24 +198,30 @@ class InstantAnswers:
         for stroke in self.strokes:
             if stroke.key not in self._muted and stroke.value not in self._muted_classes:
                 of_section[stroke.section].append(stroke)
-        seen = []
-        for key, strokes in of_section.items():
-            samples = (yield from self._look(self._sections[key], strokes)) if strokes else None
-            if samples is not None:
-                seen.append((samples, self._sections[key].labels, strokes))
-        found = pixels_to_learn(seen, self.model.card)
+        of_section = {key: strokes for key, strokes in of_section.items() if strokes}
+        found = yield from self._learn_from(self._plain, of_section)
         if found is None:
-            self._take(None, 0)
+            self._take(None, 0, {})
+            self._restated = None
             yield FitProgress("fitting", 1, 1, True)
             return self.adaptation
+        seen, other = self._plain, None
+        if len(found[2]) >= LEAST_STROKES:
+            other = yield from self._with_statistics(of_section)
+        if other is not None and explain(found[0], other[0]):
+            assert self._restated is not None
+            seen, found = self._restated, other
         painted, kept, strokes = found
+        statistics = {} if seen is self._plain else self._statistics
+        if statistics.keys() != self.adaptation.statistics.keys():
+            self._solution = None
         fitting = Fitting(painted, kept, len(self.adaptation.new_classes))
         last: Fit | None = None
         for fit in fitting.run(self._solution):
             changed = last is None or fit.strength != last.strength
             last = fit
             self._fitting, self._solution = (fitting, fit, strokes), fit.solution
-            self._take(fit, len(strokes))
+            self._take(fit, len(strokes), statistics)
             yield FitProgress("fitting", 1, 1, changed)
         return self.adaptation
 
@@ -242,18 +242,19 @@ class InstantAnswers:
         BlankSection
             If there is nothing to see in the section.
         """
-        residual = self.adaptation.residual
-        key = self._fingerprint(section)
+        changes = self.adaptation.residual is not None or bool(self.adaptation.statistics)
+        key = self._readers.key(section)
         region = absolute_region(section.image.shape, region)
         view = key, *((each.start, each.stop) for each in region)
         before = self._before.get(view)
-        if before is None or residual is None:
-            prediction = yield from self._segment(section, region, None)
+        if before is None or not changes:
+            prediction = yield from self._segment(section, region, self._plain, None)
             self._before[view] = before = prediction.labels.copy()
             if len(self._before) > _MOST_VIEWS:
                 self._before.popitem(last=False)
-        if residual is not None:
-            prediction = yield from self._segment(section, region, residual)
+        if changes:
+            residual = self.adaptation.residual
+            prediction = yield from self._segment(section, region, self._now, residual)
         prediction = painted_over(prediction, section.labels)
         moved = prediction.labels[prediction.labels != before]
         changed = {int(value): count for value, count in Counter(moved.tolist()).items()}
@@ -285,84 +286,96 @@ class InstantAnswers:
         self, section: CorrectedSection, row: int, column: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
         """Return the features (1, F) of a pixel, and its logits without and with the strokes."""
-        shape = model_shape(section.image.shape, self.model.card, section.pixel_size_nm)
-        samples = SectionSamples(0, section.image.shape, self._reader(section), shape, self.model.card)
-        probe = Stroke(("", 0), 0, np.array([[row, column]], np.int32))
-        tiles = samples.missing([probe], others=0)
-        samples.add([probe], {tile: self._maps_of(section, tile) for tile in tiles})
-        seen = samples.painted(probe)
-        if seen is None:
+        found, plain = (each.pixel(section, row, column) for each in (self._now, self._plain))
+        if found is None or plain is None:
             return None
-        features, own = seen[0].float(), seen[1][0]
+        features, now = found[0].float(), found[1][0]
         residual = self.adaptation.residual
-        change = 0 if residual is None else (features @ residual.weight.T + residual.bias)[0]
-        return features.numpy(), own.numpy(), (own + change).numpy()
+        if residual is not None:
+            now = now + (features @ residual.weight.T + residual.bias)[0]
+        return features.numpy(), plain[1][0].numpy(), now.numpy()
 
     def close(self) -> None:
         """Free the network and what is cached."""
-        self._cache.close()
+        for each in self._all_seen:
+            each.cache.close()
 
-    def _take(self, fit: Fit | None, strokes: int) -> None:
+    @property
+    def _all_seen(self) -> list[Seen]:
+        return [self._plain] if self._restated is None else [self._plain, self._restated]
+
+    @property
+    def _now(self) -> Seen:
+        """What the answer comes from."""
+        if self.adaptation.statistics:
+            assert self._restated is not None
+            return self._restated
+        return self._plain
+
+    def _take(self, fit: Fit | None, strokes: int, statistics: dict[str, torch.Tensor]) -> None:
         if fit is None:
             self._fitting = self._solution = None
         residual = fit.residual if fit is not None and fit.strength > 0 else None
         strength = fit.strength if fit is not None else 0.0
-        self.adaptation = replace(self.adaptation, residual=residual, strokes=strokes, strength=strength)
+        self.adaptation = replace(
+            self.adaptation, residual=residual, statistics=statistics, strokes=strokes, strength=strength
+        )
 
-    def _look(
-        self, section: CorrectedSection, strokes: list[Stroke]
-    ) -> Generator[FitProgress, None, SectionSamples | None]:
-        key = self._fingerprint(section)
-        if key not in self._samples:
-            shape = model_shape(section.image.shape, self.model.card, section.pixel_size_nm)
-            try:
-                reader = self._reader(section)
-            except BlankSection:
+    def _learn_from(
+        self, seen: Seen, of_section: dict[SectionKey, list[Stroke]]
+    ) -> Generator[FitProgress, None, tuple[Pixels, Pixels, list[Stroke]] | None]:
+        """Return the pixels to learn from, as a network sees them."""
+        found = []
+        for key, strokes in of_section.items():
+            section = self._sections[key]
+            for done, total in seen.look(section, strokes):
+                yield FitProgress("looking", done, total, False)
+            samples = seen.samples(section)
+            if samples is not None:
+                found.append((samples, section.labels, strokes))
+        return pixels_to_learn(found, self.model.card)
+
+    def _with_statistics(
+        self, of_section: dict[SectionKey, list[Stroke]]
+    ) -> Generator[FitProgress, None, tuple[Pixels, Pixels, list[Stroke]] | None]:
+        """Return the pixels to learn from, as the network sees them with the statistics of the images."""
+        sections = [self._sections[key] for key in of_section]
+        keys = frozenset(self._readers.key(each) for each in sections)
+        if not self._statistics_of <= keys:  # an image went, or is another
+            self._restated = None
+        if self._restated is None:
+            seen = [each for each in sections if self._plain.samples(each) is not None]
+            readers = [(self._readers.of(each), self._readers.shape(each)) for each in seen]
+            events = gather(self.model, readers)
+            while True:
+                try:
+                    next(events)
+                except StopIteration as stop:
+                    self._statistics = stop.value
+                    break
+                yield FitProgress("looking", 1, 1, False)
+            if not self._statistics:
                 return None
-            self._samples[key] = SectionSamples(
-                section.index, section.image.shape, reader, shape, self.model.card
-            )
-        samples = self._samples[key]
-        tiles = samples.missing(strokes)
-        # A few at once: of a large section with many strokes, not all maps fit into memory.
-        for done, tile in enumerate(tiles, 1):
-            samples.add(strokes, {tile: self._maps_of(section, tile)})
-            yield FitProgress("looking", done, len(tiles), False)
-        return samples
+            self._statistics_of = keys
+            model = with_statistics(self.model, self._statistics)
+            self._restated = Seen(model, self._readers, self._device, self._memory_mb)
+        return (yield from self._learn_from(self._restated, of_section))
 
     def _segment(
-        self, section: CorrectedSection, region: tuple[slice, slice], residual: Residual | None
+        self,
+        section: CorrectedSection,
+        region: tuple[slice, slice],
+        seen: Seen,
+        residual: Residual | None,
     ) -> Generator[object, None, Prediction]:
         options = SegmentOptions(pixel_size_nm=section.pixel_size_nm, region=region)
-        reader = self._reader(section)
-        events = segment_with(section.image, self.model, options, self._cache, section.index, reader)
+        reader = self._readers.of(section)
+        events = segment_with(section.image, seen.model, options, seen.cache, section.index, reader)
         while True:
-            self._cache.residual = residual
+            seen.cache.residual = residual
             try:
                 event = next(events)
             except StopIteration as stop:
                 result: Prediction = stop.value
                 return result
             yield event
-
-    def _maps_of(self, section: CorrectedSection, tile: Tile) -> TileMaps:
-        return self._cache.maps(self._reader(section).read(tile, self.model.card.tile))
-
-    def _reader(self, section: CorrectedSection) -> TileReader:
-        key = self._fingerprint(section)
-        if key not in self._readers:
-            shape = model_shape(section.image.shape, self.model.card, section.pixel_size_nm)
-            self._readers[key] = TileReader(section.image, shape)
-            if len(self._readers) > _MOST_READERS:
-                self._readers.popitem(last=False)
-        self._readers.move_to_end(key)
-        return self._readers[key]
-
-    @staticmethod
-    def _fingerprint(section: CorrectedSection) -> bytes:
-        """Return what tells an image from another in its place, of every 16th row."""
-        image = section.image
-        about = section.source, section.index, image.shape, image.dtype.str, section.pixel_size_nm
-        digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(image[::_SAMPLED]).data)
-        return digest.digest()

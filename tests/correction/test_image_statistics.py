@@ -1,0 +1,130 @@
+"""Batch norm with the statistics of the images."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from napari_feedback_seg import load_model
+from napari_feedback_seg.correction.adapt import adapt, segment
+from napari_feedback_seg.correction.adaptation import load_adaptation, save_adaptation
+from napari_feedback_seg.correction.corrections import CorrectedSection
+from napari_feedback_seg.correction.fitting import Pixels
+from napari_feedback_seg.correction.image_statistics import (
+    LEAST_STROKES,
+    explain,
+    norms_of,
+    with_statistics,
+)
+from napari_feedback_seg.correction.instant import InstantAnswers
+from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.models.model import Model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECTION = builtin_section(256, seed=3)
+
+
+def painted(count: int) -> np.ndarray:
+    """Return so many strokes of the truth, each of one class, all over the section."""
+    labels = np.zeros_like(SECTION.labels)
+    random = np.random.default_rng(0)
+    done = 0
+    while done < count:
+        row, column = random.integers(8, 240, 2)
+        truth = SECTION.labels[row : row + 4, column : column + 4]
+        if len(np.unique(truth)) == 1 and not labels[row - 3 : row + 8, column - 3 : column + 8].any():
+            labels[row : row + 4, column : column + 4] = truth
+            done += 1
+    return labels
+
+
+@pytest.fixture
+def upset() -> Model:
+    """Return a model whose batch norm remembers other images than these."""
+    model = load_model("unet-w16")
+    network = copy.deepcopy(model.network)
+    with torch.no_grad():
+        for norm in norms_of(network).values():
+            norm.running_mean.mul_(0.5)
+            norm.running_var.mul_(2)
+    return Model(model.card, network)
+
+
+def drain(events: Any) -> Any:
+    while True:
+        try:
+            next(events)
+        except StopIteration as stop:
+            return stop.value
+
+
+def accuracy(labels: np.ndarray, truth: np.ndarray) -> float:
+    return float((labels == truth).mean())
+
+
+def test_they_are_taken_where_the_strokes_want_them(upset: Model, tmp_path: Path) -> None:
+    corrections = painted(16)
+    learnt = adapt(upset, [(SECTION.image, corrections)])
+    assert learnt.strokes == 16
+    assert len(learnt.statistics) == 2 * len(norms_of(upset.network))
+    other = builtin_section(256, seed=7)
+    before = accuracy(segment(other.image, upset).labels, other.labels)
+    after = segment(other.image, upset, strokes=learnt).labels
+    assert accuracy(after, other.labels) > before + 0.05
+    again = load_adaptation(save_adaptation(learnt, tmp_path / "cells.strokes"))
+    assert np.array_equal(segment(other.image, upset, strokes=again).labels, after)
+
+
+def test_they_are_not_taken_of_an_image_that_the_model_knows() -> None:
+    assert adapt(load_model("unet-w16"), [(SECTION.image, painted(16))]).statistics == {}
+
+
+def test_few_strokes_do_not_tell(upset: Model) -> None:
+    assert adapt(upset, [(SECTION.image, painted(LEAST_STROKES - 1))]).statistics == {}
+
+
+def test_answers_and_the_undo_of_everything(upset: Model) -> None:
+    section = CorrectedSection(SECTION.image, painted(16), source="cells")
+    answers = InstantAnswers(upset, device="cpu")
+    answers.set_strokes([section])
+    learnt = drain(answers.fit())
+    answer = drain(answers.answer(section))
+    plain = segment(SECTION.image, upset).labels
+    assert np.array_equal(answer.before, plain)
+    expected = segment(SECTION.image, upset, strokes=learnt).labels
+    unpainted = section.labels == 0
+    assert (answer.prediction.labels == expected)[unpainted].mean() > 0.999
+    assert len(answers.why(section, 100, 100)) == 16
+    nothing = CorrectedSection(SECTION.image, np.zeros_like(section.labels), source="cells")
+    answers.set_strokes([nothing])
+    assert drain(answers.fit()).statistics == {}
+    assert np.array_equal(drain(answers.answer(nothing)).prediction.labels, plain)
+
+
+def test_those_of_another_network_are_refused(upset: Model, small_model: Model) -> None:
+    learnt = adapt(upset, [(SECTION.image, painted(16))])
+    with pytest.raises(ValueError, match="another network"):
+        with_statistics(small_model, learnt.statistics)
+
+
+def pixels(likelihood: float, strokes: int) -> Pixels:
+    """Return a pixel of each stroke, whose class has this probability."""
+    logits = np.log(np.tile(np.float32([likelihood, 1 - likelihood]), (strokes, 1)))
+    targets = np.tile(np.float32([1, 0]), (strokes, 1))
+    weights = np.full(strokes, 1 / strokes, np.float32)
+    return Pixels(np.zeros((strokes, 1), np.float32), logits, targets, weights, np.arange(strokes))
+
+
+def test_strokes_have_to_become_clearly_likelier() -> None:
+    assert explain(pixels(0.2, 40), pixels(0.3, 40))
+    assert not explain(pixels(0.2, 40), pixels(0.22, 40))
+    assert not explain(pixels(0.3, 40), pixels(0.2, 40))
+    assert not explain(
+        pixels(0.2, 10), pixels(0.26, 10)
+    )  # of few, the worst mistakes, some are put right by chance
