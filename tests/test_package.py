@@ -46,6 +46,15 @@ def test_importing_the_package_loads_neither_torch_nor_qt():
     assert not loaded & heavy
 
 
+def test_segmenting_a_plain_section_loads_only_what_it_needs():
+    section = "numpy.random.default_rng(0).normal(128, 9, (300, 300)).astype('uint8')"
+    loaded = modules_loaded_by(
+        f"import numpy; from napari_feedback_seg import segment; segment({section}, 'unet-w16', device='cpu')"
+    )
+    assert "torch" in loaded
+    assert not loaded & {"scipy", "skimage", "monai", "sympy", "pandas", "napari", "qtpy", "dask", "zarr"}
+
+
 @pytest.mark.parametrize("name", napari_feedback_seg.__all__)
 def test_every_public_name_is_there(name):
     assert getattr(napari_feedback_seg, name) is not None
