@@ -42,15 +42,16 @@ def main() -> None:
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Feedback segmentation")
         finish(dock, dock.segment_tab.segment)
         dock.show_tab("correct")
-        tab = dock.correct_tab
-        paint(tab, builtin_section(image.data.shape[0]).labels, dock.state.result.data)
+        correcting = dock.session.correcting
+        paint(correcting, builtin_section(image.data.shape[0]).labels, dock.state.result.data)
         wait(1500)
         shoot(viewer, "correct-painted")
-        finish(dock, tab.fine_tune)
+        finish(dock, correcting.fine_tune)
         wait(4000)  # the notification goes
-        tab.store.layer.visible = False
+        correcting.corrections.layer.visible = False
         shoot(viewer, "correct-tuned")
-        tab.save_as("bright membranes")
+        correcting.keep()
+        correcting.save_as("bright membranes")
         viewer.close()
 
 
@@ -69,11 +70,11 @@ def wait(milliseconds: int) -> None:
     loop.exec()
 
 
-def paint(tab: object, truth: object, said: object) -> None:
+def paint(correcting: object, truth: object, said: object) -> None:
     """Paint over the worst mistakes."""
     for stroke in worst_first([truth], [said], [1, 2, 3, 4], STROKES):
-        tab.paint_with(stroke.value)
-        tab.store.layer.data_setitem(tuple(stroke.pixels.T), stroke.value)
+        correcting.paint_with(stroke.value)
+        correcting.corrections.layer.data_setitem(tuple(stroke.pixels.T), stroke.value)
 
 
 if __name__ == "__main__":

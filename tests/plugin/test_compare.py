@@ -164,34 +164,36 @@ def test_values_that_are_no_class_are_a_sentence(viewer, dock, panel, press, fin
 
 
 @pytest.mark.parametrize("painted", ["result", "truth"])
-def test_what_is_painted_since_is_in_no_score(viewer, dock, panel, compared, press, truth, painted):
+def test_what_is_painted_since_is_in_no_score(viewer, dock, panel, compared, press, truth, painted, qtbot):
     result = dock.state.result
     layer = {"result": result, "truth": truth}[painted]
     first = compared()
     press(panel.copy_button)
     before = QApplication.clipboard().text()
     layer.brush_size = 30
-    layer.paint((50, 40), 3)
-    assert panel.scores is None
+    layer.paint((50, 40), 3)  # on the result it goes to the corrections
+    qtbot.waitUntil(lambda: panel.scores is None, timeout=LONG)
     assert not panel.table.isVisibleTo(panel)
     assert not panel.copy_button.isVisibleTo(panel)
     assert "compare again" in panel.note.text()
     panel.copy()
     assert QApplication.clipboard().text() == before
     second = compared()
-    assert second["synapse"][0] == iou(truth.data, result.data, 3) != first["synapse"][0]
+    counts = np.asarray(dock.session.correcting.corrections.of_result(result))
+    assert second["synapse"][0] == iou(truth.data, counts, 3) != first["synapse"][0]
     assert "compare again" not in panel.note.text()
 
 
 @pytest.mark.parametrize("painted", ["result", "truth"])
 def test_what_is_undone_since_is_in_no_score(viewer, dock, panel, compared, truth, painted, qtbot, settled):
+    corrections = dock.session.correcting.corrections
     layer = {"result": dock.state.result, "truth": truth}[painted]
     layer.brush_size = 30
     layer.paint((50, 40), 3)
     compared()
     settled()
     assert panel.scores is not None
-    layer.undo()
+    (truth if painted == "truth" else corrections.layer).undo()
     qtbot.waitUntil(lambda: panel.scores is None, timeout=LONG)
     assert "compare again" in panel.note.text()
 

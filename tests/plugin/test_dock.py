@@ -22,7 +22,6 @@ from napari_feedback_seg.plugin.contributions.dock import (
     open_segment,
 )
 from napari_feedback_seg.plugin.layers.image import UNFINISHED_KEY
-from napari_feedback_seg.plugin.session.autosave import autosave_of
 
 PLUGIN, NAME = "napari-feedback-seg", "Feedback segmentation"
 
@@ -235,10 +234,11 @@ def test_a_dock_of_a_proxy_is_of_the_viewer_that_it_stands_for(make_napari_viewe
 def test_what_was_painted_last_is_saved_when_the_viewer_is_closed(viewer, section, models_folder):
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, NAME)
     viewer.show()
-    image = viewer.add_image(section, name="cells")
-    dock.correct_tab.paint_with(2)
-    dock.correct_tab.store.layer.data[20:30, 20:30] = 2
-    kept = autosave_of(image)
+    viewer.add_image(section, name="cells")
+    correcting = dock.session.correcting
+    correcting.paint_with(2)
+    correcting.corrections.layer.data[20:30, 20:30] = 2
+    kept = correcting.journal.draft
     assert kept.saved == []
     viewer.close()
     assert kept.load_section(0)[20:30, 20:30].all()

@@ -181,20 +181,24 @@ def test_a_table_of_what_was_there_before_goes(viewer, segment, section, tab, pa
 
 
 def test_a_table_of_what_was_painted_or_undone_since_goes(
-    viewer, segment, section, panel, measured, press, tmp_path, qtbot
+    viewer, dock, segment, section, panel, measured, press, tmp_path, qtbot
 ):
     viewer.add_image(section, name="cells")
     layer = segment()
     layer.brush_size = 30
     measured()
-    layer.paint((50, 40), 3)
-    assert panel.measures is None
+    said = panel.measures.rows[2].pixels
+    layer.paint((50, 40), 3)  # goes to the corrections
+    qtbot.waitUntil(lambda: panel.measures is None, timeout=60_000)
     assert "measure again" in panel.note.text()
     measured()
-    assert panel.measures.rows[2].pixels == (layer.data == 3).sum()
-    layer.undo()
+    corrections = dock.session.correcting.corrections.layer
+    new = (corrections.data == 3) & (layer.data != 3)
+    assert panel.measures.rows[2].pixels == said + new.sum()
+    corrections.undo()
     qtbot.waitUntil(lambda: panel.measures is None, timeout=60_000)
     measured()
+    assert panel.measures.rows[2].pixels == said
     layer.data[:10] = 1  # by a script, of which napari knows nothing
     panel.save(tmp_path / "old.csv")
     assert not (tmp_path / "old.csv").exists()

@@ -13,7 +13,6 @@ from napari_feedback_seg.io import label_writer
 from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 from napari_feedback_seg.plugin.contributions.open_demo import show_demo
 from napari_feedback_seg.plugin.layers.image import pixel_size_nm
-from napari_feedback_seg.plugin.layers.results import was_painted
 
 MANIFEST = Path(napari_feedback_seg.__file__).with_name("napari.yaml")
 
@@ -49,7 +48,6 @@ def test_the_demo_is_a_result_of_the_dock(viewer, demo, section):
     assert labels.data[30, 40] == 2
     assert labels.data[0, 0] == 1
     assert pixel_size_nm(image) == pixel_size_nm(labels) == pytest.approx((4.6, 4.6))
-    assert not was_painted(labels, [0])
 
 
 def test_a_missing_file_is_named(viewer, demo):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
 from napari.utils import cancelable_progress
-from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal, Slot
+from qtpy.QtCore import QObject, Qt, QThreadPool, Signal, Slot
 
 from napari_feedback_seg.plugin.session.jobs import Failed, Returned
 
@@ -39,6 +39,7 @@ class QtRunner:
         pool = QThreadPool.globalInstance()
         if sys.platform == "darwin" and pool is not None and pool.stackSize() < STACK_BYTES:
             pool.setStackSize(STACK_BYTES)
+        self._turn = _Turn()
 
     def start(
         self,
@@ -54,8 +55,22 @@ class QtRunner:
         return running
 
     def later(self, call: Callable[[], None]) -> None:
-        """Call something in the next turn of the event loop."""
-        QTimer.singleShot(0, call)
+        """Call something in the next turn of the GUI thread's event loop; may be called in any thread."""
+        self._turn.call.emit(call)
+
+
+class _Turn(QObject):
+    """Calls what it is sent when the event loop of its own thread comes to it."""
+
+    call = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.call.connect(self._call, Qt.ConnectionType.QueuedConnection)
+
+    @Slot(object)
+    def _call(self, call: Callable[[], None]) -> None:
+        call()
 
 
 class _Work(QObject):

@@ -90,9 +90,9 @@ class TestMouse:
         self, viewer, session, dock, tab, canvas, answer, press, qtbot
     ):
         widget, _ = canvas
-        corrections = dock.correct_tab
+        corrections = dock.session.correcting
         corrections.paint_with(3)
-        painted = corrections.store.layer
+        painted = corrections.corrections.layer
         assert painted.mode == "paint"
         press(tab.pick_button)
         answer()
@@ -108,12 +108,12 @@ class TestMouse:
         widget, _ = canvas
         press(tab.pick_button)
         answer()
-        dock.correct_tab.paint_with(3)
+        dock.session.correcting.paint_with(3)
         assert not tab.pick_button.isChecked()
         _click(qtbot, widget)
         answer()
         assert "cells attention" not in viewer.layers
-        assert np.any(dock.correct_tab.store.layer.data == 3)
+        assert np.any(dock.session.correcting.corrections.layer.data == 3)
 
     def test_release_that_comes_while_the_click_is_handled_ends_it(
         self, viewer, session, tab, canvas, answer, press, qtbot

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_feedback_seg.plugin.layers.results import ResultWriter
 from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
 from napari_feedback_seg.plugin.session.jobs import Failed, Returned
+from napari_feedback_seg.plugin.session.records import RunRecord
 from napari_feedback_seg.plugin.session.session import Session
+from napari_feedback_seg.segmentation.prediction import Prediction
 
 
 class Stepped:
@@ -85,7 +89,7 @@ def viewer():
 @pytest.fixture
 def session(viewer, runner, models_folder):
     """A session without a window, whose model is ``small``."""
-    session = Session(ViewerLayers(viewer), runner)
+    session = Session(ViewerLayers(viewer, runner.later), runner)
     session.model_name = "small"
     session.device = "cpu"
     yield session
@@ -110,3 +114,48 @@ def segment(session, runner):
         return session.result
 
     return segment
+
+
+@pytest.fixture
+def paint():
+    """Paint a square on a layer, as the brush does: it is told before it is written."""
+
+    def paint(layer, value, *corner, side=6):
+        rows, columns = np.mgrid[corner[-2] : corner[-2] + side, corner[-1] : corner[-1] + side]
+        places = [*(np.full(rows.size, z) for z in corner[:-2]), rows.ravel(), columns.ravel()]
+        layer.data_setitem(tuple(places), value)
+
+    return paint
+
+
+@pytest.fixture
+def stroke(session, runner, paint):
+    """Choose a class, paint a square with it, and let the session hear of it; return the layer."""
+
+    def stroke(value, *corner, side=6):
+        session.correcting.paint_with(value)
+        layer = session.correcting.corrections.layer
+        paint(layer, value, *corner, side=side)
+        runner.finish()
+        return layer
+
+    return stroke
+
+
+@pytest.fixture
+def add_result(viewer, session):
+    """Show labels as what a model says of the image of the session; return the layer."""
+
+    def add_result(labels, model="small", sections=None):
+        planes = labels if labels.ndim == 3 else [labels]
+        whole = (slice(0, labels.shape[-2]), slice(0, labels.shape[-1]))
+        record = RunRecord(model)
+        writer = ResultWriter(
+            viewer, session.image, labels.shape, session.card.classes, record, range(len(planes))
+        )
+        for z in range(len(planes)) if sections is None else sections:
+            writer.write(z, Prediction(planes[z], None, None, whole, "cpu", ()))
+        session.tell("result")
+        return session.result
+
+    return add_result

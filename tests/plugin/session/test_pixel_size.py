@@ -72,7 +72,7 @@ def test_what_was_typed_is_remembered_for_the_file_and_for_the_next_image(
     viewer.add_image(section, name="another")
     assert sizes.size == (6, 6)
     sizes.typed = 9.0
-    later = Session(ViewerLayers(viewer), runner)  # napari was started again
+    later = Session(ViewerLayers(viewer, runner.later), runner)  # napari was started again
     later.image = viewer.layers["one.tif"]
     assert later.pixel_sizes.size == (6, 6)
     later.image = viewer.add_image(section, name="a third")
@@ -82,7 +82,7 @@ def test_what_was_typed_is_remembered_for_the_file_and_for_the_next_image(
 
 def test_a_damaged_memory_is_none(models_folder, viewer, runner, section):
     (models_folder / "pixel-sizes.json").write_text("[1, 2")
-    session = Session(ViewerLayers(viewer), runner)
+    session = Session(ViewerLayers(viewer, runner.later), runner)
     viewer.add_image(section)
     assert session.pixel_sizes.size is None
     session.cleanup()

@@ -99,13 +99,12 @@ class FeedbackDock(QWidget):
 
     def hideEvent(self, event: QHideEvent | None) -> None:
         """Save what was painted: the window may be about to close."""
-        self.correct_tab.recovery.save_now()
+        self.session.correcting.journal.flush()
         super().hideEvent(event)
 
     def cleanup(self) -> None:
         """End the job and let go of the viewer; may be called again."""
         self.segment_tab.cleanup()
-        self.correct_tab.cleanup()
         unwatch_settings(self._on_settings)
         with suppress(LookupError):  # the viewer is gone
             self.session.viewer.layers.events.inserted.disconnect(self._on_inserted)

@@ -24,5 +24,6 @@ def session_of(viewer: Viewer) -> Session:
     """Return the session of a viewer, which is made at the first call and lives as long as the viewer."""
     session = _SESSIONS.get(viewer)
     if session is None:
-        session = _SESSIONS[viewer] = Session(ViewerLayers(viewer), QtRunner(), apply_settings())
+        runner = QtRunner()
+        session = _SESSIONS[viewer] = Session(ViewerLayers(viewer, runner.later), runner, apply_settings())
     return session

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.plugin.session.corrections_count import Count
+    from napari_feedback_seg.plugin.session.counts import Count
 
 ERASER = "eraser"
 _MOST_CHORDS = 9

@@ -10,11 +10,12 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_feedback_seg.plugin.session.losses import Losses
+
 if TYPE_CHECKING:
     from qtpy.QtGui import QPaintEvent
 
 _TRAINING, _HELD_OUT = QColor("#2f93d2"), QColor("#dd7a00")
-_SMOOTH = 0.2
 
 
 class Curves(QWidget):
@@ -22,11 +23,7 @@ class Curves(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.training: list[tuple[int, float]] = []
-        self.held_out: list[tuple[int, float]] = []
-        self.total = 1
-        self._breaks: list[int] = []
-        self._second = "held-out loss"
+        self.losses = Losses()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(110)
 
@@ -34,32 +31,14 @@ class Curves(QWidget):
         """Return a small size."""
         return QSize(240, 110)
 
-    def clear(self) -> None:
-        """Begin anew."""
-        self.training, self.held_out, self.total, self._breaks = [], [], 1, []
-        self.update()
-
-    def begin_part(self) -> None:
-        """Begin a new part, of other corrections: its lines do not join those before."""
-        self._breaks.append(self.training[-1][0] if self.training else 0)
-
-    def add_training(self, step: int, total: int, loss: float) -> None:
-        """Add the loss of a step, smoothed."""
-        if self.training and self.training[-1][0] not in self._breaks:
-            loss = self.training[-1][1] + _SMOOTH * (loss - self.training[-1][1])
-        self.training.append((step, loss))
-        self.total = max(total, step)
-        self.update()
-
-    def add_held_out(self, step: int, total: int, loss: float, really: bool = True) -> None:
-        """Add the loss on the held-out corrections, or if none are, on those that it learns from."""
-        self.held_out.append((step, loss))
-        self._second = "held-out loss" if really else "loss on all corrections"
-        self.total = max(total, step)
+    def show_losses(self, losses: Losses) -> None:
+        """Show the losses of a fine-tune."""
+        self.losses = losses
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw the curves, each on a scale of its own from 0 to its highest value."""
+        second = "held-out loss" if self.losses.is_held_out else "loss on all corrections"
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         text = self.palette().text().color()
@@ -68,8 +47,8 @@ class Curves(QWidget):
         painter.drawLine(frame.bottomLeft(), frame.bottomRight())
         left = 4.0
         for name, color, points in (
-            ("training loss", _TRAINING, self.training),
-            (self._second, _HELD_OUT, self.held_out),
+            ("training loss", _TRAINING, self.losses.training),
+            (second, _HELD_OUT, self.losses.held_out),
         ):
             label = f"{name} {points[-1][1]:.2f}" if points else name
             painter.fillRect(QRectF(left, 7, 10, 4), color)
@@ -84,13 +63,13 @@ class Curves(QWidget):
         highest = max((loss for _, loss in points), default=0) or 1
         places = [
             QPointF(
-                frame.left() + step / self.total * frame.width(),
+                frame.left() + step / self.losses.total * frame.width(),
                 frame.bottom() - loss / highest * frame.height(),
             )
             for step, loss in points
         ]
         steps = [step for step, _ in points]
-        edges = [0, *(bisect_right(steps, each) for each in self._breaks), len(places)]
+        edges = [0, *(bisect_right(steps, each) for each in self.losses.breaks), len(places)]
         for start, stop in pairwise(edges):
             painter.drawPolyline(QPolygonF(places[start:stop]))
         painter.setBrush(Qt.BrushStyle.SolidPattern)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
     QHBoxLayout,
     QInputDialog,
     QLabel,
+    QMessageBox,
     QProgressBar,
     QPushButton,
     QSpinBox,
@@ -18,81 +19,73 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.plugin.correct.class_buttons import ClassButtons
 from napari_feedback_seg.plugin.correct.curves import Curves
-from napari_feedback_seg.plugin.correct.finetuned import FinetunedModels
-from napari_feedback_seg.plugin.correct.looking import Looking
-from napari_feedback_seg.plugin.correct.text import missing, summed, where
+from napari_feedback_seg.plugin.correct.proposal import ProposalBox
+from napari_feedback_seg.plugin.correct.text import missing, where
 from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox
 from napari_feedback_seg.plugin.forms.fold import Fold
-from napari_feedback_seg.plugin.session.corrections import CorrectionStore
-from napari_feedback_seg.plugin.session.learning import Learning
-from napari_feedback_seg.plugin.session.recovery import Recovery
+from napari_feedback_seg.plugin.session.counts import summed
+from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.plugin.session.state import DockState
-
-BRUSH = 8
+    from napari_feedback_seg.plugin.session.session import Session
 
 
 class CorrectTab(QWidget):
     """Paint over mistakes, fine-tune, look at what changed, save the model."""
 
-    def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._state, self._stopping = state, False
-        self.store = CorrectionStore(state, self)
-        self.models = FinetunedModels(state, self)
-        self.recovery = Recovery(state, self.store, self.models, self)
-        self.learning = Learning(state, self.store, self.models, self.recovery, self)
-        self.looking = Looking(state, self.store, self.learning.options, self)
+        self._session = session
         self._make_widgets()
         self._lay_out()
         self._connect()
-        self._refresh()
+        self._redraw()
 
     # --- widgets
 
     def _make_widgets(self) -> None:
-        self.model_label = QLabel()
-        self.model_label.setWordWrap(True)
-        self.undo_button = QPushButton("Undo")
-        self.undo_button.setToolTip("Go back to the model before the last fine-tune, and to what it said")
-        self.redo_button = QPushButton("Redo")
-        self.redo_button.setToolTip("Take the fine-tuned model again")
+        self.model_label = _text()
+        self.undo_button = _button("Undo", "Go back to the model before the last fine-tune, and what it says")
+        self.redo_button = _button("Redo", "Take the fine-tuned model again, and what it says")
+        self.offer = QFrame()
+        self.offer.setFrameShape(QFrame.Shape.StyledPanel)
+        self.offer_label = _text()
+        self.restore_button = _button("Restore", "Put back what was kept")
+        self.discard_button = _button("Discard...", "Delete what was kept; you are asked before")
         self.classes = ClassButtons()
-        self.note = QLabel()
-        self.note.setWordWrap(True)
-        self.look_button = QPushButton("Where to look next")
-        self.look_button.setToolTip("Go to where the model is least sure and nothing is corrected yet")
+        self.note = _text()
+        self.look_button = _button(
+            "Where to look next", "Go to where the model is least sure and nothing is corrected yet"
+        )
+        self.place_label = _text()
         self.steps_box = QSpinBox()
         self.steps_box.setRange(1, 100_000)
+        self.steps_box.setToolTip("How long the model learns")
         self.rate_box = DecimalBox()
         self.rate_box.setDecimals(5)
         self.rate_box.setRange(0.00001, 1.0)
         self.rate_box.setSingleStep(0.0005)
+        self.rate_box.setToolTip("How fast the model learns")
         self.rehearsal_box = DecimalBox()
         self.rehearsal_box.setRange(0, 1000)
         self.rehearsal_box.setToolTip("How much to keep what the model was sure of; 0 for not at all")
-        self.tune_button = QPushButton("Fine-tune")
-        self.tune_button.setToolTip("Let the model learn from all corrections of this image")
-        self.keep_button = QPushButton("Stop, keep the best")
-        self.back_button = QPushButton("Stop, go back")
+        self.tune_button = _button("Fine-tune", "Let the model learn from all corrections of this image")
+        self.keep_button = _button("Stop, keep the best", "End early, and take the best that was found")
+        self.back_button = _button("Stop, go back", "End early; the model stays as it was")
         self.progress = QProgressBar()
         self.curves = Curves()
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.before_button = QPushButton("Show what it said before")
+        self.status = _text()
+        self.proposal_box = ProposalBox(self._session.correcting)
+        self.before_button = _button(
+            "Show what it said before", "Switch between this model and the one before"
+        )
         self.before_button.setCheckable(True)
-        self.rest_button = QPushButton("Segment the rest")
-        self.save_button = QPushButton("Save the model as...")
-        self.offer = QFrame()
-        self.offer.setFrameShape(QFrame.Shape.StyledPanel)
-        self.offer_label = QLabel()
-        self.offer_label.setWordWrap(True)
-        self.restore_button = QPushButton("Restore")
-        self.discard_button = QPushButton("Discard")
+        self.rest_button = _button(
+            "Segment the rest", "Segment the sections that the model in use has not segmented yet"
+        )
+        self.save_button = _button("Save the model as...", "Put the model into your models folder")
 
     def _lay_out(self) -> None:
         offer = QVBoxLayout(self.offer)
@@ -112,196 +105,129 @@ class CorrectTab(QWidget):
         running.addWidget(self.progress)
         running.addLayout(_row(self.keep_button, self.back_button))
         layout = QVBoxLayout(self)
-        layout.addWidget(self.offer)
-        layout.addWidget(self.classes)
-        layout.addWidget(self.note)
-        layout.addWidget(self.look_button)
-        layout.addWidget(self.settings_fold)
-        layout.addWidget(self.tune_button)
-        layout.addWidget(self.running)
-        layout.addWidget(self.curves)
-        layout.addWidget(self.status)
-        layout.addLayout(_row(self.before_button, self.rest_button))
         layout.addWidget(self.model_label)
-        layout.addLayout(_row(self.undo_button, self.redo_button, self.save_button))
+        layout.addLayout(_row(self.undo_button, self.redo_button))
+        for widget in (
+            self.offer,
+            self.classes,
+            self.note,
+            self.look_button,
+            self.place_label,
+            self.settings_fold,
+            self.tune_button,
+            self.running,
+            self.curves,
+            self.status,
+            self.proposal_box,
+            self.before_button,
+            self.rest_button,
+            self.save_button,
+        ):
+            layout.addWidget(widget)
         layout.addStretch(1)
 
     def _connect(self) -> None:
-        state = self._state
-        self.classes.chosen.connect(self.paint_with)
-        self.classes.wanted.connect(self.add_class)
-        self.classes.unwanted.connect(self.remove_class)
-        self.store.changed.connect(self._refresh)
-        self.models.changed.connect(self._refresh)
-        state.model_changed.connect(self._refresh)
-        state.result_changed.connect(self._refresh)
-        state.image_changed.connect(self._forget_status)
-        state.jobs.started.connect(self._show_running)
-        state.jobs.progressed.connect(self._show_progress)
-        state.jobs.ended.connect(self._show_idle)
-        self.recovery.changed.connect(self._show_offer)
-        self.restore_button.clicked.connect(self.recovery.restore)
-        self.discard_button.clicked.connect(self.recovery.discard)
-        self.look_button.clicked.connect(self.looking.next_place)
-        self.looking.said.connect(self.status.setText)
-        self.tune_button.clicked.connect(self.fine_tune)
-        self.keep_button.clicked.connect(self.learning.stop_and_keep)
-        self.back_button.clicked.connect(self._state.jobs.cancel)
-        for button in (self.keep_button, self.back_button):
-            button.clicked.connect(self._show_stopping)
-        self.learning.said.connect(self.status.setText)
-        self.learning.part.connect(self.curves.begin_part)
-        self.learning.step.connect(self.curves.add_training)
-        self.learning.check.connect(self.curves.add_held_out)
-        self.learning.swapped.connect(self._refresh)
-        self.before_button.toggled.connect(self.learning.show_before)
-        self.rest_button.clicked.connect(self.learning.segment_rest)
-        self.undo_button.clicked.connect(self.learning.undo)
-        self.redo_button.clicked.connect(self.learning.redo)
+        session, correcting = self._session, self._session.correcting
+        self.classes.chosen.connect(correcting.paint_with)
+        self.classes.wanted.connect(correcting.add_class)
+        self.classes.unwanted.connect(correcting.remove_class)
+        self.look_button.clicked.connect(correcting.next_place)
+        self.steps_box.valueChanged.connect(lambda steps: correcting.set(steps=steps))
+        self.rate_box.valueChanged.connect(lambda rate: correcting.set(learning_rate=rate))
+        self.rehearsal_box.valueChanged.connect(lambda rehearsal: correcting.set(rehearsal=rehearsal))
+        self.tune_button.clicked.connect(correcting.fine_tune)
+        self.keep_button.clicked.connect(partial(correcting.stop, keep_best=True))
+        self.back_button.clicked.connect(partial(correcting.stop, keep_best=False))
+        self.before_button.clicked.connect(correcting.show_before)
+        self.undo_button.clicked.connect(correcting.undo)
+        self.redo_button.clicked.connect(correcting.redo)
+        self.rest_button.clicked.connect(correcting.segment_rest)
         self.save_button.clicked.connect(self._ask_for_name)
-        defaults = self.learning.config()
-        self.steps_box.setValue(defaults.steps)
-        self.rate_box.setValue(defaults.learning_rate)
-        self.rehearsal_box.setValue(defaults.rehearsal)
-
-    # --- what a person does
-
-    def paint_with(self, value: int) -> None:
-        """Take napari's brush in hand, on the corrections, with a class; 0 takes corrections back."""
-        new = self.store.layer is None
-        try:
-            layer = self.store.make_layer()
-        except FeedbackSegError as error:
-            self._fail(error)
-            return
-        viewer = self._state.viewer
-        viewer.layers.selection.active = layer
-        layer.visible = True
-        layer.selected_label = value
-        if new:
-            layer.brush_size = BRUSH
-        layer.mode = "paint"
-        self.classes.check(value)
-
-    def add_class(self, name: str, color: str) -> None:
-        """Add a class that the model does not know, and paint with it."""
-        try:
-            new = self.store.add_class(name, color)
-        except FeedbackSegError as error:
-            self._fail(error)
-            return
-        self._state.result_changed.emit()  # the result knows it now
-        self.paint_with(new.value)
-
-    def remove_class(self, value: int) -> None:
-        """Take an added class away again, if nothing is painted with it."""
-        try:
-            self.store.remove_class(value)
-        except FeedbackSegError as error:
-            self._fail(error)
-
-    def fine_tune(self) -> None:
-        """Let the model learn from the corrections."""
-        self.store.look()
-        if self.store.odd_values:
-            show_warning(missing(self.store.counts, self.store.classes, self.store.odd_values))
-            return
-        config = self.learning.config(
-            steps=self.steps_box.value(),
-            learning_rate=self.rate_box.value(),
-            rehearsal=self.rehearsal_box.value(),
-        )
-        self.before_button.setChecked(False)
-        try:
-            if self.learning.start(config):
-                self.curves.clear()
-        except FeedbackSegError as error:
-            self._fail(error)
-
-    def save_as(self, name: str) -> None:
-        """Save the model in use to the library."""
-        try:
-            self.models.save_as(name)
-        except FeedbackSegError as error:
-            self._fail(error)
-            return
-        self.recovery.note_model(None)
-        show_info(f"The model '{name}' is in your models folder now.")
+        self.restore_button.clicked.connect(correcting.journal.restore)
+        self.discard_button.clicked.connect(self._ask_to_discard)
+        session.changed.connect(self._on_changed)
 
     def _ask_for_name(self) -> None:
         name, there = QInputDialog.getText(
-            self, "Save the model", "Name in your models folder:", text=self.models.current
+            self, "Save the model", "Name in your models folder:", text=self._session.model_name
         )
         if there:
-            self.save_as(name.strip())
+            self._session.correcting.save_as(name.strip())
+
+    def _ask_to_discard(self) -> None:
+        journal = self._session.correcting.journal
+        answer = QMessageBox.question(self, "Discard what was kept?", journal.warning)
+        if answer == QMessageBox.StandardButton.Yes:
+            journal.discard()
 
     # --- what is shown
 
-    def _refresh(self, *_: Any) -> None:
-        store, image = self.store, self._state.image
-        self.classes.show_classes(store.classes, store.added)
-        self.classes.show_counts(summed(store.counts))
+    def _on_changed(self, part: str) -> None:
+        if part == "job":
+            self._redraw_job()
+        elif part in ("correcting", "image", "layers", "model", "result"):
+            self._redraw()
+
+    def _redraw(self) -> None:
+        session, correcting = self._session, self._session.correcting
+        corrections, image = correcting.corrections, session.image
+        self.classes.show_classes(corrections.classes, corrections.added)
+        self.classes.show_counts(summed(corrections.counts.values()))
+        text = corrections.problem or missing(corrections.counts, corrections.classes, corrections.unknown)
         stack = image is not None and image.ndim > 2
-        text = store.problem or missing(store.counts, store.classes, store.odd_values)
-        text = f"{text} {store.hint}".strip()
-        self.note.setText(where(store.counts, stack) + text if image is not None else "Open an image first.")
-        unsaved = " (not saved yet)" if self.models.unsaved else ""
-        self.model_label.setText(f"Model in use: {self.models.current}{unsaved}")
-        if not self.learning.shows_before and self.before_button.isChecked():
-            self.before_button.setChecked(False)
-        self._show_offer()
-        self._show_idle()
+        note = f"{where(corrections.counts, stack)}{text} {corrections.hint}".strip()
+        self.note.setText(note if image is not None else "Open an image first.")
+        unsaved = " (not saved yet)" if correcting.models.unsaved else ""
+        self.model_label.setText(f"Model in use: {session.model_name}{unsaved}")
+        self.offer_label.setText(correcting.journal.offer)
+        self.offer.setVisible(bool(correcting.journal.offer))
+        for label, sentence in ((self.status, correcting.status), (self.place_label, correcting.doubt.text)):
+            label.setText(sentence)
+            label.setVisible(bool(sentence))
+        for box, value in (
+            (self.steps_box, correcting.config.steps),
+            (self.rate_box, correcting.config.learning_rate),
+            (self.rehearsal_box, correcting.config.rehearsal),
+        ):
+            if box.value() != value:
+                box.setValue(value)
+        self.curves.show_losses(correcting.losses)
+        self.proposal_box.redraw()
+        self._redraw_job()
 
-    def _show_offer(self) -> None:
-        self.offer_label.setText(self.recovery.offer)
-        self.offer.setVisible(bool(self.recovery.offer))
-
-    def _show_running(self, title: str) -> None:
-        self._show_idle()
-        self.progress.setRange(0, 0)
-
-    def _show_progress(self, done: int, total: int, seconds_left: float) -> None:
-        self.progress.setRange(0, total)
-        self.progress.setValue(done)
-        left = f", about {max(1, round(seconds_left))} s left" if seconds_left >= 0 else ""
-        if self.learning.running and total and not self._stopping:
-            self.status.setText(f"{self.learning.what}: step {done} of {total}{left}")
-
-    def _forget_status(self) -> None:
-        if not self.learning.running:
-            self.status.clear()
-
-    def _show_stopping(self) -> None:
-        self._stopping = True
-        self.status.setText("Stopping after this step...")
-        self.keep_button.setEnabled(False)
-        self.back_button.setEnabled(False)
-
-    def _show_idle(self) -> None:
-        busy, models = self._state.jobs.busy, self.models
-        if not busy:
-            self._stopping = False
-            self.keep_button.setEnabled(True)
-            self.back_button.setEnabled(True)
-        self.before_button.setEnabled(self.learning.can_show_before and not busy)
-        self.undo_button.setEnabled(models.earlier is not None and not busy)
-        self.redo_button.setEnabled(models.later is not None and not busy)
-        self.save_button.setEnabled(models.unsaved and not busy)
-        self.rest_button.setEnabled(self.store.predicted != {} and not busy)
+    def _redraw_job(self) -> None:
+        jobs, correcting = self._session.jobs, self._session.correcting
+        busy, tuning = jobs.busy, correcting.is_tuning
+        stopping = jobs.state is State.CANCELLING
+        self.progress.setRange(0, jobs.total)
+        self.progress.setValue(jobs.done)
         self.running.setVisible(busy)
-        self.keep_button.setVisible(self.learning.running)
-        self.back_button.setText("Stop, go back" if self.learning.running else "Cancel")
+        self.keep_button.setVisible(tuning)
+        self.keep_button.setEnabled(not stopping)
+        self.back_button.setEnabled(not stopping)
+        self.back_button.setText("Stopping..." if stopping else "Stop, go back" if tuning else "Cancel")
+        self.before_button.setEnabled(correcting.can_show_before and not busy)
+        self.before_button.setChecked(correcting.shows_before)
+        self.undo_button.setEnabled(correcting.models.earlier is not None and not busy)
+        self.redo_button.setEnabled(correcting.models.later is not None and not busy)
+        self.save_button.setEnabled(correcting.models.unsaved and not busy)
+        self.rest_button.setEnabled(self._session.result is not None and bool(correcting.rest) and not busy)
         self.tune_button.setEnabled(not busy)
-        self.curves.setVisible(bool(self.curves.training) or self.learning.running)
+        self.look_button.setEnabled(not busy or False)
+        self.curves.setVisible(bool(correcting.losses.training) or tuning)
+        self.proposal_box.setEnabled(not busy)
 
-    def _fail(self, error: Exception) -> None:
-        self.status.setText(str(error))
-        show_error(str(error))
 
-    def cleanup(self) -> None:
-        """Let go of layers and files; may be called again."""
-        for part in (self.recovery, self.looking, self.learning, self.store):
-            part.cleanup()
+def _button(text: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    return button
+
+
+def _text() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    return label
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

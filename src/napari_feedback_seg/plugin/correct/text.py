@@ -5,27 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_feedback_seg.correction.corrections import LEAST_PIXELS
+from napari_feedback_seg.plugin.session.counts import summed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.plugin.session.corrections_count import Count
+    from napari_feedback_seg.plugin.session.counts import Count
 
 ENOUGH_STROKES = 4
 GOOD_STROKES = 12
-
-
-def summed(counts: dict[int, dict[int, Count]]) -> dict[int, Count]:
-    """Return class value to count, over all sections."""
-    from napari_feedback_seg.plugin.session.corrections_count import Count
-
-    total: dict[int, Count] = {}
-    for of_section in counts.values():
-        for value, each in of_section.items():
-            before = total.get(value, Count())
-            total[value] = Count(before.pixels + each.pixels, before.strokes + each.strokes)
-    return total
 
 
 def where(counts: dict[int, dict[int, Count]], stack: bool) -> str:
@@ -41,12 +30,12 @@ def where(counts: dict[int, dict[int, Count]], stack: bool) -> str:
 
 def missing(counts: dict[int, dict[int, Count]], classes: Sequence[LabelClass], odd: Sequence[int]) -> str:
     """Return what is still missing for a fine-tune to be useful."""
-    total = summed(counts)
+    total = summed(counts.values())
     pixels = sum(each.pixels for each in total.values())
     strokes = sum(each.strokes for each in total.values())
     if odd:
         values = ", ".join(map(str, odd))
-        return f"Painted with labels that are no class ({values}): erase that, or add the class."
+        return f"Labels that are no class are painted ({values}): erase them, or add the class."
     if not pixels:
         return "Choose a class and paint over a mistake, a stroke for each."
     if pixels < LEAST_PIXELS:
@@ -54,7 +43,7 @@ def missing(counts: dict[int, dict[int, Count]], classes: Sequence[LabelClass], 
     if len(total) == 1:
         (value,) = total
         name = next((each.name for each in classes if each.value == value), str(value))
-        return f"Only {name} so far: also paint what is wrongly taken for {name}, lest there be more of it."
+        return f"Only {name} so far: also paint what is wrongly taken for it, so that less of it is found."
     if strokes < ENOUGH_STROKES:
         return "A few more strokes in other places, and it can be judged whether the model has learnt."
     if strokes < GOOD_STROKES:

@@ -16,21 +16,29 @@ from napari_feedback_seg.plugin.layers.image import (
     class_features,
     em_sections,
     like,
+    planes_of,
 )
+from napari_feedback_seg.plugin.layers.painting import Painting, forget_undo, move_stroke
+from napari_feedback_seg.plugin.session.records import CorrectionsRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from napari.layers import Image
     from napari.utils.colormaps import DirectLabelColormap
     from napari.viewer import Viewer
 
     from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.plugin.layers.painting import Stroke
+
+Region = tuple[tuple[int, int], tuple[int, int]]
+"""First row and the one after the last; the same of the columns."""
 
 CORRECTIONS_KEY = "feedback-seg-corrections"
 """Where a layer's metadata say of which image it holds the corrections."""
 
 _LARGEST = 255  # label of a class
+_ZOOM = 4.0  # canvas pixels for a pixel of the image, at the least
 
 
 def find_layer(viewer: Viewer, image: Image | None, current: Labels | None = None) -> Labels | None:
@@ -91,8 +99,8 @@ def hint(viewer: Viewer, image: Image | None, empty: Labels | None = None) -> st
 
 def adopt(layer: Labels, image: Image) -> None:
     """Let a layer be the corrections of an image from now on: by identity, in its place, as uint8."""
-    note(layer, image=image.name, image_id=str(image.unique_id), source=source_of(image))
-    note(layer, layer_id=str(layer.unique_id))
+    mine = {"image_id": str(image.unique_id), "layer_id": str(layer.unique_id)}
+    note(layer, image=image.name, source=source_of(image), **mine)
     if layer.data.dtype != np.uint8:
         layer.data = layer.data.astype(np.uint8)
     if _lies_elsewhere(layer, image) or layer.units != image.units:
@@ -146,17 +154,118 @@ def corrections_colormap(classes: Sequence[LabelClass]) -> DirectLabelColormap:
     return class_colormap([replace(each, opacity=1.0) for each in classes])
 
 
-def fits(result: Labels | None, image: Image | None) -> bool:
-    """Whether the corrections of an image can be shown in a result."""
-    if result is None or image is None:
-        return False
-    data = result.data
-    return isinstance(data, np.ndarray) and data.flags.writeable and data.shape == _shape(image)
-
-
 def name_for(image: Image) -> str:
     """Return the name of the layer of corrections of an image."""
     return f"{image.name} corrections"
+
+
+class CorrectionLayers:
+    """The layers of corrections of a viewer, as a session sees them.
+
+    Parameters
+    ----------
+    viewer : callable
+        Returns the viewer.
+    later : callable
+        Calls what it is given when napari is done with what it is doing.
+
+    Attributes
+    ----------
+    painting : Painting
+        Tells what is painted.
+    """
+
+    def __init__(self, viewer: Callable[[], Any], later: Callable[[Callable[[], None]], None]) -> None:
+        self._viewer = viewer
+        self.painting = Painting(viewer, later)
+
+    def find(self, image: Image | None, current: Labels | None = None) -> Labels | None:
+        """Return the layer of corrections of an image; see :func:`find_layer`."""
+        return find_layer(self._viewer(), image, current)
+
+    def problem(self, image: Image | None) -> str:
+        """Return why the layer that is there cannot hold the corrections of an image; empty if one can."""
+        return problem(self._viewer(), image)
+
+    def hint(self, image: Image | None, empty: Labels | None = None) -> str:
+        """Return how another layer can be used as the corrections; see :func:`hint`."""
+        return hint(self._viewer(), image, empty)
+
+    def make(self, image: Image | None, classes: Sequence[LabelClass]) -> Labels:
+        """Return the layer of corrections of an image, which is made if need be; see :func:`new_layer`."""
+        found = self.find(image)
+        return found if found is not None else new_layer(self._viewer(), image, classes)
+
+    def adopt(self, layer: Labels, image: Image) -> None:
+        """Let a layer be the corrections of an image; see :func:`adopt`."""
+        adopt(layer, image)
+
+    def planes(self, layer: Labels) -> list[np.ndarray]:
+        """Return the sections (Y, X) of a layer, to be read and written."""
+        return planes_of(layer.data)
+
+    def write(self, layer: Labels, z: int, labels: np.ndarray) -> None:
+        """Replace a section of a layer with labels (Y, X), not to be undone by napari."""
+        planes_of(layer.data)[z][:] = labels
+        forget_undo(layer)
+        layer.refresh()
+
+    def classes(self, layer: Labels) -> tuple[LabelClass, ...]:
+        """Return what the labels of a layer mean, as it says."""
+        return CorrectionsRecord.from_json(layer.metadata.get(CORRECTIONS_KEY, {})).classes
+
+    def show_classes(self, layer: Labels, classes: Sequence[LabelClass]) -> None:
+        """Let the labels of a layer mean these classes, in their colours."""
+        note(layer, classes=[each.to_json() for each in classes])
+        wanted = corrections_colormap(classes)
+        if set(wanted.color_dict) != set(getattr(layer.colormap, "color_dict", {})):
+            layer.colormap = wanted
+            layer.features = class_features(classes)
+
+    def part(self, layer: Labels, region: Region | None) -> np.ndarray:
+        """Return the corrections of a region of the image; of all of it if that is None."""
+        if region is None:
+            return layer.data
+        (top, bottom), (left, right) = region
+        return layer.data[..., top:bottom, left:right]
+
+    def take_stroke(
+        self, stroke: Stroke, result: Labels, layer: Labels | None, region: Region | None
+    ) -> None:
+        """Move a stroke from the result, which may be of a region of the image, to the corrections."""
+        (top, _), (left, _) = region or ((0, 0), (0, 0))
+        move_stroke(stroke, result, layer, (top, left))
+
+    def take_brush(self, layer: Labels, value: int, size: int | None = None) -> None:
+        """Take napari's brush in hand, on a layer, to paint a value."""
+        self._viewer().layers.selection.active = layer
+        layer.visible = True
+        layer.selected_label = value
+        if size is not None:
+            layer.brush_size = size
+        layer.mode = "paint"
+
+    def source(self, image: Image) -> str:
+        """Return the file or address that an image was opened from; see :func:`source_of`."""
+        return source_of(image)
+
+    def go_to_section(self, image: Image, z: int) -> None:
+        """Show a section of an image."""
+        viewer = self._viewer()
+        world = image.data_to_world([z, 0, 0][-image.ndim :])
+        for axis, value in enumerate(world[:-2], start=viewer.dims.ndim - image.ndim):
+            viewer.dims.set_point(axis, value)
+
+    def go_to(self, image: Image, z: int, row: int, column: int) -> None:
+        """Show a place of an image in the middle of the view, at least at a certain zoom."""
+        viewer = self._viewer()
+        point = [row, column] if image.ndim == 2 else [z, row, column]
+        world = np.asarray(image.data_to_world(point))
+        self.go_to_section(image, z)
+        camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera  # before napari 0.9
+        camera.center = tuple(world[-2:])
+        side = abs(np.asarray(image.data_to_world(np.asarray(point) + 1.0)) - world)[-2:].max()
+        camera.zoom = max(camera.zoom, _ZOOM / side if side else _ZOOM)
 
 
 def _candidates(viewer: Viewer, image: Image | None) -> list[Any]:

@@ -43,8 +43,7 @@ class ResultWriter:
     """Writes predictions into the result layers of an image, on the GUI thread.
 
     A layer is made with the first prediction, so that a run that fails leaves no empty one.
-    The layer of an earlier run is updated, unless a person has painted in what would be
-    written over: then a new one is made, and ``messages`` says so.
+    The layer of an earlier run is updated. What a person painted is in the corrections on top of it.
 
     Parameters
     ----------
@@ -102,13 +101,11 @@ class ResultWriter:
         """
         if self.layer is not None and not self.there:
             raise LookupError(self.layer.name)
-        if self.layer is None or not self._fits(self.layer) or was_painted(self.layer, [section]):
-            self.layer = self._layer_for(self.layer)
+        if self.layer is None or not self._fits(self.layer):
+            self.layer = self._layer_for()
         if self._record is None:
             self._record = _record(self.layer)
         self._exchange(section, prediction.region, prediction.labels)
-        forget_strokes(self.layer)
-        note_written(self.layer, section)
         run = replace(
             self.run,
             device=prediction.device,
@@ -151,11 +148,9 @@ class ResultWriter:
         assert self.layer is not None
         for section in self.sections_written:
             self._exchange(section, *self.before(section))
-            note_written(self.layer, section)
             self._forget_probabilities(section, self._before[section][0])
         before, self._record = self._record, _record(self.layer)
         write_record(self.layer, replace(before, classes=self._record.classes))
-        forget_strokes(self.layer)
         _redraw(self.layer)
 
     def note_messages(self, messages: Sequence[str]) -> None:
@@ -163,16 +158,9 @@ class ResultWriter:
         if self.layer is not None:
             write_record(self.layer, replace(_record(self.layer), messages=tuple(messages)))
 
-    def _layer_for(self, painted: Labels | None) -> Labels:
-        found = None if painted is not None else self._earlier()
-        if found is not None and was_painted(found, self.sections):
-            painted, found = found, None
+    def _layer_for(self) -> Labels:
+        found = self._earlier()
         if found is None:
-            if painted is not None:
-                self.messages.append(
-                    f"You have painted in '{painted.name}': it was left as it is, "
-                    "and the result is in a new layer."
-                )
             return self._new_layer()
         if self.image in self.viewer.layers:  # it may have been moved since
             move(found, self.image, self.part)
@@ -311,9 +299,7 @@ def record_of(layer: Any) -> ResultRecord | None:
 
 def write_record(layer: Labels, record: ResultRecord) -> None:
     """Have a result layer note this of itself."""
-    noted = layer.metadata.get(RESULT_KEY, {})
-    digests = {"digests": noted["digests"]} if "digests" in noted else {}
-    layer.metadata = {**layer.metadata, RESULT_KEY: {**record.to_json(), **digests}}
+    layer.metadata = {**layer.metadata, RESULT_KEY: record.to_json()}
 
 
 def _record(layer: Labels) -> ResultRecord:
@@ -352,35 +338,5 @@ def _union(classes: Sequence[LabelClass], others: Sequence[LabelClass]) -> tuple
     return tuple(sorted([*classes, *new], key=lambda each: each.value))
 
 
-def was_painted(layer: Labels, sections: Sequence[int]) -> bool:
-    """Return whether sections of a result layer differ from what was last written to them."""
-    digests = layer.metadata.get(RESULT_KEY, {}).get("digests", {})
-    for section in sections:
-        plane = _plane(layer.data, section)
-        if section in digests:
-            if _digest(plane) != digests[section]:
-                return True
-        elif plane.any():
-            return True
-    return False
-
-
-def note_written(layer: Labels, section: int) -> None:
-    """Remember a section of a result layer as it is now: this is not painted."""
-    layer.metadata[RESULT_KEY].setdefault("digests", {})[section] = _digest(_plane(layer.data, section))
-
-
-def forget_strokes(layer: Labels) -> None:
-    """Drop napari's undo steps: they would put back pixels of an earlier result."""
-    mode = layer.mode
-    layer.editable = False
-    layer.editable = True
-    layer.mode = mode
-
-
 def _plane(data: np.ndarray, section: int) -> np.ndarray:
     return data[section] if data.ndim == 3 else data
-
-
-def _digest(plane: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(plane).data)

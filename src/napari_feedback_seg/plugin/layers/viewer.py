@@ -11,20 +11,20 @@ from psygnal import Signal
 
 from napari_feedback_seg.plugin.layers import image as of_image
 from napari_feedback_seg.plugin.layers.attention import AttentionLayers
-from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY
+from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY, CorrectionLayers
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, UNFINISHED_KEY, is_em_image, made_from
-from napari_feedback_seg.plugin.layers.results import ResultWriter, record_of
+from napari_feedback_seg.plugin.layers.results import ResultWriter, add_classes, record_of, write_record
 from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Layer
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.layers.image import Sections
-    from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord
+    from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord, Span
     from napari_feedback_seg.plugin.session.segmenting import Part
 
 Region = tuple[slice, slice]
@@ -35,6 +35,18 @@ class ViewerLayers:
 
     It does not keep the viewer alive.
 
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    later : callable
+        Calls what it is given when napari is done with what it is doing.
+
+    Attributes
+    ----------
+    corrections : CorrectionLayers
+        The layers of corrections, and what is painted.
+
     Events
     ------
     changed
@@ -43,8 +55,6 @@ class ViewerLayers:
         A layer was deleted.
     activated
         Another layer is active, or none.
-    painted : Labels, list
-        A person has painted in a layer; napari's account of what was there before.
     moved : Image
         An image has another scale, unit or place.
     replaced : Image
@@ -54,12 +64,12 @@ class ViewerLayers:
     changed = Signal()
     removed = Signal(object)
     activated = Signal()
-    painted = Signal(object, object)
     moved = Signal(object)
     replaced = Signal(object)
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, later: Callable[[Callable[[], None]], None]) -> None:
         self._viewer = ref(viewer)
+        self.corrections = CorrectionLayers(lambda: self.viewer, later)
         self._watched: set[Layer] = set()
         self._connections: tuple[tuple[Any, Any], ...] = (
             (viewer.layers.events.inserted, self._on_layers),
@@ -107,6 +117,11 @@ class ViewerLayers:
     def __contains__(self, layer: object) -> bool:
         return layer in self.viewer.layers
 
+    @property
+    def identities(self) -> set[Any]:
+        """The identities of all layers."""
+        return {layer.unique_id for layer in self.viewer.layers}
+
     def is_image(self, layer: Any) -> bool:
         """Return whether a layer is an image that was not made here."""
         return is_em_image(layer)
@@ -144,6 +159,45 @@ class ViewerLayers:
     def pixel_size(self, layer: Layer) -> tuple[float, float] | None:
         """Return the height and width of a pixel in nm, as the layer says; None if it does not."""
         return of_image.pixel_size_nm(layer)
+
+    # --- what is in a result
+
+    def record_of(self, result: Labels) -> ResultRecord | None:
+        """Return what a result notes of itself; None if it is none."""
+        return record_of(result)
+
+    def classes_of(self, result: Labels) -> tuple[LabelClass, ...]:
+        """Return the classes of a result."""
+        record = record_of(result)
+        return record.classes if record is not None else ()
+
+    def region_of(self, result: Labels) -> tuple[Span, Span] | None:
+        """Return the rows and columns of the image that a result holds; None if all."""
+        record = record_of(result)
+        return record.region if record is not None else None
+
+    def add_classes(self, result: Labels, classes: Sequence[LabelClass]) -> None:
+        """Let a result know and show these classes beside its own."""
+        add_classes(result, classes)
+
+    def place(self, result: Labels, image: Image) -> None:
+        """Put a result where its image is now."""
+        region = self.region_of(result)
+        part = None if region is None else (slice(*region[0]), slice(*region[1]))
+        of_image.move(result, image, part)
+
+    def plane(self, result: Labels, z: int) -> np.ndarray:
+        """Return a section (Y, X) of a result; not to be written to."""
+        return of_image.planes_of(result.data)[z]
+
+    def write_plane(self, result: Labels, z: int, labels: np.ndarray) -> None:
+        """Show labels (Y, X) in a section of a result."""
+        of_image.planes_of(result.data)[z][:] = labels
+        result.refresh()
+
+    def write_record(self, result: Labels, record: ResultRecord) -> None:
+        """Have a result note this of itself."""
+        write_record(result, record)
 
     # --- what a person looks at
 
@@ -220,16 +274,12 @@ class ViewerLayers:
     def _watch(self, layers: set[Layer]) -> None:
         for layer in layers ^ self._watched:
             verb = "connect" if layer in layers else "disconnect"
-            if isinstance(layer, Labels):
-                getattr(layer.events.paint, verb)(self._on_paint)
-            elif isinstance(layer, Image):
+            if isinstance(layer, Image) and not isinstance(layer, Labels):
                 getattr(layer.events.data, verb)(self._on_data)
-                for emitter in (layer.events.scale, layer.events.units, layer.events.affine):
-                    getattr(emitter, verb)(self._on_place)
+                for name in ("scale", "translate", "rotate", "shear", "affine", "units"):
+                    getattr(getattr(layer.events, name), verb)(self._on_place)
         self._watched = layers
-
-    def _on_paint(self, event: Any) -> None:
-        self.painted.emit(event.source, event.value)
+        self.corrections.painting.watch([layer for layer in layers if isinstance(layer, Labels)])
 
     def _on_data(self, event: Any) -> None:
         self.replaced.emit(event.source)

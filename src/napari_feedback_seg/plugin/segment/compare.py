@@ -118,6 +118,7 @@ class ComparePanel(QWidget):
         state.result_changed.connect(self._refresh)
         state.layers_changed.connect(self._refresh)
         state.model_changed.connect(self._refresh)
+        state.corrected.connect(self._outdate)
         state.jobs.started.connect(self._refresh)
         state.jobs.ended.connect(self._refresh)
         self._show(None)
@@ -125,16 +126,18 @@ class ComparePanel(QWidget):
 
     def compare(self) -> None:
         """Compare the two layers, off the GUI thread."""
-        self._state.reading.emit()
+        corrections = self._state.correcting.corrections
+        corrections.look_at_all()
         result, truth = self.labels_box.layer, self.truth_box.layer
         if result is None or truth is None:
             return
         classes, arrays = self._classes_now(), (pixels(result), pixels(truth))
+        labels = corrections.of_result(result) if is_result(result) else arrays[0]
         mask = self.mask
 
         def work() -> Generator[SectionCompared, None, dict[str, Any]]:
-            found, expected = (np.asarray(each) for each in arrays)
-            sums = checksums(found), checksums(expected)
+            found, expected = np.asarray(labels), np.asarray(arrays[1])
+            sums = checksums(np.asarray(arrays[0])), checksums(expected)
             if mask is not None:
                 found, expected = mask.labels(found), mask.truth(expected)
             return {**(yield from compare(expected, found, classes)), "sums": sums}
@@ -200,7 +203,7 @@ class ComparePanel(QWidget):
         card = self._state.card
         return tuple(card.classes) if card is not None else ()
 
-    def _outdate(self) -> None:
+    def _outdate(self, _: Any = None) -> None:
         """Take note that what was compared has changed."""
         self._of = None
         self._refresh()

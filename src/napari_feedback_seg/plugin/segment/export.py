@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
 from napari_feedback_seg.plugin.layers.corrections import find_layer
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, like, spacing_nm
-from napari_feedback_seg.plugin.layers.results import PROBABILITY_KEY, probability_layers, was_painted
+from napari_feedback_seg.plugin.layers.results import PROBABILITY_KEY, probability_layers
 from napari_feedback_seg.plugin.segment.measure import current_result, measured_size
 from napari_feedback_seg.segmentation.export import Result, SectionExported, export
 
@@ -63,7 +63,6 @@ class ExportButton(QPushButton):
 
     def export_to(self, folder: str | Path) -> bool:
         """Export the result to a new folder in ``folder``; return whether that has begun."""
-        self._state.reading.emit()  # the least size has a unit, that of the scale as it is now
         return export_result(self._state, folder, self._least(), self._say)
 
     def _ask_for_folder(self) -> None:
@@ -104,7 +103,7 @@ def export_result(
     bool
         Whether the export has begun: False without a result, or while another job runs.
     """
-    state.reading.emit()
+    state.correcting.corrections.look_at_all()
     layer = current_result(state)
     if layer is None:
         return False
@@ -116,7 +115,7 @@ def export_result(
 
     def work() -> Generator[SectionExported, None, Path]:
         sections = range(layer.data.shape[0] if layer.ndim == 3 else 1)
-        edited = [z for z in sections if was_painted(layer, [z]) or corrected(z)]
+        edited = [z for z in sections if corrected(z)]
         target = _free(Path(folder) / f"{result.name}-segmented")
         return (yield from export(result, target, edited, least))
 
@@ -132,7 +131,7 @@ def _result(state: DockState, layer: Labels) -> Result:
         if tuple(each.data.shape) == tuple(layer.data.shape)
     }
     return Result(
-        labels=layer.data,
+        labels=state.correcting.corrections.of_result(layer),
         record=copy.deepcopy(layer.metadata[RESULT_KEY]),
         layers={
             "labels": _labels_state(layer),

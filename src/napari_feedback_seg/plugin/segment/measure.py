@@ -81,7 +81,7 @@ class MeasurePanel(QWidget):
         self.save_button.clicked.connect(self._ask_for_file)
         self._unchanged.changed.connect(self._outdate)
         state.result_changed.connect(self._refresh)
-        state.reading.connect(self._refresh)
+        state.corrected.connect(self._outdate)
         state.jobs.started.connect(self._refresh)
         state.jobs.ended.connect(self._refresh)
         self._show(None)
@@ -116,16 +116,17 @@ class MeasurePanel(QWidget):
 
     def measure(self) -> None:
         """Measure the result, off the GUI thread."""
-        self._state.reading.emit()
+        self._state.correcting.corrections.look_at_all()
         self._refresh()  # the scale, and so the unit, may be another
         layer = current_result(self._state)
         if layer is None:
             return
-        data, classes, size, least = layer.data, classes_of(layer), measured_size(layer), self.least()
+        data, labels = layer.data, self._state.correcting.corrections.of_result(layer)
+        classes, size, least = classes_of(layer), measured_size(layer), self.least()
 
         def work() -> Generator[SectionMeasured, None, tuple[Measures, list[int]]]:
             sums = checksums(data)
-            return (yield from measure(data, classes, size, least)), sums
+            return (yield from measure(labels, classes, size, least)), sums
 
         self._show(None)
         self._of, self._measured = stamp(layer), layer
@@ -137,7 +138,7 @@ class MeasurePanel(QWidget):
         self._show(measures)
         self._unchanged.read(sums)
 
-    def _outdate(self) -> None:
+    def _outdate(self, _: Any = None) -> None:
         """Take note that what was measured has changed."""
         self._of = None
         self._refresh()
@@ -313,7 +314,7 @@ def measured_size(layer: Labels) -> tuple[float, float] | None:
 
 def stamp(layer: Labels) -> Any:
     """Return what tells a result from another, and from itself after another segmentation."""
-    return layer.unique_id, dict(layer.metadata.get(RESULT_KEY, {}).get("digests", {}))
+    return layer.unique_id, layer.metadata.get(RESULT_KEY, {}).get("runs")
 
 
 def _number(value: float | None) -> str:

@@ -1,29 +1,17 @@
-"""The one store of corrections of an image, and the result that always shows them."""
+"""The corrections of the image: a layer on top of the result, which is what counts. No Qt, no napari."""
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_warning
-from qtpy.QtCore import QObject, Signal
+from psygnal import Signal
 
-from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.plugin.layers.corrections import (
-    adopt,
-    corrections_colormap,
-    find_layer,
-    fits,
-    hint,
-    new_layer,
-    problem,
-)
-from napari_feedback_seg.plugin.layers.image import RESULT_KEY, class_features, displayed_section, move
-from napari_feedback_seg.plugin.layers.results import add_classes, forget_strokes, note_written, was_painted
-from napari_feedback_seg.plugin.session.corrections_classes import PaintClasses
-from napari_feedback_seg.plugin.session.corrections_memory import Memory
-from napari_feedback_seg.plugin.session.corrections_section import SeenSection
-from napari_feedback_seg.plugin.session.corrections_touched import Touched, section_count
+from napari_feedback_seg.errors import FeedbackSegError, InputError
+from napari_feedback_seg.plugin.session.composed import Composed
+from napari_feedback_seg.plugin.session.counts import Count, count
+from napari_feedback_seg.plugin.session.paint_classes import PaintClasses
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -31,73 +19,42 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.plugin.session.corrections_count import Box, Count
-    from napari_feedback_seg.plugin.session.state import DockState
+    from napari_feedback_seg.plugin.layers.painting import Stroke
+    from napari_feedback_seg.plugin.session.session import Session
 
 
-class CorrectionStore(QObject):
-    """The corrections of the dock's image, in a Labels layer "<image> corrections".
+class Corrections:
+    """What is painted on the image of a session, counted section by section.
 
-    What is painted on the result is copied there; what is corrected is shown in the result,
-    whatever the model says. A moment after something was painted, undone or segmented, both are
-    looked at. Painting tells which sections it has touched; undoing only that something has to
-    be drawn anew, so that all sections are looked at that were ever painted on. Whoever needs the
-    corrections or the result calls :meth:`look` before. What was seen of an image is kept as long as
-    that is in the viewer, also for a dock that is opened again.
+    A stroke on the layer of corrections is counted; one on the result is moved there first. Either
+    brings the session to its image. napari tells of a stroke which sections it is on; of an undo it
+    does not, so that then all sections with strokes are looked at.
 
-    Signals
-    -------
+    Events
+    ------
     changed : list of int
-        The corrections of these sections are others than before.
-    leaving
-        Another image or layer is about to be followed.
-    followed
-        Another image or layer is followed.
+        There are other corrections on these sections; none if another layer is followed, or other classes.
     """
 
-    changed = Signal(list)
-    leaving = Signal()
-    followed = Signal()
+    changed = Signal(object)
 
-    def __init__(self, state: DockState, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._state = state
-        self._memory = Memory(state.viewer)
-        self._sections: dict[int, SeenSection] = {}
-        self._image: Image | None = None
-        self._layer: Labels | None = None
-        self._result: Labels | None = None
-        self._warned = False
-        self._problem = ""
-        self._known = _table(())
-        self._touched = Touched(state.viewer, self)
-        self._touched.due.connect(self._look_at_touched)
-        self._classes = PaintClasses(state)
-        state.image_changed.connect(self._bind)
-        state.layers_changed.connect(self._bind)
-        state.result_changed.connect(self._bind)
-        state.model_changed.connect(self._take_classes)
-        state.segmenting_begins.connect(self.look)
-        state.writing.connect(self.look_at)
-        state.reading.connect(self.look)
-        self._bind()
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._layers = session.layers.corrections
+        self._classes = PaintClasses()
+        self._counts: dict[int, dict[int, Count]] = {}
+        self._sums: dict[int, int] = {}  # of each section that was ever painted on: to see what was undone
+        self._of_layer: dict[Any, tuple[dict[int, dict[int, Count]], dict[int, int]]] = {}  # by identity
+        self.image: Image | None = None
+        self.layer: Labels | None = None
+        self.problem = ""
+        self._following = False
+        painting = self._layers.painting
+        painting.painted.connect(self._take)
+        painting.redrawn.connect(self._look_again)
+        painting.replaced.connect(self._replaced)
 
     # --- what there is
-
-    @property
-    def layer(self) -> Labels | None:
-        """The layer of corrections; None if nothing was painted yet."""
-        return self._layer
-
-    @property
-    def image(self) -> Image | None:
-        """The image that is followed."""
-        return self._image
-
-    @property
-    def result(self) -> Labels | None:
-        """Its result; None if there is none that can show the corrections."""
-        return self._result
 
     @property
     def classes(self) -> tuple[LabelClass, ...]:
@@ -112,41 +69,49 @@ class CorrectionStore(QObject):
     @property
     def counts(self) -> dict[int, dict[int, Count]]:
         """Section to class value to count."""
-        return {z: each.counts for z, each in sorted(self._sections.items()) if each.counts}
+        return dict(sorted(self._counts.items()))
 
     @property
-    def odd_values(self) -> list[int]:
+    def unknown(self) -> list[int]:
         """Values in the corrections that are no class."""
         known = {each.value for each in self.classes}
-        return sorted({value for counts in self.counts.values() for value in counts} - known)
-
-    @property
-    def problem(self) -> str:
-        """Why the layer that is there cannot hold the corrections; empty if all is well."""
-        return self._problem
+        return sorted({value for counts in self._counts.values() for value in counts} - known)
 
     @property
     def hint(self) -> str:
         """How another layer can be used as the corrections, as long as there are none."""
-        return "" if self.counts else hint(self._state.viewer, self._image, self._layer)
-
-    def plane(self, z: int) -> np.ndarray:
-        """Return the corrections of a section (Y, X), class values only; not to be written to."""
-        labels = self.painted(z)
-        seen = self._sections.get(z)
-        odd = seen is not None and any(not self._known[value] for value in seen.counts)
-        return self._known[labels] if odd else labels
+        return "" if self._counts else self._layers.hint(self.image, self.layer)
 
     def painted(self, z: int) -> np.ndarray:
-        """Return what was painted on a section (Y, X), uint8, also where it is no class."""
-        assert self._layer is not None
-        return _plane(self._layer.data, z)
+        """Return what is painted on a section (Y, X), uint8, also where it is no class; not to be written to.
 
-    @property
-    def predicted(self) -> dict[int, np.ndarray]:
-        """Section to what the model says of it, without the corrections; not to be written to."""
-        found = ((z, each.predicted) for z, each in self._sections.items())
-        return {z: predicted for z, predicted in found if predicted is not None}
+        Raises
+        ------
+        LookupError
+            If there is no layer of corrections.
+        """
+        if self.layer is None:
+            raise LookupError("There are no corrections.")
+        return self._layers.planes(self.layer)[z]
+
+    def labels(self, z: int) -> np.ndarray:
+        """Return a copy of the corrections of a section (Y, X), class values only."""
+        painted = self.painted(z)
+        known = [each.value for each in self.classes]
+        return np.where(np.isin(painted, known), painted, 0).astype(np.uint8)
+
+    def of_result(self, result: Labels) -> Composed:
+        """Return a result as it counts: with the corrections on it, composed when it is read."""
+        layers = self._session.layers
+        image = layers.image_of(result)
+        layer = self.layer if image == self.image else self._layers.find(image)
+        part = None if layer is None else self._layers.part(layer, layers.region_of(result))
+        if part is None or part.shape != result.data.shape:
+            return Composed(result.data)
+        values = {each.value for each in (*self.classes, *layers.classes_of(result))}
+        return Composed(result.data, part, frozenset(values))
+
+    # --- what a person does
 
     def make_layer(self) -> Labels:
         """Return the layer of corrections, which is made if need be.
@@ -156,128 +121,36 @@ class CorrectionStore(QObject):
         InputError
             If there is no image, or a layer of its name that cannot hold its corrections.
         """
-        if self._layer is not None:
-            return self._layer
-        viewer, image = self._state.viewer, self._image
-        layer = find_layer(viewer, image)  # its data may have been put right
-        if layer is None:
-            self._touched.quiet = True
-            try:
-                layer = new_layer(viewer, image, self.classes)
-            finally:
-                self._touched.quiet = False
-        if self._state.image == image:
-            self._bind()
-        else:  # which is about to be left
-            self._layer = layer
-        return layer
+        if self.layer is None:
+            image = self.image
+            layer = self._layers.make(image, self.classes)  # the session may follow it already
+            if image is not None and self.image == image:
+                self._follow(image, layer)
+            return layer
+        return self.layer
 
     def write(self, z: int, labels: np.ndarray) -> None:
-        """Replace the corrections of a section."""
-        layer = self.make_layer()
-        _plane(layer.data, z)[:] = labels
-        layer.refresh()
-        self._touched.sections.add(z)
-        self._look_at_touched()
+        """Replace the corrections of a section.
 
-    # --- looking
-
-    def look(self) -> None:
-        """Take over all that was painted, on whatever section, and show it in the result."""
-        layer = self._layer if self._layer is not None else self._result
-        if layer is not None:
-            self._touched.sections.update(range(section_count(layer)))
-        self._look_at_touched()
-
-    def look_at(self, z: int) -> None:
-        """Take over what was painted on a section, and what has announced itself on others."""
-        self._touched.sections.add(z)
-        self._look_at_touched()
-
-    def _look_at_touched(self) -> None:
-        if self._touched.quiet or self._image is None:
-            return
-        self._touched.stop()
-        if not self._still_fits():
-            self._bind()  # and looks
-            return
-        if self._layer is None and self._was_painted():
-            try:
-                self.make_layer()
-            except InputError as error:
-                self._tell(str(error))
-                return
-            if self._state.image == self._image:  # that was looked at with it
-                return
-        self._touched.quiet = True
-        try:
-            changed = [z for z in self._to_look_at() if self._look_at(z)]
-        finally:
-            self._touched.quiet = False
-        self._touched.sections.clear()
-        if changed:
-            self.changed.emit(changed)
-
-    def show_instead(self, z: int, predicted: np.ndarray) -> None:
-        """Show a prediction of a section, with the corrections on it, as the current one.
-
-        Parameters
-        ----------
-        z : int
-            The section.
-        predicted : ndarray
-            (Y, X) labels of a model.
+        Raises
+        ------
+        InputError
+            If there is no place for them.
         """
-        self.look_at(z)  # what was painted in the meantime is not lost
-        seen, result = self._sections.get(z), self._result
-        if seen is None or seen.predicted is None or result is None:
-            return
-        self._touched.quiet = True
-        try:
-            labels = None if self._layer is None else self.painted(z)
-            seen.say(predicted, labels, _plane(result.data, z), self._known)
-            forget_strokes(result)
-            self._note(z, seen, result)
-        finally:
-            self._touched.quiet = False
+        self._layers.write(self.make_layer(), z, labels)
+        self._count([z])
 
     def add_class(self, name: str, color: str, opacity: float = 0.8) -> LabelClass:
-        """Add a class that the model does not know yet, and return it: of a value that is no class yet.
+        """Add a class that the model does not know yet, and return it.
 
         Raises
         ------
         InputError
             If there is one of this name, or no value is left.
         """
-        new = self._classes.add(name, color, opacity, self.odd_values)
-        self._take_classes()
-        self.changed.emit([])
+        new = self._classes.add(name, color, opacity, self.unknown)
+        self._show_classes()
         return new
-
-    def take_classes(self, wanted: Iterable[LabelClass], used: Collection[int]) -> np.ndarray:
-        """Add the classes that labels mean, and return what these labels become.
-
-        Parameters
-        ----------
-        wanted : iterable of LabelClass
-            What the labels mean.
-        used : collection of int
-            The labels.
-
-        Returns
-        -------
-        ndarray
-            (256,) uint8: another value for a label that means something else here.
-
-        Raises
-        ------
-        InputError
-            If no value is left.
-        """
-        table = self._classes.take(wanted, used)
-        self._take_classes()
-        self.changed.emit([])
-        return table
 
     def remove_class(self, value: int) -> None:
         """Take an added class away again.
@@ -287,209 +160,152 @@ class CorrectionStore(QObject):
         InputError
             If the model knows it, or something is painted with it.
         """
+        self.look()
         found = next((each for each in self.classes if each.value == value), None)
         if found is None:
             return
-        self.look()
-        if found in self.added and any(value in counts for counts in self.counts.values()):
+        if found in self.added and any(value in counts for counts in self._counts.values()):
             raise InputError(f"Something is painted as '{found.name}': erase that, and try again.")
         self._classes.remove(found)
-        self._take_classes()
-        self.changed.emit([])
+        self._show_classes()
 
-    def cleanup(self) -> None:
-        """Let go of the layers; may be called again."""
-        self._touched.watch(())
-        self._follow_place(None)
-        self._image = self._layer = self._result = None
-        self._sections = {}
+    def take_classes(self, wanted: Iterable[LabelClass], used: Collection[int]) -> np.ndarray:
+        """Add the classes that labels mean; return what these become, see :meth:`PaintClasses.take`."""
+        table = self._classes.take(wanted, used)
+        self._show_classes()
+        return table
 
-    def _to_look_at(self) -> list[int]:
-        """Return the section that is shown, those that were touched, and those that were segmented anew."""
-        layer = self._layer if self._layer is not None else self._result
-        if layer is None:
-            return []
-        new = [
-            z
-            for z, digest in self._digests.items()
-            if z not in self._sections or self._sections[z].written != digest
-        ]
-        shown = displayed_section(self._state.viewer, layer)
-        return sorted({shown, *self._touched.sections, *new} & set(range(section_count(layer))))
+    # --- what happens
 
-    def _was_painted(self) -> bool:
-        """Whether there is a stroke on the result, while there is no layer of corrections."""
-        if self._result is None:
-            return False
-        for z in self._to_look_at():
-            seen = self._sections.get(z)
-            if seen is not None and seen.shown is not None and seen.written == self._digests.get(z):
-                if not np.array_equal(_plane(self._result.data, z), seen.shown):
-                    return True
-        return False
-
-    def _look_at(self, z: int) -> bool:
-        """Look at a section; return whether its corrections have changed."""
-        seen = self._sections.setdefault(z, SeenSection())
-        noted = self._digests.get(z)
-        result = self._result if noted is not None else None  # else nothing was segmented here
-        shown = None if result is None else _plane(result.data, z)
-        labels = None if self._layer is None else self.painted(z)
-        segmented = _last_region(result, z) if result is not None and noted != seen.written else None
-        # Strokes that nobody has followed: what is noted keeps them from being written over.
-        strange = result is not None and seen.predicted is None and was_painted(result, [z])
-        looked = seen.look(labels, shown, self._known, segmented)
-        if looked.refused and not self._warned:
-            self._warned = True
-            show_warning("What was painted on the result with a label that is no class was taken back.")
-        if looked.taken_over and self._layer is not None:
-            self._layer.refresh()
-        if strange:
-            seen.written = noted
-        elif result is not None and (looked.shown or looked.taken_over or noted != seen.written):
-            self._note(z, seen, result)
-        return looked.corrected
-
-    @property
-    def _digests(self) -> dict[int, int]:
-        """What the result notes of each section that was segmented."""
-        return self._result.metadata[RESULT_KEY].get("digests", {}) if self._result is not None else {}
-
-    def _note(self, z: int, seen: SeenSection, result: Labels) -> None:
-        note_written(result, z)
-        seen.written = self._digests[z]
-        result.refresh()
-
-    # --- the layers
-
-    def _bind(self) -> None:
-        """Follow the image, its result and its corrections."""
-        if self._touched.quiet:
+    def follow(self) -> None:
+        """Follow the image of the session, and its layer of corrections; cheap if these are the same."""
+        if self._following:
             return
-        image, viewer = self._state.image, self._state.viewer
-        layer, result = find_layer(viewer, image, self._layer), self._state.result_of(image)
-        result = result if fits(result, image) else None
-        if layer is not None and image is not None:
-            adopt(layer, image)
-        if (image, layer, result) != (self._image, self._layer, self._result):
-            if self._touched.waiting and self._still_fits():
-                self._look_at_touched()
-            self.leaving.emit()
-            self._follow_place(image)
-            if image != self._image:
-                self._touched.forget()
-            self._image, self._layer, self._result = image, layer, result
-            self._sections = self._memory.recall(image, layer, result, self._show_uncorrected)
-            self._touched.sections.update(self._sections)
-            self._touched.watch([each for each in (layer, result) if each is not None], self._labelled())
-            self._take_classes()
-            self._look_at_touched()
-            self.followed.emit()
-            self.changed.emit(list(self.counts))
-        elif result is not None or self._touched.sections:
-            self._look_at_touched()
-        self._tell(problem(viewer, image))
-
-    def _show_uncorrected(self, z: int, seen: SeenSection) -> None:
-        """Show what the model says, for the corrections that were seen are gone."""
-        result = self._result
-        if result is None or seen.predicted is None or seen.shown is None or seen.shown is seen.predicted:
-            return
-        shown = _plane(result.data, z)
-        if seen.written == self._digests.get(z) and np.array_equal(shown, seen.shown):
-            shown[:] = seen.shown = seen.predicted
-            self._note(z, seen, result)
-
-    def _tell(self, sentence: str) -> None:
-        """Say once that the layer cannot hold the corrections."""
-        if sentence != self._problem:
-            self._problem = sentence
-            if sentence:
-                show_warning(sentence)
+        self._following = True
+        try:
+            self.look()  # what was painted just before one leaves is of the image that is left
+        finally:
+            self._following = False
+        image = self._session.image
+        layer = self._layers.find(image, self.layer)
+        if (image, layer) != (self.image, self.layer):
+            self._follow(image, layer)
+        elif layer is not None and image is not None:
+            self._layers.adopt(layer, image)  # the image may have been moved
+        problem = self._layers.problem(image)
+        if problem != self.problem:
+            self.problem = problem
+            if problem:
+                self._session.said.emit(problem, "warning")
             self.changed.emit([])
 
-    def _still_fits(self) -> bool:
-        """Whether the layers can still be written to: their data may have been replaced."""
-        layer, result = self._layer, self._result
-        fine = layer is None or (layer.data.dtype == np.uint8 and fits(layer, self._image))
-        return fine and (result is None or fits(result, self._image))
-
-    def _place(self, _: Any = None) -> None:
-        """Let the corrections and the result follow the image when it is moved or scaled."""
-        if self._image is None or not self._still_fits():
+    def follow_model(self) -> None:
+        """Take the classes of the model in use; what is painted keeps its meaning."""
+        card = self._session.card
+        if card is None or tuple(card.classes) == self._classes.known:
             return
-        if self._layer is not None:
-            adopt(self._layer, self._image)
-        if self._result is not None:
-            move(self._result, self._image)
+        self._classes.follow(card.classes)
+        self._keep_meaning()
+        self._show_classes()
 
-    def _follow_place(self, image: Image | None) -> None:
-        for each, verb in ((self._image, "disconnect"), (image, "connect")):
-            events = each.events if each is not None else None
-            for name in ("scale", "translate", "rotate", "shear", "affine", "units") if events else ():
-                getattr(getattr(events, name), verb)(self._place)
+    def look(self) -> None:
+        """Take over what was painted up to now, and not in a moment."""
+        self._layers.painting.tell()
 
-    def _labelled(self) -> list[int]:
-        if self._layer is None:
-            return []
-        data = self._layer.data
-        return [z for z in range(len(data)) if data[z].any()] if data.ndim == 3 else [0]
+    def look_at_all(self) -> None:
+        """Count all sections anew: a script has written to them, and nothing tells of that."""
+        self.look()
+        if self.layer is not None:
+            self._count(range(len(self._layers.planes(self.layer))))
 
-    def _renumber(self) -> None:
-        """Let what is painted mean what it meant when it was painted, whatever the model's classes are."""
-        if self._layer is not None and self._still_fits() and self._classes.renumber(self._layer):
-            self._touched.sections.update(range(section_count(self._layer)))
-            self._touched.soon()
+    def _follow(self, image: Image | None, layer: Labels | None) -> None:
+        self.image, self.layer = image, layer
+        for gone in self._of_layer.keys() - self._session.layers.identities:
+            del self._of_layer[gone]
+        self._counts, self._sums = {}, {}
+        if layer is not None:
+            self._counts, self._sums = self._of_layer.setdefault(layer.unique_id, ({}, {}))
+        if layer is not None and image is not None:
+            self._layers.adopt(layer, image)
+            self._keep_meaning()
+            self._show_classes()
+            self._count(range(len(self._layers.planes(layer))))
+        self.changed.emit([])
 
-    def _take_classes(self) -> None:
-        """Show the classes in their colours, and no value that is none."""
-        self._classes.follow_model()
-        self._touched.quiet, quiet = True, self._touched.quiet
+    def _take(self, layer: Labels, stroke: Stroke) -> None:
+        session = self._session
+        if layer == self.layer:
+            for z in stroke.sections:
+                self._sums.setdefault(z, -1)  # even if it was undone meanwhile, it may come back
+            self._count(stroke.sections)
+            return
+        image = session.layers.image_of(layer) if layer in session.layers else None
+        if image is None:
+            return
+        if image != self.image:
+            session.image = image  # and with it all its corrections are counted
+        if layer == session.result_of(image):
+            corrections = None
+            try:
+                corrections = self.make_layer()
+            except FeedbackSegError as error:
+                session.said.emit(str(error), "warning")
+            self._layers.take_stroke(stroke, layer, corrections, session.layers.region_of(layer))
+            self.look()
+
+    def _look_again(self, layer: Labels) -> None:
+        if layer == self.layer and self.image is not None:
+            self._count({*self._sums, self._session.layers.displayed_section(self.image)})
+
+    def _replaced(self, layer: Labels) -> None:
+        if layer == self.layer:
+            self.layer = None  # to be counted anew, if it still fits
+        self.follow()
+
+    def _count(self, sections: Iterable[int]) -> None:
+        """Count sections anew, and tell of those that have changed."""
+        if self.layer is None:
+            return
+        planes, changed = self._layers.planes(self.layer), []
+        for z in sorted(sections):
+            plane = planes[z]
+            if z not in self._sums and not plane.any():
+                continue
+            checksum = zlib.crc32(np.ascontiguousarray(plane).data)
+            if self._sums.get(z) != checksum:
+                self._sums[z] = checksum
+                self._counts[z] = count(plane)
+                changed.append(z)
+                if not self._counts[z]:
+                    del self._counts[z]
+        if changed:
+            self.changed.emit(changed)
+
+    def _keep_meaning(self) -> None:
+        """Give what is painted the value that its class has now."""
+        layer = self.layer
+        noted = self._layers.classes(layer) if layer is not None else ()
+        if layer is None or {(each.value, each.name) for each in noted} <= {
+            (each.value, each.name) for each in self.classes
+        }:
+            return
+        planes = self._layers.planes(layer)
         try:
-            self._renumber()
-        finally:
-            self._touched.quiet = quiet
-        values = [each.value for each in self.classes]
-        if self._result is not None:
-            values += [each["value"] for each in self._result.metadata[RESULT_KEY].get("classes", [])]
-        known = _table(values)
-        changed = np.flatnonzero(known != self._known).tolist()
-        self._known = known
-        for z, seen in self._sections.items():
-            if any(value in seen.counts for value in changed):
-                seen.forget_labels()
-                self._touched.sections.add(z)
-                self._touched.soon()
-        self._recolour()
-
-    def _recolour(self) -> None:
-        if self._result is not None:
-            add_classes(self._result, self.added)
-        if self._layer is None:
+            table = self._classes.take(noted, {value for plane in planes for value in count(plane)})
+        except InputError as error:
+            self._session.said.emit(str(error), "warning")
             return
-        wanted = corrections_colormap(self.classes)
-        if set(wanted.color_dict) != set(getattr(self._layer.colormap, "color_dict", {})):
-            self._layer.colormap = wanted
-            self._layer.features = class_features(self.classes)
+        if (table != np.arange(len(table))).any():
+            for z, plane in enumerate(planes):
+                if plane.any():
+                    self._layers.write(layer, z, table[plane])
+            self._count(self._sums)
 
-
-def _plane(data: np.ndarray, z: int) -> np.ndarray:
-    return data[z] if data.ndim == 3 else data
-
-
-def _table(values: Iterable[int]) -> np.ndarray:
-    """Return what to show for each of the 256 values: itself, or 0 if it is no class."""
-    table = np.zeros(256, np.uint8)
-    for value in values:
-        table[value] = value
-    return table
-
-
-def _last_region(result: Labels, z: int) -> Box:
-    """Return what was last segmented of a section."""
-    runs = reversed(result.metadata[RESULT_KEY]["runs"])
-    (top, bottom), (left, right) = next(
-        (run["region"] for run in runs if z in run["sections"]),
-        ((0, result.data.shape[-2]), (0, result.data.shape[-1])),
-    )
-    return slice(top, bottom), slice(left, right)
+    def _show_classes(self) -> None:
+        """Show what is painted in the colours of the classes, and have the result know them."""
+        if self.layer is not None:
+            self._layers.show_classes(self.layer, self.classes)
+        result = self._session.result
+        if result is not None and self.added:
+            self._session.layers.add_classes(result, self.added)
+        self.changed.emit([])

@@ -190,6 +190,11 @@ class ResultRecord:
         """The last run; an empty one if there is none."""
         return self.runs[-1] if self.runs else RunRecord()
 
+    @property
+    def sections(self) -> frozenset[int]:
+        """The sections of which something is segmented."""
+        return frozenset(z for run in self.runs for z in run.sections)
+
     def with_section(self, run: RunRecord, section: int) -> ResultRecord:
         """Return the record after a section of a run is done."""
         runs = list(self.runs)

@@ -57,6 +57,7 @@ class Run:
     options: SegmentOptions
     pixel_size_nm: tuple[float, float] | None
     started: float
+    then: Callable[[bool], None] | None = None
     writer: ResultWriter | None = None
     messages: dict[int, tuple[str, ...]] = field(default_factory=dict)
     device: str = ""
@@ -193,6 +194,7 @@ class Segmenting:
         options: SegmentOptions | None = None,
         pixel_size_nm: tuple[float, float] | None = None,
         title: str = "",
+        then: Callable[[bool], None] | None = None,
     ) -> bool:
         """Segment a part of the image with the model in use; return whether that has begun.
 
@@ -206,6 +208,8 @@ class Segmenting:
             Size of a pixel for the record; that which is known if not given.
         title : str
             What a person reads of it while it runs.
+        then : callable, optional
+            Called when it is over, with whether all was segmented; may begin another job.
         """
         session = self._session
         try:
@@ -220,9 +224,9 @@ class Segmenting:
         sizes = session.pixel_sizes
         options = options or replace(self.options, pixel_size_nm=sizes.to_rescale_from)
         options = replace(options, device=session.device, region=part.region)
-        run = Run(image, sections, part, options, pixel_size_nm or sizes.size, time.perf_counter())
+        run = Run(image, sections, part, options, pixel_size_nm or sizes.size, time.perf_counter(), then)
         work = partial(self.work, run, partial(session.load_model, session.entry))
-        session.segmenting_begins.emit()
+        session.correcting.before_segmenting()
         before, self._run = self._run, run
         if not session.jobs.run(
             work,
@@ -272,7 +276,7 @@ class Segmenting:
             return
         if isinstance(event, SectionDone):
             assert run.writer is not None
-            session.writing.emit(event.section)
+            session.correcting.before_write(event.section)
             try:
                 run.writer.write(event.section, event.prediction)
             except LookupError:
@@ -302,9 +306,9 @@ class Segmenting:
             said += run.writer.messages
             run.writer.note_messages(said)
         seconds = time.perf_counter() - run.started
-        self._end("\n".join([f"Done in {seconds:.1f} s on {run.device}.", *said]))
         for message in said:
             self._session.said.emit(message, "info")
+        self._end("\n".join([f"Done in {seconds:.1f} s on {run.device}.", *said]), done=True)
 
     def _failed(self, error: Exception) -> None:
         self._end(f"{in_words(error)}{self._kept()}")
@@ -316,11 +320,13 @@ class Segmenting:
         if kept and self.what is What.ALL and What.UNDONE in self.choices:
             self.choose(What.UNDONE)  # Segment goes on where it was
 
-    def _end(self, status: str) -> None:
-        if self._run is not None and self._run.writer is not None and self._run.messages:
-            self._session.last_run.writer = self._run.writer
-        self._run = None
+    def _end(self, status: str, *, done: bool = False) -> None:
+        run, self._run = self._run, None
+        if run is not None and run.writer is not None and run.messages:
+            self._session.last_run.writer = run.writer
         self._session.note(status)
+        if run is not None and run.then is not None:
+            run.then(done)
 
     def _kept(self) -> str:
         run = self._run

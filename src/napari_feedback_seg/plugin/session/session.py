@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -12,6 +11,7 @@ from napari_feedback_seg.models.library import DEFAULT_MODEL, ModelEntry, list_m
 from napari_feedback_seg.plugin.session.attention import Attention
 from napari_feedback_seg.plugin.session.batch import Batch
 from napari_feedback_seg.plugin.session.beside import Beside
+from napari_feedback_seg.plugin.session.correcting import Correcting
 from napari_feedback_seg.plugin.session.jobs import Jobs
 from napari_feedback_seg.plugin.session.last_run import LastRun
 from napari_feedback_seg.plugin.session.pixel_size import PixelSizes
@@ -49,7 +49,7 @@ class Session:
         Part of the state that has changed: ``image`` (another one is chosen, or it has another place or
         scale), ``pixels`` (the image has other pixels), ``layers`` (the list, or a name in it), ``model``,
         ``result``, ``settings``, ``job`` (its state or its progress), ``segmenting``
-        (what and how to segment), ``beside``
+        (what and how to segment), ``correcting`` (what is painted, offered, learnt), ``beside``
         (what is shown side by side), ``attention``, ``batch``, ``status``.
     said : str, str
         What a person should read, and its level: info, warning or error.
@@ -58,16 +58,14 @@ class Session:
     changed = Signal(str)
     said = Signal(str, str)
 
-    # Each part by itself, and what the correction store is told before something is read or written.
+    # Each part by itself.
     image_changed = Signal()
     model_changed = Signal()
     result_changed = Signal()
     image_replaced = Signal()
     layers_changed = Signal()
     settings_changed = Signal()
-    segmenting_begins = Signal()
-    writing = Signal(int)
-    reading = Signal()
+    corrected = Signal(object)  # the sections that have other corrections
 
     def __init__(self, layers: ViewerLayers, runner: Runner, settings: Settings | None = None) -> None:
         self.layers = layers
@@ -85,6 +83,7 @@ class Session:
         self.pixel_sizes = PixelSizes(self)
         self.beside = Beside(self)
         self.segmenting = Segmenting(self)
+        self.correcting = Correcting(self)
         self.last_run = LastRun(self)
         self.scales = Scales(self)
         self.batch = Batch(self)
@@ -93,7 +92,6 @@ class Session:
         layers.changed.connect(self._on_layers)
         layers.removed.connect(self._on_removed)
         layers.activated.connect(self._on_active)
-        layers.painted.connect(self._on_paint)
         layers.moved.connect(self._on_moved)
         layers.replaced.connect(self._on_replaced)
         self.refresh_models()
@@ -108,6 +106,7 @@ class Session:
     def tell(self, *parts: str) -> None:
         """Tell that parts of the state have changed."""
         for part in parts:
+            self.correcting.changed(part)
             own = {"pixels": "image_replaced"}.get(part, f"{part}_changed")
             if hasattr(type(self), own):
                 getattr(self, own).emit()
@@ -164,6 +163,9 @@ class Session:
             self.tell("pixels", "image", "result")
 
     def _on_moved(self, image: Image) -> None:
+        result = self.result_of(image)
+        if result is not None:
+            self.layers.place(result, image)
         if image == self._image:
             self.tell("image")
 
@@ -196,9 +198,6 @@ class Session:
         if active is not None and active != self._active and self.layers.is_finished(active):
             self._active = active
             self._turn_to(active)
-
-    def _on_paint(self, layer: Labels) -> None:
-        self.runner.later(partial(self._turn_to, layer))  # napari tells before it paints
 
     def _turn_to(self, layer: Layer) -> None:
         """Turn to the image that a layer is the result of, or the corrections."""
@@ -296,6 +295,7 @@ class Session:
         self.beside.close()
         self.segmenting.forget()
         self.attention.forget()
+        self.correcting.forget()
         self._loaded = None
         for group in (self, self.jobs):
             for name, each in vars(type(group)).items():

@@ -1,64 +1,39 @@
-"""The models that were fine-tuned since napari started: kept in files, undone and redone."""
+"""The models that were fine-tuned in this session: kept in files, undone and redone."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import replace
 from itertools import chain, count
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
-
-from qtpy.QtCore import QObject, Signal
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import ModelEntry, list_models, save_to_library
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, read_card
-from napari_feedback_seg.plugin.session.autosave import make_unsaved_folder
+from napari_feedback_seg.plugin.session.drafts import make_unsaved_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari.viewer import Viewer
-
-    from napari_feedback_seg.plugin.session.state import DockState
+    from napari_feedback_seg.plugin.session.session import Session
 
 
-@dataclass
-class _Kept:
-    """What is kept for a viewer: the chain of names."""
-
-    chain: list[str] = field(default_factory=list)
-
-
-_KEPT: WeakKeyDictionary[Viewer, _Kept] = WeakKeyDictionary()
-
-
-class FinetunedModels(QObject):
+class TunedModels:
     """A chain of models, from the one that was first fine-tuned to the last one.
 
-    Each is in a file and among the dock's models, so that all tabs can use it. Choosing a
-    model of the chain moves along it; fine-tuning any other one begins a new chain. The chain is
-    kept as long as the viewer is: a dock that is opened again has it, too.
-
-    Signals
-    -------
-    changed
-        The place in the chain is another, or the chain is.
+    Each is in a file and among the models of the session, so that all tabs can use it. Choosing a
+    model of the chain moves along it; fine-tuning any other one begins a new chain.
     """
 
-    changed = Signal()
-
-    def __init__(self, state: DockState, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._state = state
-        self._kept = _KEPT.setdefault(state.viewer, _Kept())
-        self._entries, self._chain = state.unsaved, self._kept.chain
-        state.model_changed.connect(self.changed.emit)
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._chain: list[str] = []
 
     @property
     def current(self) -> str:
         """Name of the model in use."""
-        return self._state.model_name
+        return self._session.model_name
 
     @property
     def earlier(self) -> str | None:
@@ -71,32 +46,42 @@ class FinetunedModels(QObject):
         return self._chain[self._at + 1] if 0 <= self._at < len(self._chain) - 1 else None
 
     @property
+    def unsaved(self) -> bool:
+        """Whether the model in use is not in the library."""
+        return self.current in self._session.unsaved
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether a model of this name is in the chain."""
+        return name in self._chain
+
+    @property
     def _at(self) -> int:
         return self._chain.index(self.current) if self.current in self._chain else -1
 
-    @property
-    def unsaved(self) -> bool:
-        """Whether the model in use is not in the library."""
-        return self.current in self._entries
-
     def add(self, path: Path, parent: str | None = None) -> None:
-        """Take a model file into use, as what comes after its parent, the model in use if not given."""
+        """Take a model file into use, as what comes after its parent, the model in use if not given.
+
+        Raises
+        ------
+        ModelError
+            If it cannot be read.
+        """
         entry = ModelEntry(path.stem, path, False, read_card(path))
-        self._entries[entry.name] = entry
+        self._session.unsaved[entry.name] = entry
         parent = parent or self.current
         before = self._chain[: self._chain.index(parent) + 1] if parent in self._chain else [parent]
-        self._chain[:] = [*before, entry.name]
-        self._state.refresh_models(entry.name)
+        self._chain = [*before, entry.name]
+        self._session.refresh_models(entry.name)
 
     def undo(self) -> None:
         """Go back to the model before."""
         if self.earlier is not None:
-            self._state.model_name = self.earlier
+            self._session.model_name = self.earlier
 
     def redo(self) -> None:
         """Take the model again that was undone."""
         if self.later is not None:
-            self._state.model_name = self.later
+            self._session.model_name = self.later
 
     def path_for(self, name: str) -> Path:
         """Return a file for a model of this name: one that is not there, nor in the library or the chain.
@@ -106,7 +91,8 @@ class FinetunedModels(QObject):
         OutputError
             If its folder cannot be made.
         """
-        folder, taken = make_unsaved_folder(), {*self._entries, *(each.name for each in list_models())}
+        folder = make_unsaved_folder()
+        taken = {*self._session.unsaved, *(each.name for each in list_models())}
         names = chain([name], (f"{name} {number}" for number in count(2)))
         paths = (folder / f"{each}{SUFFIX}" for each in names if each not in taken)
         return next(each for each in paths if not os.path.lexists(each))  # of an earlier time
@@ -121,13 +107,11 @@ class FinetunedModels(QObject):
         """
         if not name:
             raise ModelError("Give the model a name, such as 'bright membranes'.")
-        entry = self._entries[self.current]
+        entry = self._session.unsaved[self.current]
         model = load_model_file(entry.path)
         save_to_library(replace(model, card=replace(model.card, name=name)), name)
-        del self._entries[entry.name]
-        self._chain[:] = [name if each == entry.name else each for each in self._chain]
-        self._state.refresh_models(name)
-        try:
+        del self._session.unsaved[entry.name]
+        self._chain = [name if each == entry.name else each for each in self._chain]
+        self._session.refresh_models(name)
+        with suppress(OSError):  # it is in the library, and in the folder of what is not saved, too
             entry.path.unlink(missing_ok=True)
-        except OSError:
-            pass  # it is in the library, and in the folder of what is not saved, too

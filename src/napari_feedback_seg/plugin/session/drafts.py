@@ -1,4 +1,4 @@
-"""What a person painted and a model learnt, kept in the user's folder until it is saved or discarded."""
+"""Drafts: corrections that are not saved yet, in the user's folder, one folder a layer; files only."""
 
 from __future__ import annotations
 
@@ -15,17 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io import replacing
 from napari_feedback_seg.models.library import models_folder
-from napari_feedback_seg.plugin.layers.corrections import source_of
-from napari_feedback_seg.plugin.layers.image import em_sections
+from napari_feedback_seg.plugin.session.counts import places
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from napari.layers import Image
+    from collections.abc import Collection, Mapping
 
 ABOUT = "about.json"
 
@@ -34,8 +30,8 @@ _LARGEST = 255  # label of a class
 
 
 @dataclass(frozen=True)
-class Autosave:
-    """The folder that keeps the corrections of one image.
+class Draft:
+    """The folder that keeps the corrections of one layer.
 
     Attributes
     ----------
@@ -65,27 +61,23 @@ class Autosave:
             If they cannot be written, a full disk included.
         """
         path = self._path(z)
-        flat = np.ascontiguousarray(labels, np.uint8).ravel()
-        places = np.flatnonzero(flat != UNLABELLED)
-        if not places.size:
+        corrected = np.count_nonzero(labels)
+        if not corrected:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise OutputError(f"'{path}' cannot be removed: {error.strerror}.") from error
             return
-        # Not compressed: it is written while a person paints.
-        content: dict[str, Any] = {
-            "shape": labels.shape,
-            "places": places.astype(np.uint32),
-            "values": flat[places],
-        }
-        if places.size > flat.size // _DENSE:
-            content = {"labels": flat.reshape(labels.shape)}
+        if corrected > labels.size // _DENSE:
+            content: dict[str, Any] = {"labels": labels}
+        else:
+            where = places(labels)
+            flat = np.ravel_multi_index(where, labels.shape).astype(np.uint32)
+            content = {"shape": labels.shape, "places": flat, "values": labels[where]}
         with replacing(path, overwrite=True, beside=False) as temporary, temporary.open("wb") as file:
-            np.savez(file, **content)
-        self.note({})
+            np.savez(file, **content)  # not compressed: a person paints on meanwhile
 
-    def note(self, what: dict[str, Any]) -> None:
+    def note(self, what: Mapping[str, Any]) -> None:
         """Write down what else belongs to the corrections, such as the model that learnt from them."""
         about = {**self.about, **what, "image": self.image, "shape": list(self.shape), "time": time.time()}
         with replacing(self.folder / ABOUT, overwrite=True, beside=False) as temporary:
@@ -104,6 +96,13 @@ class Autosave:
     def of(self) -> str:
         """Name that the image had when it was written last."""
         return str(self.about.get("image", self.image))
+
+    @property
+    def model(self) -> Path | None:
+        """The file of the model that learnt from the corrections, if it is there and not saved."""
+        found = self.about.get("model")
+        path = Path(found) if isinstance(found, str) else None
+        return path if path is not None and path.is_file() else None
 
     @property
     def time(self) -> float:
@@ -149,7 +148,7 @@ class Autosave:
         """Whether there is something of it."""
         return bool(self.saved) or (self.folder / ABOUT).exists() or self.checkpoint.exists()
 
-    def beside(self, number: int) -> Autosave:
+    def beside(self, number: int) -> Draft:
         """Return another folder for the same image; number 1 is this one."""
         return self if number == 1 else replace(self, folder=Path(f"{self.folder}-{number}"))
 
@@ -170,22 +169,25 @@ def unsaved_folder() -> Path:
     return models_folder() / "unsaved"
 
 
-def autosave_of(image: Image) -> Autosave:
-    """Return where the corrections of an image are kept: by its file, or else its name, and its shape.
+def first_draft(source: str, name: str, shape: tuple[int, ...]) -> Draft:
+    """Return where the corrections of an image are kept first.
 
-    Raises
-    ------
-    InputError
-        If the layer is no EM image.
+    Parameters
+    ----------
+    source : str
+        The file of the image or its address; empty if it is from elsewhere, and then the name counts.
+    name : str
+        Name of the image.
+    shape : tuple of int
+        Its shape.
     """
-    shape = tuple(int(length) for length in em_sections(image).data.shape)
-    what = f"file {source_of(image)}" if source_of(image) else f"name {image.name}"
+    what = f"file {source}" if source else f"name {name}"
     key = hashlib.sha256(f"{what}\n{shape}".encode()).hexdigest()[:16]
-    return Autosave(unsaved_folder() / key, image.name, shape)
+    return Draft(unsaved_folder() / key, name, shape)
 
 
-def kept(first: Autosave) -> list[Autosave]:
-    """Return all that is kept of an image and holds corrections, the newest first."""
+def drafts(first: Draft) -> list[Draft]:
+    """Return the drafts of an image that hold corrections, the newest first."""
     numbers = [1]
     for folder in unsaved_folder().glob(f"{first.folder.name}-*"):
         number = folder.name.rpartition("-")[2]
@@ -194,7 +196,7 @@ def kept(first: Autosave) -> list[Autosave]:
     return sorted(found, key=lambda each: -each.time)
 
 
-def free(first: Autosave, others: Collection[Autosave]) -> Autosave:
+def free(first: Draft, others: Collection[Draft]) -> Draft:
     """Return where to keep something else of the same image: nothing is there, nor among ``others``."""
     folders = (first.beside(number) for number in count(1))
     return next(each for each in folders if not each.taken and each not in others)

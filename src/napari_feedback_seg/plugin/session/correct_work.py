@@ -1,4 +1,4 @@
-"""The long work of the tab Correct; nothing here touches a widget."""
+"""The long work of correcting, off the GUI thread: the fine-tune, and the search for doubtful places."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 GRID = 64
-"""Of each square of so many pixels, one place is looked at."""
+"""Of each square of so many pixels, the most doubtful place is found."""
 
 _NEIGHBOURHOOD = 15
 
@@ -38,7 +38,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class SectionLooked:
+class SectionSearched:
     """The doubtful places of a section."""
 
     section: int
@@ -82,8 +82,8 @@ class FinetuneWork:
     path_for: Callable[[str], Path]
     tuning: FineTuning | None = None
 
-    def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[FinetuneResult, Path | None]]:
-        """Fine-tune; return what became of it, and the file of the new model if it is better."""
+    def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[FinetuneResult, Path]]:
+        """Fine-tune; return what became of it, and the file of the tuned model."""
         from napari_feedback_seg.correction.corrections import CorrectedSection
         from napari_feedback_seg.correction.finetune import FineTuning
         from napari_feedback_seg.segmentation.sections import as_section
@@ -97,22 +97,20 @@ class FinetuneWork:
         result = yield from self.tuning.run()
         return self._keep(result)
 
-    def best(self) -> Generator[None, None, tuple[FinetuneResult, Path | None] | None]:
+    def best(self) -> Generator[None, None, tuple[FinetuneResult, Path] | None]:
         """Return what was learnt before the fine-tune was stopped; None if that is nothing."""
         yield
         result = self.tuning.best_so_far() if self.tuning else None
         return self._keep(result) if result else None
 
-    def _keep(self, result: FinetuneResult) -> tuple[FinetuneResult, Path | None]:
+    def _keep(self, result: FinetuneResult) -> tuple[FinetuneResult, Path]:
         from napari_feedback_seg.models.model_file import save_model
 
-        if result.recommendation != "keep":
-            return result, None
         return result, save_model(result.tuned, self.path_for(result.tuned.card.name))
 
 
 @dataclass(frozen=True)
-class LookWork:
+class DoubtWork:
     """The search for places where the model is in doubt.
 
     Attributes
@@ -120,7 +118,7 @@ class LookWork:
     sections : Sections
         The image.
     chosen : sequence of int
-        The sections, in the order in which they are looked at.
+        The sections, in the order in which they are searched.
     options : SegmentOptions
         How to segment.
     load_model : callable
@@ -132,7 +130,7 @@ class LookWork:
     options: SegmentOptions
     load_model: Callable[[], Model]
 
-    def __call__(self) -> Generator[TileDone | SectionLooked, None, None]:
+    def __call__(self) -> Generator[TileDone | SectionSearched, None, None]:
         """Yield tiles counted over all sections, and the places of each section."""
         from napari_feedback_seg.segmentation.predict import segment_section
         from napari_feedback_seg.segmentation.sections import BlankSection
@@ -144,7 +142,7 @@ class LookWork:
                     prediction = yield from self._counted(events, number)
             except BlankSection:
                 continue
-            yield SectionLooked(z, doubtful_places(z, prediction))
+            yield SectionSearched(z, doubtful_places(z, prediction))
 
     def _counted(self, events: Any, number: int) -> Generator[TileDone, None, Any]:
         while True:

@@ -1,0 +1,512 @@
+"""The controller of the tab Correct: strokes, fine-tune, before and after, models. No Qt, no napari."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_feedback_seg.correction.config import FinetuneConfig
+from napari_feedback_seg.correction.corrections import LEAST_PIXELS
+from napari_feedback_seg.errors import FeedbackSegError, InputError, TrainingError
+from napari_feedback_seg.plugin.session.answers import Answers
+from napari_feedback_seg.plugin.session.correct_work import FinetuneWork
+from napari_feedback_seg.plugin.session.corrections import Corrections
+from napari_feedback_seg.plugin.session.counts import summed
+from napari_feedback_seg.plugin.session.doubt import DoubtfulPlaces
+from napari_feedback_seg.plugin.session.journal import Journal
+from napari_feedback_seg.plugin.session.losses import Losses
+from napari_feedback_seg.plugin.session.segmenting import Part
+from napari_feedback_seg.plugin.session.tuned import TunedModels
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.layers import Image
+
+    from napari_feedback_seg.correction.events import FinetuneResult
+    from napari_feedback_seg.plugin.session.drafts import Draft
+    from napari_feedback_seg.plugin.session.jobs import State
+    from napari_feedback_seg.plugin.session.session import Session
+
+BRUSH = 8
+"""Diameter of the brush on a new layer of corrections, in pixels."""
+
+PREVIEW = "Segmenting before and after"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A fine-tuned model that a person is to keep or to go back from.
+
+    Attributes
+    ----------
+    parent, tuned : str
+        Names of the model before and of the fine-tuned one.
+    keep : bool
+        Whether it is recommended to keep it.
+    sentence : str
+        The recommendation and what is known.
+    details : tuple of str
+        Lines on each class, and what went wrong.
+    sections : tuple of int
+        Where before and after can be compared: the section that was shown, and another one.
+    """
+
+    parent: str
+    tuned: str
+    keep: bool
+    sentence: str
+    details: tuple[str, ...] = ()
+    sections: tuple[int, ...] = ()
+
+
+@dataclass
+class _Run:
+    """A fine-tune that is going on."""
+
+    work: FinetuneWork
+    image: Image
+    draft: Draft
+    parent: str
+    keep_best: bool = False
+
+
+class Correcting:
+    """Paint over mistakes, fine-tune, compare before and after, keep the model or go back.
+
+    Attributes
+    ----------
+    corrections : Corrections
+        What is painted.
+    journal : Journal
+        Keeps it, and offers what an earlier time has left.
+    models : TunedModels
+        The chain of fine-tuned models.
+    doubt : DoubtfulPlaces
+        Where to look next.
+    config : FinetuneConfig
+        The settings of a fine-tune.
+    losses : Losses
+        Of the last fine-tune.
+    proposal : Proposal or None
+        A model to keep or to go back from.
+    status : str
+        How the fine-tune is going, or how it ended.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._run: _Run | None = None
+        self.corrections = Corrections(session)
+        self.models = TunedModels(session)
+        self.journal = Journal(session, self.corrections, self.models)
+        self.answers = Answers(session, self.models)
+        self.doubt = DoubtfulPlaces(session, self.corrections)
+        self.config = FinetuneConfig()
+        self.losses = Losses()
+        self.proposal: Proposal | None = None
+        self.status = ""
+        self._before_of: Image | None = None
+        self.corrections.changed.connect(self._on_corrections)
+
+    @property
+    def state(self) -> State:
+        """What it is doing."""
+        return self._session.jobs.state_of(self)
+
+    @property
+    def is_tuning(self) -> bool:
+        """Whether a fine-tune is running."""
+        return self._run is not None
+
+    # --- painting
+
+    def paint_with(self, value: int) -> None:
+        """Take napari's brush in hand, on the corrections, with a class; 0 takes corrections back."""
+        new = self.corrections.layer is None
+        try:
+            layer = self.corrections.make_layer()
+        except FeedbackSegError as error:
+            self._fail(error)
+            return
+        self._session.layers.corrections.take_brush(layer, value, BRUSH if new else None)
+
+    def add_class(self, name: str, color: str) -> None:
+        """Add a class that the model does not know, and paint with it."""
+        try:
+            new = self.corrections.add_class(name, color)
+        except FeedbackSegError as error:
+            self._fail(error)
+            return
+        self._session.tell("result")  # which knows it now
+        self.paint_with(new.value)
+
+    def remove_class(self, value: int) -> None:
+        """Take an added class away again, if nothing is painted with it."""
+        try:
+            self.corrections.remove_class(value)
+        except FeedbackSegError as error:
+            self._fail(error)
+
+    def next_place(self) -> None:
+        """Go to where the model is least sure and nothing is corrected yet."""
+        self.doubt.next_place(self._options())
+
+    # --- the fine-tune
+
+    def set(self, **settings: Any) -> None:
+        """Change the settings of a fine-tune: fields of :class:`FinetuneConfig`."""
+        self.config = replace(self.config, **settings)
+        self._session.tell("correcting")
+
+    def fine_tune(self) -> bool:
+        """Let the model learn from the corrections; return whether that has begun."""
+        session = self._session
+        self.corrections.look_at_all()
+        try:
+            run = self._prepare()
+        except FeedbackSegError as error:
+            self._fail(error)
+            return False
+        self.show_before(False)
+        if not session.jobs.run(
+            run.work,
+            title="Fine-tuning",
+            owner=self,
+            on_event=self._take,
+            on_done=self._finish,
+            on_failed=self._failed,
+            on_stopped=self._stopped,
+        ):
+            return False
+        self._run, self.proposal, self.losses = run, None, Losses()
+        self._say("Getting ready: loading the model, and asking it what it is sure of.")
+        return True
+
+    def stop(self, *, keep_best: bool = False) -> None:
+        """Stop what is running; of a fine-tune, with ``keep_best``, take the best that it has found."""
+        if self._run is not None:
+            self._run.keep_best = keep_best
+        self._session.jobs.cancel(quietly=keep_best)
+
+    def _prepare(self) -> _Run:
+        session, corrections, draft = self._session, self.corrections, self.journal.draft
+        image = session.image
+        sections = session.layers.sections(image)
+        assert image is not None
+        total = summed(corrections.counts.values())
+        pixels = sum(each.pixels for each in total.values())
+        if corrections.unknown:
+            values = ", ".join(map(str, corrections.unknown))
+            raise InputError(
+                f"Labels that are no class are painted ({values}): erase them, or add the class."
+            )
+        if not pixels:
+            raise TrainingError("Nothing is corrected yet: choose a class and paint over what is wrong.")
+        if pixels < LEAST_PIXELS:
+            raise TrainingError(f"{pixels} corrected px are too little to learn from: paint a few strokes.")
+        if draft is None:
+            raise InputError("This image has no place for its corrections. Save it as a TIFF, and open that.")
+        known = {each.value for each in session.card.classes} if session.card else set()
+        new = tuple(each for each in corrections.classes if each.value in total.keys() - known)
+        work = FinetuneWork(
+            sections,
+            {z: corrections.labels(z) for z in corrections.counts},
+            partial(session.load_model, session.entry),
+            replace(self.config, new_classes=new),
+            session.device,
+            self._options().pixel_size_nm,
+            image.name,
+            draft.checkpoint,
+            self.models.path_for,
+        )
+        return _Run(work, image, draft, session.model_name)
+
+    def _take(self, event: Any) -> None:
+        from napari_feedback_seg.correction.events import FinetuneCheck
+
+        losses, jobs = self.losses, self._session.jobs
+        if isinstance(event, FinetuneCheck):
+            losses.add_held_out(event.done, event.total, event.loss, event.held_out)
+            return
+        what = event.what.capitalize()
+        if not self.status.startswith(what):
+            losses.begin_part()
+        if event.loss is not None:
+            losses.add_training(event.done, event.total, event.loss)
+        left = f", about {max(1, round(jobs.seconds_left))} s left" if jobs.seconds_left >= 0 else ""
+        self._say(f"{what}: step {event.done} of {event.total}{left}")
+
+    def _failed(self, error: Exception) -> None:
+        self._run = None
+        self._say(str(error))
+
+    def _stopped(self) -> None:
+        run = self._run
+        if run is not None and run.keep_best:
+            self._session.jobs.run(
+                run.work.best,
+                title="Scoring what was learnt",
+                owner=self,
+                on_done=self._finish,
+                on_failed=self._failed,
+                on_stopped=self._forget_run,
+            )
+            return
+        self._forget_run()
+
+    def _forget_run(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            _remove(run.draft.checkpoint)
+        self._say("Stopped: the model stays as it was.")
+
+    def _finish(self, found: tuple[FinetuneResult, Path] | None) -> None:
+        run, self._run, session = self._run, None, self._session
+        assert run is not None
+        if found is None:
+            self._say("Stopped before anything was learnt: the model stays as it was.")
+            return
+        result, path = found
+        _remove(run.draft.checkpoint)
+        self.journal.note_model(path, run.draft)
+        which = "held-out corrections" if result.held_out else "the corrections that it learnt from"
+        proposal = Proposal(
+            run.parent,
+            path.stem,
+            result.recommendation == "keep",
+            result.sentence,
+            (*result.problems, f"IoU on {which}:", *result.changes, f"{result.seconds:.0f} s"),
+        )
+        self._say("")
+        if run.image not in session.layers:
+            session.said.emit("The image is no longer there: nothing was segmented.", "warning")
+        elif run.image != session.image:
+            session.said.emit(
+                f"The new model is chosen. To see what it says, go to '{run.image.name}' and segment.", "info"
+            )
+        elif session.model_name == run.parent:
+            self._compare(proposal, path)
+            return
+        self._propose(proposal, path)
+
+    # --- before and after
+
+    def _compare(self, proposal: Proposal, path: Path) -> None:
+        """Propose a model, and segment with it the visible part of this section and of another one.
+
+        Where the model before has said nothing yet, it is asked first.
+        """
+        session, image = self._session, self._session.image
+        assert image is not None
+        region = None
+        with suppress(FeedbackSegError):
+            region = session.layers.visible_region(image)
+        shown = session.layers.displayed_section(image)
+        segmented = self._segmented()
+        others = sorted(
+            set(range(session.layers.sections(image).count)) - {shown},
+            key=lambda z: (z in self.corrections.counts, z not in segmented, abs(z - shown), z),
+        )
+        sections = tuple(sorted({shown, *others[:1]}))
+        proposal = replace(proposal, sections=sections)
+
+        def after(_: bool = True) -> None:
+            self._propose(proposal, path)
+            if session.image == image:
+                self._segment(Part(sections, region), PREVIEW)
+
+        missing = tuple(z for z in sections if z not in segmented)
+        if not missing or not self._segment(Part(missing, region), PREVIEW, after):
+            after()
+
+    def _propose(self, proposal: Proposal, path: Path) -> None:
+        try:
+            self.models.add(path, proposal.parent)
+        except FeedbackSegError as error:
+            self._fail(error)
+            return
+        self.proposal = proposal
+        self._session.tell("correcting")
+
+    def keep(self) -> None:
+        """Keep the model that is proposed."""
+        if self.proposal is not None:
+            tuned, self.proposal = self.proposal.tuned, None
+            self.show_before(False)
+            self._say(f"'{tuned}' is in use. Save it to have it in the list of models tomorrow.")
+
+    def go_back(self) -> None:
+        """Go back to the model before; the fine-tuned one can be had again with redo."""
+        if self.proposal is not None:
+            tuned = self.proposal.tuned
+            self.undo()
+            self._say(f"'{self.models.current}' is in use again. Redo brings '{tuned}' back.")
+
+    @property
+    def shows_before(self) -> bool:
+        """Whether a result shows what the model before says."""
+        return self._before_of is not None
+
+    @property
+    def can_show_before(self) -> bool:
+        """Whether it is known what the model before says."""
+        return self.shows_before or (
+            self.answers.known(self.models.earlier) and self._session.result is not None
+        )
+
+    def show_before(self, wanted: bool) -> None:
+        """Show what the model before says, or what the one in use says; not while a job runs."""
+        earlier, current = self.models.earlier, self.models.current
+        if wanted == self.shows_before or earlier is None:
+            return
+        if wanted and (not self.can_show_before or self._session.jobs.busy):
+            return
+        if wanted:
+            self._before_of = self._session.image
+            self.answers.swap(self._before_of, current, earlier)
+        else:
+            self.answers.swap(self._before_of, earlier, current)
+            self._before_of = None
+        self._session.tell("correcting")
+
+    @property
+    def shown_section(self) -> int:
+        """The section that is shown."""
+        image = self._session.image
+        return self._session.layers.displayed_section(image) if image is not None else 0
+
+    def go_to_section(self, number: int) -> None:
+        """Show one of the sections where before and after can be compared."""
+        image = self._session.image
+        if self.proposal is not None and image is not None and number < len(self.proposal.sections):
+            self._session.layers.corrections.go_to_section(image, self.proposal.sections[number])
+
+    def undo(self) -> None:
+        """Go back to the model before, and to what it says."""
+        self._move(self.models.undo)
+
+    def redo(self) -> None:
+        """Take the model again that was undone, and what it says."""
+        self._move(self.models.redo)
+
+    def _move(self, step: Any) -> None:
+        self.show_before(False)
+        before = self.models.current
+        step()
+        self.answers.swap(self._session.image, before, self.models.current)
+        self.proposal = None
+        self._say("")
+
+    # --- the rest
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """The sections that the model in use has not segmented as a whole."""
+        session = self._session
+        try:
+            sections = session.layers.sections(session.image)
+        except FeedbackSegError:
+            return ()
+        result, entry = session.result, session.entry
+        record = session.layers.record_of(result) if result is not None else None
+        done: set[int] = set()
+        if record is not None and entry is not None:
+            done = record.done_by(str(entry.path), sections.section_shape)
+        return tuple(z for z in range(sections.count) if z not in done)
+
+    def segment_rest(self) -> None:
+        """Segment what the model in use has not segmented yet."""
+        rest = self.rest
+        if rest:
+            self._segment(Part(rest), "Segmenting the rest")
+
+    def save_as(self, name: str) -> None:
+        """Save the model in use to the library."""
+        before = self.models.current
+        try:
+            self.models.save_as(name)
+        except FeedbackSegError as error:
+            self._fail(error)
+            return
+        self.answers.rename(before, name)
+        self.journal.note_model(None)
+        self._session.said.emit(f"The model '{name}' is in your models folder now.", "info")
+        self._session.tell("correcting")
+
+    def _segment(self, part: Part, title: str, then: Any = None) -> bool:
+        session = self._session
+        result = session.result
+        record = session.layers.record_of(result) if result is not None else None
+        size = record.last.pixel_size_nm if record is not None else None
+        return session.segmenting.segment(
+            part, options=self._options(), pixel_size_nm=size, title=title, then=then
+        )
+
+    def _segmented(self) -> frozenset[int]:
+        """Return the sections of which something is segmented."""
+        result = self._session.result
+        record = self._session.layers.record_of(result) if result is not None else None
+        return record.sections if record is not None else frozenset()
+
+    def _options(self) -> SegmentOptions:
+        """Return options with the scale and the overlap of the result."""
+        session = self._session
+        result = session.result
+        record = session.layers.record_of(result) if result is not None else None
+        if record is None or not record.runs:
+            return SegmentOptions(device=session.device, overlap=session.settings.overlap)
+        settings = record.last.settings
+        return SegmentOptions(
+            device=session.device, overlap=settings.overlap, pixel_size_nm=settings.rescaled_from_nm
+        )
+
+    # --- what happens
+
+    def changed(self, part: str) -> None:
+        """Take note that a part of the session has changed."""
+        if part in ("image", "layers"):
+            if self._before_of is not None and self._before_of != self._session.image:
+                self.show_before(False)
+            self.corrections.follow()
+        elif part == "model":
+            self.corrections.follow_model()
+            if self.proposal is not None and self.proposal.tuned != self.models.current:
+                self.proposal = None
+                self._say("")
+
+    def before_segmenting(self) -> None:
+        """Show what the model in use says: the image is about to be segmented."""
+        self.corrections.look()
+        self.show_before(False)
+
+    def before_write(self, z: int) -> None:
+        """Keep what the model before said of a section that is about to be written."""
+        self.answers.before_write(z)
+
+    def _on_corrections(self, sections: list[int]) -> None:
+        if sections:
+            self._session.corrected.emit(sections)
+        self._session.tell("correcting")
+
+    def _say(self, status: str) -> None:
+        self.status = status
+        self._session.tell("correcting")
+
+    def _fail(self, error: Exception) -> None:
+        self._say(str(error))
+        self._session.said.emit(str(error), "error")
+
+    def forget(self) -> None:
+        """Let go of what runs, as the dock closes; may be called again."""
+        self.show_before(False)
+        self._run = None
+        self.journal.flush()
+
+
+def _remove(checkpoint: Path) -> None:
+    with suppress(OSError):  # the next fine-tune writes over it
+        checkpoint.unlink(missing_ok=True)
