@@ -50,7 +50,7 @@ class ViewerLayers:
     Events
     ------
     changed
-        The list of layers, or a name in it, has changed.
+        The list of layers, or a name in it, has changed, or the labels of one were replaced.
     removed : Layer
         A layer was deleted.
     activated
@@ -274,12 +274,17 @@ class ViewerLayers:
     def _watch(self, layers: set[Layer]) -> None:
         for layer in layers ^ self._watched:
             verb = "connect" if layer in layers else "disconnect"
-            if isinstance(layer, Image) and not isinstance(layer, Labels):
+            if isinstance(layer, Labels):
+                getattr(layer.events.data, verb)(self._on_labels)
+            elif isinstance(layer, Image):
                 getattr(layer.events.data, verb)(self._on_data)
                 for name in ("scale", "translate", "rotate", "shear", "affine", "units"):
                     getattr(getattr(layer.events, name), verb)(self._on_place)
         self._watched = layers
         self.corrections.painting.watch([layer for layer in layers if isinstance(layer, Labels)])
+
+    def _on_labels(self, _: Any) -> None:
+        self.changed.emit()
 
     def _on_data(self, event: Any) -> None:
         self.replaced.emit(event.source)

@@ -32,9 +32,9 @@ from napari_feedback_seg.plugin.layers.image import (
     move,
 )
 from napari_feedback_seg.plugin.segment.measure import classes_of, current_result, is_result, stamp
+from napari_feedback_seg.plugin.segment.unchanged import Unchanged, checksums, pixels
 from napari_feedback_seg.plugin.segment.what_box import fill
 from napari_feedback_seg.plugin.session.truth import Mask, guess_class, looks_like_mask
-from napari_feedback_seg.plugin.session.unchanged import Unchanged, checksums, pixels
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -127,7 +127,7 @@ class ComparePanel(QWidget):
     def compare(self) -> None:
         """Compare the two layers, off the GUI thread."""
         corrections = self._state.correcting.corrections
-        corrections.look_at_all()
+        corrections.look()
         result, truth = self.labels_box.layer, self.truth_box.layer
         if result is None or truth is None:
             return

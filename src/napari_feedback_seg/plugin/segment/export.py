@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
 from napari_feedback_seg.plugin.layers.corrections import find_layer
-from napari_feedback_seg.plugin.layers.image import RESULT_KEY, like, spacing_nm
+from napari_feedback_seg.plugin.layers.image import RESULT_KEY, like, planes_of, spacing_nm
 from napari_feedback_seg.plugin.layers.results import PROBABILITY_KEY, probability_layers
 from napari_feedback_seg.plugin.segment.measure import current_result, measured_size
 from napari_feedback_seg.segmentation.export import Result, SectionExported, export
@@ -103,35 +104,34 @@ def export_result(
     bool
         Whether the export has begun: False without a result, or while another job runs.
     """
-    state.correcting.corrections.look_at_all()
+    state.correcting.corrections.look()
     layer = current_result(state)
     if layer is None:
         return False
     result = _result(state, layer)
-    painted = result.corrections
-
-    def corrected(z: int) -> bool:
-        return painted is not None and bool((painted[z] if layer.ndim == 3 else painted).any())
 
     def work() -> Generator[SectionExported, None, Path]:
-        sections = range(layer.data.shape[0] if layer.ndim == 3 else 1)
-        edited = [z for z in sections if corrected(z)]
+        painted = planes_of(result.corrections) if result.corrections is not None else []
+        edited = [z for z, plane in enumerate(painted) if plane.any()]
         target = _free(Path(folder) / f"{result.name}-segmented")
-        return (yield from export(result, target, edited, least))
+        return (yield from export(result if edited else _without_corrections(result), target, edited, least))
 
     return state.jobs.run(work, title=f"Exporting {layer.name}", on_done=on_done)
 
 
 def _result(state: DockState, layer: Labels) -> Result:
     image = str(layer.metadata[RESULT_KEY]["image"])
-    corrections = _corrections(state, layer)
+    composed = state.correcting.corrections.of_result(layer)
+    corrections = (
+        find_layer(state.viewer, state.layers.image_of(layer)) if composed.corrections is not None else None
+    )
     probabilities = {
         each.metadata[PROBABILITY_KEY]["class"]: each
         for each in probability_layers(state.viewer, layer)
         if tuple(each.data.shape) == tuple(layer.data.shape)
     }
     return Result(
-        labels=state.correcting.corrections.of_result(layer),
+        labels=composed,
         record=copy.deepcopy(layer.metadata[RESULT_KEY]),
         layers={
             "labels": _labels_state(layer),
@@ -139,18 +139,16 @@ def _result(state: DockState, layer: Labels) -> Result:
             **({"corrections": _labels_state(corrections)} if corrections is not None else {}),
         },
         probabilities={name: each.data for name, each in probabilities.items()},
-        corrections=None if corrections is None else corrections.data,
+        corrections=composed.corrections,
         pixel_size_nm=measured_size(layer),
-        spacing_nm=spacing_nm(layer),
+        spacing_nm=spacing_nm(layer) or state.pixel_sizes.spacing_of(state.layers.image_of(layer)),
         image_path=_image_path(state, image),
     )
 
 
-def _corrections(state: DockState, layer: Labels) -> Labels | None:
-    """Return the layer of the corrections that are in a result, if anything is in it."""
-    image = next((each for each in state.images if state.result_of(each) == layer), None)
-    found = find_layer(state.viewer, image)
-    return found if found is not None and found.data.shape == layer.data.shape and found.data.any() else None
+def _without_corrections(result: Result) -> Result:
+    layers = {name: each for name, each in result.layers.items() if name != "corrections"}
+    return replace(result, corrections=None, layers=layers)
 
 
 def _image_path(state: DockState, name: str) -> str | None:

@@ -28,7 +28,6 @@ from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.forms.row import row
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, pixel_size_nm
-from napari_feedback_seg.plugin.session.unchanged import Unchanged, checksums
 from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
 
 if TYPE_CHECKING:
@@ -60,7 +59,6 @@ class MeasurePanel(QWidget):
         self._state = state
         self._of: Any = None
         self._measured: Labels | None = None
-        self._unchanged = Unchanged(state.viewer, self)
         self.measures: Measures | None = None
         self.least_box = DecimalBox()
         self.least_box.setToolTip("Smaller profiles are taken for specks, and not counted")
@@ -79,7 +77,6 @@ class MeasurePanel(QWidget):
         self.measure_button.clicked.connect(self.measure)
         self.copy_button.clicked.connect(self.copy)
         self.save_button.clicked.connect(self._ask_for_file)
-        self._unchanged.changed.connect(self._outdate)
         state.result_changed.connect(self._refresh)
         state.corrected.connect(self._outdate)
         state.jobs.started.connect(self._refresh)
@@ -116,27 +113,24 @@ class MeasurePanel(QWidget):
 
     def measure(self) -> None:
         """Measure the result, off the GUI thread."""
-        self._state.correcting.corrections.look_at_all()
+        self._state.correcting.corrections.look()
         self._refresh()  # the scale, and so the unit, may be another
         layer = current_result(self._state)
         if layer is None:
             return
-        data, labels = layer.data, self._state.correcting.corrections.of_result(layer)
+        labels = self._state.correcting.corrections.of_result(layer)
         classes, size, least = classes_of(layer), measured_size(layer), self.least()
 
-        def work() -> Generator[SectionMeasured, None, tuple[Measures, list[int]]]:
-            sums = checksums(data)
-            return (yield from measure(labels, classes, size, least)), sums
+        def work() -> Generator[SectionMeasured, None, Measures]:
+            return measure(labels, classes, size, least)
 
         self._show(None)
         self._of, self._measured = stamp(layer), layer
-        if self._state.jobs.run(work, title=f"Measuring {layer.name}", on_done=self._finish):
-            self._unchanged.watch(layer)
+        self._state.jobs.run(work, title=f"Measuring {layer.name}", on_done=self._finish)
 
-    def _finish(self, found: tuple[Measures, list[int]]) -> None:
-        measures, sums = found
+    def _finish(self, measures: Measures) -> None:
         self._show(measures)
-        self._unchanged.read(sums)
+        self._refresh()  # it may have changed in the meantime
 
     def _outdate(self, _: Any = None) -> None:
         """Take note that what was measured has changed."""
@@ -145,7 +139,6 @@ class MeasurePanel(QWidget):
 
     def copy(self) -> None:
         """Copy the table as text, with tabs between the columns."""
-        self._unchanged.look()
         clipboard = QApplication.clipboard()
         if self.measures is not None and clipboard is not None:
             clipboard.setText(self.measures.to_text(decimal=decimal_point()))
@@ -153,7 +146,6 @@ class MeasurePanel(QWidget):
 
     def save(self, path: Path, overwrite: bool = False) -> None:
         """Save the table as a CSV file."""
-        self._unchanged.look()
         if self.measures is None:
             return
         try:
@@ -166,7 +158,6 @@ class MeasurePanel(QWidget):
     def cleanup(self) -> None:
         """Let go of the layer; may be called again."""
         self._measured = None
-        self._unchanged.forget()
 
     def _ask_for_file(self) -> None:
         chosen, _ = QFileDialog.getSaveFileName(self, "Save the table", "measures.csv", "Tables (*.csv)")
@@ -206,7 +197,6 @@ class MeasurePanel(QWidget):
         for widget in (self.table, self.note, self.copy_button, self.save_button):
             widget.setVisible(measures is not None)
         if measures is None:
-            self._unchanged.forget()
             return
         stack = measures.rows[-1].section is not None
         self.table.setColumnHidden(0, not stack)
@@ -314,7 +304,7 @@ def measured_size(layer: Labels) -> tuple[float, float] | None:
 
 def stamp(layer: Labels) -> Any:
     """Return what tells a result from another, and from itself after another segmentation."""
-    return layer.unique_id, layer.metadata.get(RESULT_KEY, {}).get("runs")
+    return layer.unique_id, id(layer.data), layer.metadata.get(RESULT_KEY, {}).get("runs")
 
 
 def _number(value: float | None) -> str:
