@@ -199,12 +199,8 @@ def test_a_table_of_what_was_painted_or_undone_since_goes(
     qtbot.waitUntil(lambda: panel.measures is None, timeout=60_000)
     measured()
     assert panel.measures.rows[2].pixels == said
-    layer.data[:10] = 1  # by a script, of which napari knows nothing
-    panel.save(tmp_path / "old.csv")
-    assert not (tmp_path / "old.csv").exists()
-    measured()
     viewer.layers["cells labels"].visible = False
-    qtbot.waitUntil(lambda: not panel._unchanged._turn.isActive(), timeout=60_000)
+    QApplication.processEvents()
     assert panel.measures is not None
 
 
