@@ -138,7 +138,7 @@ def new_layer(viewer: Viewer, image: Image | None, classes: Sequence[LabelClass]
         np.zeros(tuple(int(length) for length in sections.data.shape), np.uint8),
         name=name_for(image),
         colormap=corrections_colormap(classes),
-        features=class_features(classes),
+        features=class_features(classes, "not corrected"),
         opacity=0.7,
         **like(image),
     )
@@ -220,7 +220,7 @@ class CorrectionLayers:
         wanted = corrections_colormap(classes)
         if set(wanted.color_dict) != set(getattr(layer.colormap, "color_dict", {})):
             layer.colormap = wanted
-            layer.features = class_features(classes)
+            layer.features = class_features(classes, "not corrected")
 
     def part(self, layer: Labels, region: Region | None) -> np.ndarray:
         """Return the corrections of a region of the image; of all of it if that is None."""

@@ -176,11 +176,11 @@ def class_colormap(classes: Sequence[LabelClass], hidden: Collection[int] = ()) 
     return DirectLabelColormap(color_dict=colors)
 
 
-def class_features(classes: Sequence[LabelClass]) -> dict[str, list[Any]]:
-    """Return the table that gives napari the name of each label."""
+def class_features(classes: Sequence[LabelClass], none: str = "not segmented") -> dict[str, list[Any]]:
+    """Return the table that gives napari the name of each label; 0 is called ``none``."""
     return {
         "index": [0, *(each.value for each in classes)],
-        "class": ["not segmented", *(each.name for each in classes)],
+        "class": [none, *(each.name for each in classes)],
     }
 
 
