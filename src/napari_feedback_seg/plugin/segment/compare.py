@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.metrics import SectionCompared
-    from napari_feedback_seg.plugin.session.state import DockState
+    from napari_feedback_seg.plugin.session.session import Session
 
 ERRORS_KEY = "feedback-seg-errors"
 """In the metadata of a layer of errors: the name of the result that it is about."""
@@ -61,15 +61,15 @@ class ComparePanel(QWidget):
         what was compared changes.
     """
 
-    def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._state = state
+        self._session = session
         self._at_hand: Labels | None = None
         self._result: Labels | None = None
         self._of: Any = None
         self._classes: Sequence[LabelClass] = ()
         self._outdated = False
-        self._unchanged = Unchanged(state.viewer, self)
+        self._unchanged = Unchanged(session.viewer, self)
         self.scores: dict[str, Any] | None = None
         self.labels_box = _LayerBox("The labels to be judged: the result at hand, or any other Labels layer")
         self.truth_box = _LayerBox(
@@ -115,18 +115,16 @@ class ComparePanel(QWidget):
         self.kind_box.activated.connect(self._refresh)
         self.rest_box.activated.connect(self._refresh)
         self._unchanged.changed.connect(self._outdate)
-        state.result_changed.connect(self._refresh)
-        state.layers_changed.connect(self._refresh)
-        state.model_changed.connect(self._refresh)
-        state.corrected.connect(self._outdate)
-        state.jobs.started.connect(self._refresh)
-        state.jobs.ended.connect(self._refresh)
+        session.changed.connect(self._on_changed)
+        session.jobs.started.connect(self._refresh)
+        session.jobs.ended.connect(self._refresh)
+        session.corrected.connect(self._outdate)
         self._show(None)
         self._refresh()
 
     def compare(self) -> None:
         """Compare the two layers, off the GUI thread."""
-        corrections = self._state.correcting.corrections
+        corrections = self._session.correcting.corrections
         corrections.look()
         result, truth = self.labels_box.layer, self.truth_box.layer
         if result is None or truth is None:
@@ -142,7 +140,7 @@ class ComparePanel(QWidget):
                 found, expected = mask.labels(found), mask.truth(expected)
             return {**(yield from compare(expected, found, classes)), "sums": sums}
 
-        if self._state.jobs.run(work, title=f"Comparing {result.name}", on_done=self._finish):
+        if self._session.jobs.run(work, title=f"Comparing {result.name}", on_done=self._finish):
             self._show(None)
             self._outdated = False
             self._result, self._classes, self._of = result, classes, self._stamp()
@@ -200,7 +198,7 @@ class ComparePanel(QWidget):
         for layer in (self.labels_box.layer, self.truth_box.layer):
             if layer is not None and is_result(layer):
                 return classes_of(layer)
-        card = self._state.card
+        card = self._session.card
         return tuple(card.classes) if card is not None else ()
 
     def _outdate(self, _: Any = None) -> None:
@@ -208,8 +206,12 @@ class ComparePanel(QWidget):
         self._of = None
         self._refresh()
 
+    def _on_changed(self, part: str) -> None:
+        if part in ("result", "layers", "model"):
+            self._refresh()
+
     def _refresh(self) -> None:
-        at_hand, suitable = current_result(self._state), _suitable(self._state.viewer)
+        at_hand, suitable = current_result(self._session), _suitable(self._session.viewer)
         chosen = self.labels_box.layer
         if at_hand != self._at_hand or chosen not in suitable:
             self._at_hand = chosen = at_hand
@@ -218,7 +220,7 @@ class ComparePanel(QWidget):
         others = [each for each in suitable if each != labels and _shape(each) == _shape(labels)]
         others += [
             each
-            for each in _masks(self._state.viewer)
+            for each in _masks(self._session.viewer)
             if labels is not None and _shape(each) == _shape(labels)
         ]
         self.truth_box.offer(sorted(others, key=is_result), self.truth_box.layer)
@@ -230,7 +232,7 @@ class ComparePanel(QWidget):
         if self.scores is None:
             self.note.setText(missing or (OUTDATED if self._outdated else ""))
             self.note.setVisible(bool(self.note.text()))
-        self.compare_button.setEnabled(not missing and not self._state.jobs.busy)
+        self.compare_button.setEnabled(not missing and not self._session.jobs.busy)
         self.compare_button.setToolTip(
             missing or "Score the labels, and show where they differ from the truth"
         )
@@ -247,7 +249,7 @@ class ComparePanel(QWidget):
 
     def _finish(self, scores: dict[str, Any]) -> None:
         errors, sums = scores.pop("errors"), scores.pop("sums")
-        result, viewer = self._result, self._state.viewer
+        result, viewer = self._result, self._session.viewer
         if result is None or result not in viewer.layers:
             return
         self._show(scores)

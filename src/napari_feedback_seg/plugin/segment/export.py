@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image, Labels
 
-    from napari_feedback_seg.plugin.session.state import DockState
+    from napari_feedback_seg.plugin.session.session import Session
 
 
 class ExportButton(QPushButton):
@@ -32,8 +32,8 @@ class ExportButton(QPushButton):
 
     Parameters
     ----------
-    state : DockState
-        The state of the dock.
+    session : Session
+        The session.
     least : callable, optional
         Returns the least size of a profile in the table.
 
@@ -47,24 +47,24 @@ class ExportButton(QPushButton):
 
     def __init__(
         self,
-        state: DockState,
+        session: Session,
         least: Callable[[], float | None] = lambda: None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__("Export...", parent)
-        self._state, self._least = state, least
+        self._session, self._least = session, least
         self.setToolTip(
             "<qt>Write labels, probabilities, table and a record of the run into a new folder</qt>"
         )
         self.clicked.connect(self._ask_for_folder)
-        state.result_changed.connect(self._refresh)
-        state.jobs.started.connect(self._refresh)
-        state.jobs.ended.connect(self._refresh)
+        session.changed.connect(self._on_changed)
+        session.jobs.started.connect(self._refresh)
+        session.jobs.ended.connect(self._refresh)
         self._refresh()
 
     def export_to(self, folder: str | Path) -> bool:
         """Export the result to a new folder in ``folder``; return whether that has begun."""
-        return export_result(self._state, folder, self._least(), self._say)
+        return export_result(self._session, folder, self._least(), self._say)
 
     def _ask_for_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Export to a new folder in")
@@ -76,12 +76,16 @@ class ExportButton(QPushButton):
         show_info(sentence)
         self.exported.emit(sentence)
 
+    def _on_changed(self, part: str) -> None:
+        if part == "result":
+            self._refresh()
+
     def _refresh(self) -> None:
-        self.setEnabled(current_result(self._state) is not None and not self._state.jobs.busy)
+        self.setEnabled(current_result(self._session) is not None and not self._session.jobs.busy)
 
 
 def export_result(
-    state: DockState,
+    session: Session,
     folder: str | Path,
     least: float | None = None,
     on_done: Callable[[Path], None] | None = None,
@@ -90,8 +94,8 @@ def export_result(
 
     Parameters
     ----------
-    state : DockState
-        The state of the dock.
+    session : Session
+        The session.
     folder : path-like
         A new folder is made in this one, so that nothing is ever overwritten.
     least : float, optional
@@ -104,11 +108,11 @@ def export_result(
     bool
         Whether the export has begun: False without a result, or while another job runs.
     """
-    state.correcting.corrections.look()
-    layer = current_result(state)
+    session.correcting.corrections.look()
+    layer = current_result(session)
     if layer is None:
         return False
-    result = _result(state, layer)
+    result = _result(session, layer)
 
     def work() -> Generator[SectionExported, None, Path]:
         painted = planes_of(result.corrections) if result.corrections is not None else []
@@ -116,18 +120,20 @@ def export_result(
         target = _free(Path(folder) / f"{result.name}-segmented")
         return (yield from export(result if edited else _without_corrections(result), target, edited, least))
 
-    return state.jobs.run(work, title=f"Exporting {layer.name}", on_done=on_done)
+    return session.jobs.run(work, title=f"Exporting {layer.name}", on_done=on_done)
 
 
-def _result(state: DockState, layer: Labels) -> Result:
+def _result(session: Session, layer: Labels) -> Result:
     image = str(layer.metadata[RESULT_KEY]["image"])
-    composed = state.correcting.corrections.of_result(layer)
+    composed = session.correcting.corrections.of_result(layer)
     corrections = (
-        find_layer(state.viewer, state.layers.image_of(layer)) if composed.corrections is not None else None
+        find_layer(session.viewer, session.layers.image_of(layer))
+        if composed.corrections is not None
+        else None
     )
     probabilities = {
         each.metadata[PROBABILITY_KEY]["class"]: each
-        for each in probability_layers(state.viewer, layer)
+        for each in probability_layers(session.viewer, layer)
         if tuple(each.data.shape) == tuple(layer.data.shape)
     }
     return Result(
@@ -141,8 +147,8 @@ def _result(state: DockState, layer: Labels) -> Result:
         probabilities={name: each.data for name, each in probabilities.items()},
         corrections=composed.corrections,
         pixel_size_nm=measured_size(layer),
-        spacing_nm=spacing_nm(layer) or state.pixel_sizes.spacing_of(state.layers.image_of(layer)),
-        image_path=_image_path(state, image),
+        spacing_nm=spacing_nm(layer) or session.pixel_sizes.spacing_of(session.layers.image_of(layer)),
+        image_path=_image_path(session, image),
     )
 
 
@@ -151,9 +157,9 @@ def _without_corrections(result: Result) -> Result:
     return replace(result, corrections=None, layers=layers)
 
 
-def _image_path(state: DockState, name: str) -> str | None:
+def _image_path(session: Session, name: str) -> str | None:
     """Return the file that the image of this name was opened from."""
-    for image in state.images:
+    for image in session.images:
         path = image.source.path
         if image.name == name and path:
             return os.path.abspath(path) if os.path.exists(path) else str(path)

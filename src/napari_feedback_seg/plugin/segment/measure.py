@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
-    from napari_feedback_seg.plugin.session.state import DockState
+    from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.segmentation.measure import Measures, Row, SectionMeasured
 
 MOST_ROWS = 12
@@ -54,9 +54,9 @@ class MeasurePanel(QWidget):
         What the table shows.
     """
 
-    def __init__(self, state: DockState, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._state = state
+        self._session = session
         self._of: Any = None
         self._measured: Labels | None = None
         self.measures: Measures | None = None
@@ -77,10 +77,10 @@ class MeasurePanel(QWidget):
         self.measure_button.clicked.connect(self.measure)
         self.copy_button.clicked.connect(self.copy)
         self.save_button.clicked.connect(self._ask_for_file)
-        state.result_changed.connect(self._refresh)
-        state.corrected.connect(self._outdate)
-        state.jobs.started.connect(self._refresh)
-        state.jobs.ended.connect(self._refresh)
+        session.changed.connect(self._on_changed)
+        session.jobs.started.connect(self._refresh)
+        session.jobs.ended.connect(self._refresh)
+        session.corrected.connect(self._outdate)
         self._show(None)
         self._refresh()
 
@@ -113,12 +113,12 @@ class MeasurePanel(QWidget):
 
     def measure(self) -> None:
         """Measure the result, off the GUI thread."""
-        self._state.correcting.corrections.look()
+        self._session.correcting.corrections.look()
         self._refresh()  # the scale, and so the unit, may be another
-        layer = current_result(self._state)
+        layer = current_result(self._session)
         if layer is None:
             return
-        labels = self._state.correcting.corrections.of_result(layer)
+        labels = self._session.correcting.corrections.of_result(layer)
         classes, size, least = classes_of(layer), measured_size(layer), self.least()
 
         def work() -> Generator[SectionMeasured, None, Measures]:
@@ -126,7 +126,7 @@ class MeasurePanel(QWidget):
 
         self._show(None)
         self._of, self._measured = stamp(layer), layer
-        self._state.jobs.run(work, title=f"Measuring {layer.name}", on_done=self._finish)
+        self._session.jobs.run(work, title=f"Measuring {layer.name}", on_done=self._finish)
 
     def _finish(self, measures: Measures) -> None:
         self._show(measures)
@@ -166,8 +166,12 @@ class MeasurePanel(QWidget):
             # The dialog has asked before it gave a name that is taken, but not about the name with .csv.
             self.save(path.with_name(f"{path.name}.csv") if not path.suffix else path, bool(path.suffix))
 
+    def _on_changed(self, part: str) -> None:
+        if part == "result":
+            self._refresh()
+
     def _refresh(self) -> None:
-        layer, busy = current_result(self._state), self._state.jobs.busy
+        layer, busy = current_result(self._session), self._session.jobs.busy
         if self.measures is not None and (layer is None or stamp(layer) != self._of):
             same = layer is not None and layer == self._measured  # of another one nothing was measured
             self._show(None)
@@ -263,14 +267,14 @@ class _Table(QAbstractTableModel):
         )
 
 
-def current_result(state: DockState) -> Labels | None:
+def current_result(session: Session) -> Labels | None:
     """Return the result that is the active layer, or that of the image, or if there is none the newest."""
-    active = state.viewer.layers.selection.active
+    active = session.viewer.layers.selection.active
     if is_result(active):
         return active
-    if state.image is not None:
-        return state.result
-    results = [layer for layer in state.viewer.layers if is_result(layer)]
+    if session.image is not None:
+        return session.result
+    results = [layer for layer in session.viewer.layers if is_result(layer)]
     return results[-1] if results else None
 
 
