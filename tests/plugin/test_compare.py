@@ -53,7 +53,7 @@ def compared(dock, panel, press, finish):
 @pytest.fixture
 def settled(panel, qtbot):
     """Wait until the pixels were looked at, if anything has asked for that."""
-    return lambda: qtbot.waitUntil(lambda: not panel._unchanged._turn.isActive(), timeout=LONG)
+    return lambda: qtbot.waitUntil(lambda: not panel.unchanged.looking, timeout=LONG)
 
 
 @pytest.fixture

@@ -59,6 +59,8 @@ class ComparePanel(QWidget):
     scores : dict or None
         What the table shows, as :func:`~napari_feedback_seg.metrics.compare` gives it. It goes when
         what was compared changes.
+    unchanged : Unchanged
+        Tells when that is.
     """
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
@@ -69,7 +71,7 @@ class ComparePanel(QWidget):
         self._of: Any = None
         self._classes: Sequence[LabelClass] = ()
         self._outdated = False
-        self._unchanged = Unchanged(session.viewer, self)
+        self.unchanged = Unchanged(session.viewer, self)
         self.scores: dict[str, Any] | None = None
         self.labels_box = _LayerBox("The labels to be judged: the result at hand, or any other Labels layer")
         self.truth_box = _LayerBox(
@@ -114,7 +116,7 @@ class ComparePanel(QWidget):
         self.truth_box.activated.connect(self._refresh)
         self.kind_box.activated.connect(self._refresh)
         self.rest_box.activated.connect(self._refresh)
-        self._unchanged.changed.connect(self._outdate)
+        self.unchanged.changed.connect(self._outdate)
         session.changed.connect(self._on_changed)
         session.jobs.started.connect(self._refresh)
         session.jobs.ended.connect(self._refresh)
@@ -144,11 +146,11 @@ class ComparePanel(QWidget):
             self._show(None)
             self._outdated = False
             self._result, self._classes, self._of = result, classes, self._stamp()
-            self._unchanged.watch(result, truth)
+            self.unchanged.watch(result, truth)
 
     def copy(self) -> None:
         """Copy the table as text, with tabs between the columns."""
-        self._unchanged.look()
+        self.unchanged.look()
         clipboard = QApplication.clipboard()
         if self.scores is not None and clipboard is not None:
             heading, rows = _cells(self.scores, self._classes)
@@ -157,7 +159,7 @@ class ComparePanel(QWidget):
 
     def cleanup(self) -> None:
         """Let go of the layers; may be called again."""
-        self._unchanged.forget()
+        self.unchanged.forget()
 
     def _stamp(self) -> Any:
         """Return what tells a comparison from another one."""
@@ -253,7 +255,7 @@ class ComparePanel(QWidget):
         if result is None or result not in viewer.layers:
             return
         self._show(scores)
-        self._unchanged.read(*sums)
+        self.unchanged.read(*sums)
         for layer in viewer.layers:
             if layer.metadata.get(ERRORS_KEY) == result.name and layer.data.shape == errors.shape:
                 layer.data = errors
@@ -284,7 +286,7 @@ class ComparePanel(QWidget):
         for widget in (self.table, self.note, self.copy_button):
             widget.setVisible(scores is not None)
         if scores is None:
-            self._unchanged.forget()
+            self.unchanged.forget()
             return
         heading, rows = _cells(scores, self._classes)
         self.table.setColumnCount(len(heading))

@@ -66,6 +66,11 @@ class Unchanged(QObject):
         if not all(self._same()):
             self._tell()
 
+    @property
+    def looking(self) -> bool:
+        """Whether the pixels are about to be looked at."""
+        return self._turn.isActive()
+
     def forget(self) -> None:
         """Watch nothing; may be called again."""
         layers, self._layers, self._sums = self._layers, (), []
