@@ -57,7 +57,7 @@ def main() -> None:
             continue
         found.setdefault(kind, []).append(values)
         print(kind, name, *(f"{value:.3f}" for value in values), sep="\t", flush=True)
-    print("\n| images | number |", " | ".join(f"`{name}` |" for name in options.models))
+    print("\n| images | number |", " ".join(f"`{name}` |" for name in options.models))
     print("|---" * (2 + len(models)) + "|")
     for kind, values in found.items():
         cells = [

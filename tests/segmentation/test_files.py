@@ -162,3 +162,20 @@ class TestSegmentFiles:
         tifffile.imwrite(tmp_path / "a.tif", section, photometric="miniswhite")
         *_, done = segment_files(plan([str(tmp_path / "a.tif")], tmp_path / "x.tif"), unet, SegmentOptions())
         assert "was inverted" in done.messages[0]
+
+
+def test_a_border_has_no_probabilities(tmp_path, model, section):
+    """They come row by row, also where the tissue begins below the first row and ends before the last."""
+    image = np.full((160, 200), 255, np.uint8)
+    image[40:115, 60:150] = np.minimum(section, 254)
+    tifffile.imwrite(tmp_path / "image.tif", image)
+    jobs = plan([str(tmp_path / "image.tif")], tmp_path, probabilities=True)
+    *_, done = segment_files(jobs, model, SegmentOptions())
+    labels = tifffile.imread(jobs[0].labels)
+    written = tifffile.imread(jobs[0].probabilities)
+    expected = segment(image, model, probabilities=True)
+    np.testing.assert_array_equal(labels, expected.labels)
+    np.testing.assert_allclose(written, expected.probabilities, atol=1e-3)
+    assert not labels[:40].any()
+    assert labels[40:115, 60:150].all()
+    assert done.messages[-1].startswith("The border of one grey value is no tissue")

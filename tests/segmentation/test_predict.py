@@ -427,6 +427,23 @@ class TestBorder:
         assert "no tissue: " in message
         assert "labels are 0" in message
 
+    @pytest.mark.parametrize("value", [-1, 300, np.nan])
+    @pytest.mark.parametrize("region", [None, np.s_[50:, 30:200]], ids=str)
+    def test_a_padded_section_gets_the_labels_of_the_section(self, model, clean, value, region):
+        """Exactly, with any model: what is beside the tissue moves no tile."""
+        image = np.full((500, 410), value, np.float32)
+        image[70:390, 33:353] = clean.image
+        found = segment(image, model, first_round=True, region=region)
+        expected = segment(clean.image, model, first_round=True)
+        for name in ("labels", "first_round"):
+            whole = np.zeros(image.shape, np.uint8)
+            whole[70:390, 33:353] = getattr(expected, name)
+            np.testing.assert_array_equal(getattr(found, name), whole[region or ...])
+        assert len(found.messages) == 1
+        beside = segment(image, model, region=np.s_[:20, :20])
+        assert not beside.labels.any()
+        assert len(beside.messages) == 1
+
     def test_at_another_pixel_size_and_of_a_region(self, trained, clean):
         outside = border("turned", clean.image.shape)
         image = np.where(outside, 255, clean.image)

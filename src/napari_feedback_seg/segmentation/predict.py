@@ -22,6 +22,7 @@ from napari_feedback_seg.segmentation.prediction import (
     SegmentOptions,
     StackBuilder,
     absolute_region,
+    cut_prediction,
     empty_prediction,
     fill_rows,
     merge_messages,
@@ -29,7 +30,7 @@ from napari_feedback_seg.segmentation.prediction import (
 )
 from napari_feedback_seg.segmentation.reader import TileReader
 from napari_feedback_seg.segmentation.sections import BlankSection, image_shape
-from napari_feedback_seg.segmentation.tiles import RollingBlend, RowResampler, Tile, starts
+from napari_feedback_seg.segmentation.tiles import RollingBlend, RowResampler, Tile, scaled, starts
 from napari_feedback_seg.segmentation.unlike import UNLIKE_FROM, spread, unlikeness
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def segment_section(
         How to segment.
     write : callable, optional
         Takes the probabilities (C, n, X) float16 of the next rows of the region as soon as
-        they are final; never more than a row of tiles is held.
+        they are final; never more than a row of tiles is held. Rows below the tissue do not come.
 
     Returns
     -------
@@ -268,35 +269,52 @@ def segment_with(
     card = model.card
     region = absolute_region(section.shape, options.region)
     shape = model_shape(section.shape, card, options.pixel_size_nm)
-    resampler = None if shape == section.shape else RowResampler(shape, section.shape, *region)
-    needed = resampler.needed if resampler else region
-    tiles = _tiles(shape, card.tile, options.overlap, needed)
-    (top, left), (bottom, right) = ((each.y, each.x) for each in (tiles[0], tiles[-1]))
     known = reader is not None
-    within = slice(top, bottom + card.tile), slice(left, right + card.tile)
-    reader = reader or TileReader(section, shape, within)
-    blend = RollingBlend(inference.rounds * len(card.classes), card.tile, *needed)
+    reader = reader or TileReader(
+        section, shape, _seen(section.shape, shape, region, card.tile, options.overlap)
+    )
     prediction = empty_prediction(region, card, options)
+    said: set[str] = set()
+    # The tissue is segmented as if it were all there is: a border then moves no tile.
+    box = reader.statistics.box or (slice(0, section.shape[0]), slice(0, section.shape[1]))
+    inner = _intersection(region[0], box[0]), _intersection(region[1], box[1])
+    if inner != region:
+        said.add(NO_NUMBERS if reader.statistics.border is None else BORDER)
+        if any(each.start >= each.stop for each in inner):
+            return replace(prediction, device=describe_device(inference.device), messages=tuple(said))
+    part = cut_prediction(prediction, inner)
+    resampler = None if shape == section.shape else RowResampler(shape, section.shape, *inner)
+    needed = resampler.needed if resampler else inner
+    tiles = _tiles(shape, card.tile, options.overlap, needed, scaled(box, section.shape, shape))
+    blend = RollingBlend(inference.rounds * len(card.classes), card.tile, *needed)
     values = np.array([each.value for each in card.classes], np.uint8)
     nothing = np.zeros((inference.rounds * len(values), card.tile, card.tile), np.float32)
     filled = 0
-    said: set[str] = set()
+    beside = (
+        (0, 0),
+        (0, 0),
+        (inner[1].start - region[1].start, region[1].stop - inner[1].stop),
+    )
+    if write is not None:
+        for top in range(region[0].start, inner[0].start, card.tile):
+            height = min(card.tile, inner[0].start - top)
+            write(np.zeros((len(values), height, region[1].stop - region[1].start), np.float16))
 
     def fill(finished: np.ndarray) -> None:
         nonlocal filled
         for rows in resampler.add(finished) if resampler else [finished]:
-            top = region[0].start + filled
-            part = slice(top, top + rows.shape[1]), region[1]
-            outside = reader.outside(*part)
+            top = inner[0].start + filled
+            place = slice(top, top + rows.shape[1]), inner[1]
+            outside = reader.outside(*place)
             if outside is not None:
-                finite = np.isfinite(reader.pixels(*part)[outside])
+                finite = np.isfinite(reader.pixels(*place)[outside])
                 said.update([BORDER] * bool(finite.any()) + [NO_NUMBERS] * (not finite.all()))
-            fill_rows(prediction, filled, rows, values, outside)
+            fill_rows(part, filled, rows, values, outside)
             if write is not None:
                 answer = rows[: len(values)].astype(np.float16)
                 if outside is not None:
                     answer[:, outside] = 0
-                write(answer)
+                write(np.pad(answer, beside))
             filled += rows.shape[1]
 
     inference.messages.clear()
@@ -326,8 +344,35 @@ def _doubts(reader: TileReader, model: Model, tiles: Sequence[Tile]) -> Iterator
         yield UNLIKE
 
 
-def _tiles(shape: tuple[int, int], tile: int, overlap: float, within: tuple[slice, slice]) -> list[Tile]:
-    rows, columns = (starts(length, tile, overlap, part) for length, part in zip(shape, within, strict=True))
+def _seen(
+    shape: tuple[int, int],
+    own: tuple[int, int],
+    region: tuple[slice, slice],
+    tile: int,
+    overlap: float,
+) -> tuple[slice, slice]:
+    """Return what the tiles of a region show, on the model's grid."""
+    needed = region if own == shape else RowResampler(own, shape, *region).needed
+    grids = [starts(length, tile, overlap, part) for length, part in zip(own, needed, strict=True)]
+    rows, columns = (slice(grid[0], grid[-1] + tile) for grid in grids)
+    return rows, columns
+
+
+def _intersection(one: slice, other: slice) -> slice:
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def _tiles(
+    shape: tuple[int, int],
+    tile: int,
+    overlap: float,
+    within: tuple[slice, slice],
+    box: tuple[slice, slice] | tuple[None, None] = (None, None),
+) -> list[Tile]:
+    rows, columns = (
+        starts(length, tile, overlap, part, tissue)
+        for length, part, tissue in zip(shape, within, box, strict=True)
+    )
     return [Tile(y, x) for y in rows for x in columns]
 
 

@@ -122,6 +122,20 @@ def empty_prediction(
     )
 
 
+def cut_prediction(prediction: Prediction, region: tuple[slice, slice]) -> Prediction:
+    """Return the part of a prediction that is about a region within its own; it shares the arrays."""
+    at = tuple(
+        slice(each.start - own.start, each.stop - own.start)
+        for each, own in zip(region, prediction.region, strict=True)
+    )
+    arrays: dict[str, Any] = {
+        name: None if array is None else array[..., *at]
+        for name in ("labels", "probabilities", "first_round")
+        for array in [getattr(prediction, name)]
+    }
+    return replace(prediction, region=region, **arrays)
+
+
 def fill_rows(
     prediction: Prediction,
     top: int,

@@ -50,6 +50,8 @@ class Statistics:
         Where there is no tissue.
     bars : tuple of Bar
         What was burnt in; it counts in none of the above.
+    box : tuple of slice, optional
+        The rows and columns that have any tissue, if known.
     """
 
     low: float
@@ -58,6 +60,7 @@ class Statistics:
     std: float
     border: Border | None = None
     bars: tuple[Bar, ...] = ()
+    box: tuple[slice, slice] | None = None
 
     @property
     def constant(self) -> bool:
@@ -186,7 +189,16 @@ def statistics(section: np.ndarray) -> Statistics:
             tissue = within
         else:  # nothing would be left
             border = None
-    return replace(grey_statistics(grid, tissue), border=border)
+    down, across = (_extent(tissue.any(axis=1 - axis), step, section.shape[axis]) for axis in range(2))
+    return replace(grey_statistics(grid, tissue), border=border, box=(down, across))
+
+
+def _extent(found: npt.NDArray[np.bool_], step: int, length: int) -> slice:
+    """Return the pixels from the first to the last that was found, of every n-th along an axis."""
+    places = np.flatnonzero(found)
+    if not places.size:
+        return slice(0, length)
+    return slice(max(0, (int(places[0]) - 1) * step + 1), min(length, (int(places[-1]) + 1) * step))
 
 
 def grey_statistics(grid: np.ndarray, tissue: npt.NDArray[np.bool_]) -> Statistics:
@@ -357,4 +369,5 @@ def _mean_around(section: np.ndarray, side: int) -> np.ndarray:
     """
     sums = np.pad(section, (side // 2 + 1, side // 2), mode="symmetric").cumsum(axis=0, dtype=np.float64)
     sums = (sums[side:] - sums[:-side]).cumsum(axis=1)
-    return (sums[:, side:] - sums[:, :-side]) / side**2
+    mean: np.ndarray = (sums[:, side:] - sums[:, :-side]) / side**2
+    return mean

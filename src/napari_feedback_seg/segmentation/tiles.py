@@ -31,7 +31,7 @@ class Tile:
     x: int
 
 
-def starts(length: int, tile: int, overlap: float, within: slice) -> list[int]:
+def starts(length: int, tile: int, overlap: float, within: slice, tissue: slice | None = None) -> list[int]:
     """Return where along one axis the tiles begin that touch ``within``.
 
     The grid is that of the whole axis, so that a region is predicted as it would be
@@ -46,12 +46,24 @@ def starts(length: int, tile: int, overlap: float, within: slice) -> list[int]:
         Fraction of a tile that it shares with the next.
     within : slice
         The region along this axis.
+    tissue : slice, optional
+        The part that has tissue, as if it were all there is; the whole if not given.
     """
+    begin, length = (0, length) if tissue is None else (tissue.start, tissue.stop - tissue.start)
     stride = max(1, round(tile * (1 - overlap)))
     count = 1 + max(0, math.ceil((length - tile) / stride))
-    first = (length - tile - (count - 1) * stride) // 2
+    first = begin + (length - tile - (count - 1) * stride) // 2
     grid = (first + index * stride for index in range(count))
     return [start for start in grid if start < within.stop and start + tile > within.start]
+
+
+def scaled(part: tuple[slice, slice], shape: tuple[int, int], own: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of a section (Y, X) on the model's grid, which is ``own``."""
+    rows, columns = (
+        slice(each.start * to // of, -(-each.stop * to // of))
+        for each, of, to in zip(part, shape, own, strict=True)
+    )
+    return rows, columns
 
 
 def mirrored(start: int, stop: int, length: int) -> np.ndarray:

@@ -39,7 +39,7 @@ LARGEST_HOLE = 0.01
 """Part of the section that may be enclosed by a border and yet belong to it: the letters of a data bar."""
 
 LEAST_BAR, LARGEST_BAR = 0.0005, 0.25
-"""Part of the section that a burnt-in bar has; a smaller one does not move the statistics."""
+"""Part of the tissue that a burnt-in bar has; a smaller one does not move the statistics."""
 
 _MOST_VALUES = 4
 _WHATEVER = 255
@@ -175,7 +175,7 @@ def find_bars(grid: np.ndarray, tissue: Mask) -> tuple[Bar, ...]:
     for value in (values.min(), values.max()) if values.size else ():
         rest = values[values != value]
         count = values.size - rest.size
-        if not max(PATCH**2, LEAST_BAR * grid.size) <= count <= LARGEST_BAR * grid.size:
+        if not max(PATCH**2, LEAST_BAR * values.size) <= count <= LARGEST_BAR * values.size:
             continue
         low, high = (float(each) for each in np.percentile(rest, (0.1, 99.9)))
         apart = max(low - float(value), float(value) - high) > high - low
