@@ -50,7 +50,7 @@ class ViewerLayers:
     Events
     ------
     changed
-        The list of layers, or a name in it, has changed, or the labels of one were replaced.
+        The list of layers, or a name in it, has changed, or a result has another array.
     removed : Layer
         A layer was deleted.
     activated
@@ -283,8 +283,9 @@ class ViewerLayers:
         self._watched = layers
         self.corrections.painting.watch([layer for layer in layers if isinstance(layer, Labels)])
 
-    def _on_labels(self, _: Any) -> None:
-        self.changed.emit()
+    def _on_labels(self, event: Any) -> None:
+        if RESULT_KEY in event.source.metadata:  # corrections are replaced by whoever adopts them
+            self.changed.emit()
 
     def _on_data(self, event: Any) -> None:
         self.replaced.emit(event.source)
