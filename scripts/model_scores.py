@@ -26,7 +26,7 @@ def tables(cards: list[ModelCard]) -> str:
     for card in cards:
         for part in ("validation", "test"):
             scores = card.scores.get(part)
-            if not scores:
+            if not scores or "sets" in scores:
                 continue
             sections = f"{part} ({min(scores['sections'])}-{max(scores['sections'])})"
             lines.append(_row(f"`{card.name}`, {sections}", _percent(scores)))
@@ -43,17 +43,36 @@ def tables(cards: list[ModelCard]) -> str:
     for card in cards:
         epochs = f"{card.recipe['epochs']} ({card.recipe['best_epoch']})"
         size = (BUNDLED / f"{card.name}.safetensors").stat().st_size / 1e6
-        train = card.data[0].sections["train"]
+        train = ", ".join(f"{each.name}: {len(each.sections['train'])} sections" for each in card.data)
         lines.append(
-            f"| `{card.name}` | sections {min(train)}-{max(train)} | {card.seed} "
+            f"| `{card.name}` | {train} | {card.seed} "
             f"| {epochs} | {(card.duration_s or 0) / 3600:.1f} h "
             f"| {card.machine} | {size:.1f} MB |"
         )
+    for card in cards:
+        if sets := card.scores["validation"].get("sets"):
+            lines += [
+                "",
+                f"`{card.name}`, validation sections of each lab:",
+                "",
+                *_head("IoU in %", "Rand error"),
+            ]
+            for name, scores in sets.items():
+                lines += [_lab(name, scores), _lab(f"{name}, first output", scores["first_round"])]
     return "\n".join([*lines, ""])
 
 
-def _head(title: str) -> list[str]:
-    return [f"| {title} | {' | '.join(CLASSES)} | mean |", "|---|" + "---|" * (len(CLASSES) + 1)]
+def _lab(name: str, scores: dict[str, Any]) -> str:
+    """Return the row of a lab, of which not all classes are labelled."""
+    values = [scores["iou"].get(each) for each in CLASSES]
+    cells = [f"{100 * value:.1f}" if value is not None else "" for value in (*values, scores["mean_iou"])]
+    error = scores.get("cells", {}).get("are")
+    return f"| {name} | {' | '.join(cells)} | {'' if error is None else f'{error:.2f}'} |"
+
+
+def _head(title: str, *more: str) -> list[str]:
+    names = [title, *CLASSES, "mean", *more]
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
 
 
 def _row(name: str, values: tuple[float, ...]) -> str:

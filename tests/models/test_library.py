@@ -138,7 +138,7 @@ def test_an_unknown_model_is_refused_with_those_there_are(own: Path, model: Mode
     with pytest.raises(ModelError, match=rf"no model 'self-16': did you mean '{DEFAULT_MODEL}'\?"):
         find_model("self-16")
     for name in ("", " ", "zzz", "~nobody-here", "x" * 5000, "\0"):
-        with pytest.raises(ModelError, match="There are: self-w16, accurate, mine"):
+        with pytest.raises(ModelError, match=f"There are: {DEFAULT_MODEL}, accurate, mine"):
             find_model(name)
     for path in ("zzz.safetensors", "no/such", ".", Path("zzz"), tmp_path):
         with pytest.raises(ModelError, match="There is no model file"):

@@ -19,7 +19,7 @@ from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, read_
 if TYPE_CHECKING:
     from napari_feedback_seg.models.model import Model, ModelCard
 
-DEFAULT_MODEL = "self-w16"
+DEFAULT_MODEL = "general"
 """What ``"default"`` stands for."""
 
 BUNDLED = Path(__file__).parent / "bundled"
