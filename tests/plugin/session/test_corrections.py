@@ -296,6 +296,11 @@ class TestLayer:
         assert (about["image"], about["image_id"]) == ("cells", str(stack.unique_id))
         assert [each["name"] for each in about["classes"]][:2] == ["membrane", "mitochondria"]
 
+    def test_napari_calls_what_is_empty_not_painted(self, session, stack, stroke):
+        layer = stroke(2, 0, 20, 20)
+        assert layer.get_status((0, 60, 60))["value"].endswith("class: not corrected")
+        assert layer.get_status((0, 21, 21))["value"].endswith("class: mitochondria")
+
     def test_what_is_painted_lies_above_a_result_that_is_made_later(
         self, viewer, session, runner, stack, stroke, add_result
     ):

@@ -206,6 +206,7 @@ class CorrectTab(QWidget):
         self.keep_button.setEnabled(not stopping)
         self.back_button.setEnabled(not stopping)
         self.back_button.setText("Stopping..." if stopping else "Stop, go back" if tuning else "Cancel")
+        self.before_button.setVisible(correcting.proposal is None)  # else it has buttons for that
         self.before_button.setEnabled(correcting.can_show_before and not busy)
         self.before_button.setChecked(correcting.shows_before)
         self.undo_button.setEnabled(correcting.models.earlier is not None and not busy)

@@ -238,7 +238,7 @@ class Correcting:
         if event.loss is not None:
             losses.add_training(event.done, event.total, event.loss)
         left = f", about {max(1, round(jobs.seconds_left))} s left" if jobs.seconds_left >= 0 else ""
-        self._say(f"{what}: step {event.done} of {event.total}{left}")
+        self._say(f"{what}: step {event.done} of {event.total}{left}" if event.total else f"{what}...")
 
     def _failed(self, error: Exception) -> None:
         self._run = None
