@@ -34,7 +34,7 @@ def objective(painted: Pixels, kept: Pixels, weight: np.ndarray, bias: np.ndarra
 
 def test_nothing_nearby_is_better() -> None:
     painted, kept = problem()
-    residual = next(Fitting(painted, kept).run()).residual
+    residual = next(Fitting(painted, kept).run(strength=1.0)).residual
     weight, bias = residual.weight.numpy(), residual.bias.numpy()
     best = objective(painted, kept, weight, bias)
     assert best < objective(painted, kept, 0 * weight, 0 * bias)
@@ -68,7 +68,7 @@ def test_strokes_that_tell_nothing_of_each_other_are_not_taken() -> None:
 def test_influence_is_what_goes_with_a_stroke() -> None:
     painted, kept = problem()
     fitting = Fitting(painted, kept)
-    fit = next(fitting.run())
+    fit = next(fitting.run(strength=1.0))
     place, direction = painted.features[:1] * 0.5, np.float32([1, -1, 0])
     found = fitting.influence(fit, place, direction)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_feedback_seg.correction.adaptation import Adaptation, weights_digest
 from napari_feedback_seg.correction.classes import add_classes
-from napari_feedback_seg.correction.fitting import Fit, Fitting
+from napari_feedback_seg.correction.fitting import UNTOLD, Fit, Fitting
 from napari_feedback_seg.correction.image_statistics import (
     LEAST_STROKES,
     explain,
@@ -154,6 +154,7 @@ class InstantAnswers:
         self._muted_classes: Collection[int] = ()
         self._fitting: tuple[Fitting, Fit, list[Stroke]] | None = None
         self._solution: npt.NDArray[np.float32] | None = None
+        self._strength = UNTOLD
 
     @property
     def cached_mb(self) -> float:
@@ -202,7 +203,7 @@ class InstantAnswers:
         found = yield from self._learn_from(self._plain, of_section)
         if found is None:
             self._take(None, 0, {})
-            self._restated = None
+            self._restated, self._strength = None, UNTOLD
             yield FitProgress("fitting", 1, 1, True)
             return self.adaptation
         seen, other = self._plain, None
@@ -217,12 +218,13 @@ class InstantAnswers:
             self._solution = None
         fitting = Fitting(painted, kept, len(self.adaptation.new_classes))
         last: Fit | None = None
-        for fit in fitting.run(self._solution):
+        for fit in fitting.run(self._solution, self._strength):
             changed = last is None or fit.strength != last.strength
             last = fit
             self._fitting, self._solution = (fitting, fit, strokes), fit.solution
             self._take(fit, len(strokes), statistics)
             yield FitProgress("fitting", 1, 1, changed)
+        self._strength = self.adaptation.strength
         return self.adaptation
 
     def answer(
@@ -263,9 +265,11 @@ class InstantAnswers:
     def why(self, section: CorrectedSection, row: int, column: int) -> list[Reason]:
         """Return the strokes that moved a pixel, those that moved it most first.
 
-        Empty if nothing was learnt, or there is nothing to see.
+        Empty if nothing was learnt, if what was learnt is not taken, or if there is nothing to see.
         """
-        if self._fitting is None or (seen := self._pixel(section, row, column)) is None:
+        if self._fitting is None or self.adaptation.residual is None:
+            return []
+        if (seen := self._pixel(section, row, column)) is None:
             return []
         fitting, fit, strokes = self._fitting
         features, own, now = seen
