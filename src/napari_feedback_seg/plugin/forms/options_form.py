@@ -47,7 +47,7 @@ class OptionsForm(QWidget, Generic[T]):
     def __init__(self, options: T) -> None:
         super().__init__()
         self._options = options
-        self.widgets = _widgets(options)
+        self.widgets = widgets_of(options)
         layout = QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -77,7 +77,8 @@ class OptionsForm(QWidget, Generic[T]):
         self.changed.emit(self._options)
 
 
-def _widgets(options: Any) -> dict[str, ValueWidget]:
+def widgets_of(options: Any) -> dict[str, ValueWidget]:
+    """Return magicgui's widget for each field that can be shown, by its name."""
     tooltips = _tooltips(type(options))
     hints = get_type_hints(type(options), include_extras=True)
     return {

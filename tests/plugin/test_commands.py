@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+
+from napari_feedback_seg import load_model, segment
+from napari_feedback_seg.attention_maps.maps import SectionAttention
+from napari_feedback_seg.plugin.contributions.commands import attention_command, segment_command
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+LONG = 60_000  # ms; a busy machine is slow
+
+
+@pytest.fixture
+def docked(viewer, models_folder):
+    """Make the form of a command, and dock it."""
+
+    def docked(command):
+        form = command()
+        viewer.window.add_dock_widget(form)
+        return form
+
+    return docked
+
+
+def test_segment_command_gives_the_labels_that_python_gives(viewer, docked, section, qtbot):
+    image = viewer.add_image(section, name="cells", scale=(4.6, 4.6), units="nm")
+    form = docked(segment_command)
+    assert form.settings.value == SegmentOptions()
+    form.model.value = "small"
+    form.settings.value = SegmentOptions(overlap=0.5)
+    form()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=LONG)
+    shown = viewer.layers["cells segmentation"]
+    assert isinstance(shown, Labels)
+    np.testing.assert_array_equal(shown.data, segment(section, "small", overlap=0.5).labels)
+    np.testing.assert_array_equal(shown.scale, image.scale)
+    assert list(shown.features["class"])[1] == "membrane"
+
+
+def test_attention_command_gives_the_map_that_python_gives(viewer, docked, section, qtbot):
+    viewer.add_image(np.zeros((5, 5)), name="another")
+    stack = viewer.add_image(np.stack([section, section[::-1]]), name="stack")
+    form = docked(attention_command)
+    form(image=stack, model="small", row=30, column=20, section=1)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=LONG)
+    shown = viewer.layers["stack attention at 30, 20"]
+    assert isinstance(shown, Image)
+    tile = SectionAttention(section[::-1], load_model("small")).at(30, 20)
+    np.testing.assert_allclose(shown.data[0], tile.pixel(30, 20).map, rtol=1e-5)
+    assert shown.data_to_world((0, 0, 0)) == (1, *(each.start for each in tile.frame.region))
+
+
+def test_choosers_follow_the_viewer(viewer, docked, section):
+    form = docked(segment_command)
+    assert form.image.choices == ()
+    image = viewer.add_image(section, name="cells")
+    assert form.image.choices == (image,)
+    assert {"small", "self-w16"} <= set(form.model.choices)
