@@ -16,7 +16,7 @@ def curves(qtbot):
 
 def drawn(curves):
     """The losses that are drawn, as shares of the highest, by curve."""
-    return [item.getData() for item in curves.plot.listDataItems()]
+    return [item.getData() for item in curves.curves]
 
 
 def test_both_losses_are_drawn_and_named(curves):

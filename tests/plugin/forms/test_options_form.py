@@ -61,6 +61,16 @@ def test_values_come_and_go_as_the_dataclass(form, qtbot):
     assert form.value == told[-1] == expected
 
 
+def test_what_is_being_typed_is_not_written_anew(form, qtbot):
+    form.changed.connect(lambda options: setattr(form, "value", options))  # as a session answers
+    box = form.widgets["heat"].native
+    box.selectAll()
+    qtbot.keyClicks(box, "0.4")
+    assert box.text() == "0.4"
+    qtbot.keyClicks(box, "25")
+    assert form.value.heat == 0.425
+
+
 def test_rows_labels_and_tooltips_come_from_the_class(form):
     assert list(form.widgets) == ["heat", "loaves", "rolls", "crisp", "oven"]
     labels = [each.text() for each in form.findChildren(QLabel)]

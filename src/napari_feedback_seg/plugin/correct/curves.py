@@ -19,16 +19,16 @@ class Curves(QWidget):
         super().__init__(parent)
         self.legend = QLabel()
         self.legend.setWordWrap(True)
-        self.plot = pyqtgraph.PlotWidget(background=None)
-        self.plot.setFixedHeight(_HEIGHT)
-        self.plot.setMinimumWidth(60)
-        self.plot.setMouseEnabled(False, False)
-        self.plot.setMenuEnabled(False)
-        self.plot.hideButtons()
-        self.plot.hideAxis("left")
-        self.plot.setYRange(0, 1)
-        self._training_curve, self._held_out_curve = (
-            self.plot.plot(
+        # No PlotWidget: it makes menus that outlive it.
+        plot = pyqtgraph.GraphicsLayoutWidget()
+        plot.setBackground(None)
+        plot.setFixedHeight(_HEIGHT)
+        plot.setMinimumWidth(60)
+        self._box = plot.addViewBox(row=0, col=0, enableMenu=False, enableMouse=False)
+        self._box.setYRange(0, 1)
+        plot.addItem(pyqtgraph.AxisItem("bottom", linkView=self._box), row=1, col=0)
+        self.curves = tuple(
+            pyqtgraph.PlotDataItem(
                 pen=pyqtgraph.mkPen(color, width=2),
                 connect="finite",
                 symbol=symbol,
@@ -38,20 +38,25 @@ class Curves(QWidget):
             )
             for color, symbol in ((_TRAINING, None), (_HELD_OUT, "o"))
         )
+        for curve in self.curves:
+            self._box.addItem(curve)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.legend)
-        layout.addWidget(self.plot)
+        layout.addWidget(plot)
         self.show_losses(Losses())
 
     def show_losses(self, losses: Losses) -> None:
         """Show the losses of a fine-tune."""
         second = "held-out loss" if losses.is_held_out else "loss on all corrections"
-        self.plot.setXRange(0, losses.total)
+        self._box.setXRange(0, losses.total)
         labels = []
-        for curve, color, name, points in (
-            (self._training_curve, _TRAINING, "training loss", losses.training),
-            (self._held_out_curve, _HELD_OUT, second, losses.held_out),
+        for curve, color, name, points in zip(
+            self.curves,
+            (_TRAINING, _HELD_OUT),
+            ("training loss", second),
+            (losses.training, losses.held_out),
+            strict=True,
         ):
             # A gap after each part, so that no line goes over from one to the next.
             gaps = [(step + 0.5, np.nan) for step in losses.breaks]

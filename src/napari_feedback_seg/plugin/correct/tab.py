@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
-    QFormLayout,
     QFrame,
     QHBoxLayout,
     QInputDialog,
@@ -14,7 +13,6 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QProgressBar,
     QPushButton,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -23,8 +21,8 @@ from napari_feedback_seg.plugin.correct.class_buttons import ClassButtons
 from napari_feedback_seg.plugin.correct.curves import Curves
 from napari_feedback_seg.plugin.correct.proposal import ProposalBox
 from napari_feedback_seg.plugin.correct.text import missing, where
-from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox
 from napari_feedback_seg.plugin.forms.fold import Fold
+from napari_feedback_seg.plugin.forms.options_form import OptionsForm
 from napari_feedback_seg.plugin.session.counts import summed
 from napari_feedback_seg.plugin.session.jobs import State
 
@@ -60,17 +58,7 @@ class CorrectTab(QWidget):
             "Where to look next", "Go to where the model is least sure and nothing is corrected yet"
         )
         self.place_label = _text()
-        self.steps_box = QSpinBox()
-        self.steps_box.setRange(1, 100_000)
-        self.steps_box.setToolTip("How long the model learns")
-        self.rate_box = DecimalBox()
-        self.rate_box.setDecimals(5)
-        self.rate_box.setRange(0.00001, 1.0)
-        self.rate_box.setSingleStep(0.0005)
-        self.rate_box.setToolTip("How fast the model learns")
-        self.rehearsal_box = DecimalBox()
-        self.rehearsal_box.setRange(0, 1000)
-        self.rehearsal_box.setToolTip("How much to keep what the model was sure of; 0 for not at all")
+        self.form = OptionsForm(self._session.correcting.config)
         self.tune_button = _button("Fine-tune", "Let the model learn from all corrections of this image")
         self.keep_button = _button("Stop, keep the best", "End early, and take the best that was found")
         self.back_button = _button("Stop, go back", "End early; the model stays as it was")
@@ -92,13 +80,7 @@ class CorrectTab(QWidget):
         offer.setContentsMargins(6, 4, 6, 4)
         offer.addWidget(self.offer_label)
         offer.addLayout(_row(self.restore_button, self.discard_button))
-        settings = QWidget()
-        form = QFormLayout(settings)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("&Steps", self.steps_box)
-        form.addRow("&Learning rate", self.rate_box)
-        form.addRow("Re&hearsal", self.rehearsal_box)
-        self.settings_fold = Fold("Settings", settings)
+        self.settings_fold = Fold("Settings", self.form)
         self.running = QWidget()
         running = QVBoxLayout(self.running)
         running.setContentsMargins(0, 0, 0, 0)
@@ -132,9 +114,7 @@ class CorrectTab(QWidget):
         self.classes.wanted.connect(correcting.add_class)
         self.classes.unwanted.connect(correcting.remove_class)
         self.look_button.clicked.connect(correcting.next_place)
-        self.steps_box.valueChanged.connect(lambda steps: correcting.set(steps=steps))
-        self.rate_box.valueChanged.connect(lambda rate: correcting.set(learning_rate=rate))
-        self.rehearsal_box.valueChanged.connect(lambda rehearsal: correcting.set(rehearsal=rehearsal))
+        self.form.changed.connect(correcting.set_config)
         self.tune_button.clicked.connect(correcting.fine_tune)
         self.keep_button.clicked.connect(partial(correcting.stop, keep_best=True))
         self.back_button.clicked.connect(partial(correcting.stop, keep_best=False))
@@ -184,13 +164,7 @@ class CorrectTab(QWidget):
         for label, sentence in ((self.status, correcting.status), (self.place_label, correcting.doubt.text)):
             label.setText(sentence)
             label.setVisible(bool(sentence))
-        for box, value in (
-            (self.steps_box, correcting.config.steps),
-            (self.rate_box, correcting.config.learning_rate),
-            (self.rehearsal_box, correcting.config.rehearsal),
-        ):
-            if box.value() != value:
-                box.setValue(value)
+        self.form.value = correcting.config
         self.curves.show_losses(correcting.losses)
         self.proposal_box.redraw()
         self._redraw_job()

@@ -68,8 +68,9 @@ class OptionsForm(QWidget, Generic[T]):
     def value(self, options: T) -> None:
         self._options = options
         for name, widget in self.widgets.items():
-            with widget.changed.blocked():
-                widget.value = getattr(options, name)
+            if widget.value != getattr(options, name):  # else what is being typed would be written anew
+                with widget.changed.blocked():
+                    widget.value = getattr(options, name)
 
     def _take(self) -> None:
         values = {name: widget.value for name, widget in self.widgets.items()}

@@ -13,6 +13,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
+    QDoubleSpinBox,
     QFileDialog,
     QHeaderView,
     QLabel,
@@ -24,8 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import OutputError
-from napari_feedback_seg.plugin.forms.decimal_box import DecimalBox
-from napari_feedback_seg.plugin.forms.decimals import decimal_point
+from napari_feedback_seg.plugin.forms.decimals import PointOrComma, decimal_point
 from napari_feedback_seg.plugin.forms.row import row
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, pixel_size_nm
 from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
@@ -60,7 +60,8 @@ class MeasurePanel(QWidget):
         self._of: Any = None
         self._measured: Labels | None = None
         self.measures: Measures | None = None
-        self.least_box = DecimalBox()
+        self.least_box = QDoubleSpinBox()
+        PointOrComma(self.least_box)
         self.least_box.setToolTip("Smaller profiles are taken for specks, and not counted")
         self.measure_button = QPushButton("Measure")
         self.measure_button.setToolTip(

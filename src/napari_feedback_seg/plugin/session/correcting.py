@@ -159,7 +159,11 @@ class Correcting:
 
     def set(self, **settings: Any) -> None:
         """Change the settings of a fine-tune: fields of :class:`FinetuneConfig`."""
-        self.config = replace(self.config, **settings)
+        self.set_config(replace(self.config, **settings))
+
+    def set_config(self, config: FinetuneConfig) -> None:
+        """Change the settings of a fine-tune."""
+        self.config = config
         self._session.tell("correcting")
 
     def fine_tune(self) -> bool:
