@@ -37,7 +37,7 @@ def test_without_a_screen_the_demo_needs_no_qt(tmp_path: Path) -> None:
 def test_with_a_screen_the_demo_opens_napari_after_it_has_written(tmp_path: Path, variable: str) -> None:
     text = planned("demo", tmp_path, **{variable: ":0"})
     assert "venv all" in text
-    assert text.index("feedback-seg demo") < text.index("plugin.open_demo demo")
+    assert text.index("feedback-seg demo") < text.index("contributions.open_demo demo")
 
 
 def test_the_tests_do_not_ask_for_a_screen(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QApplication, QColorDialog, QInputDialog, QMessageBox
+from qtpy.QtWidgets import QApplication, QColorDialog, QInputDialog, QMessageBox, QWidget
 
 from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 from napari_feedback_seg.plugin.contributions.reader import read_result
@@ -96,7 +96,9 @@ class TestPainting:
         qtbot.waitUntil(lambda: corrected.data[0, 30, 30] == value, timeout=LONG)
         np.testing.assert_array_equal(result.data, said)
         canvas = next(
-            each for each in QApplication.allWidgets() if type(each).__name__ == "CanvasBackendDesktop"
+            each
+            for each in dock.window().findChildren(QWidget)
+            if type(each).__name__ == "CanvasBackendDesktop"
         )
         qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
         qtbot.waitUntil(lambda: not corrected.data.any(), timeout=LONG)

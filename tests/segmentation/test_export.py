@@ -171,7 +171,7 @@ def test_what_is_read_back_is_what_was_written(result, shape, tmp_path):
     for found, expected in zip(back.probabilities, result.probabilities.values(), strict=True):
         assert found.dtype == np.float16
         np.testing.assert_array_equal(found, expected)
-    assert back.record == result.record
+    assert back.record == {key: each for key, each in result.record.items() if key != "digests"}  # of before
     assert back.layers == result.layers
 
 

@@ -67,7 +67,8 @@ def test_patches_are_turned_mirrored_scaled_and_stained_otherwise() -> None:
     labels = np.full((96, 96), 4, np.uint8)
     labels[33:63, 44:52] = 1
     labels[33:41, 44:64] = 1  # an L: it tells a turn from a mirror
-    image = np.where(labels == 1, 40, 200).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(-9, 10, labels.shape)  # one value at the edge is no tissue
+    image = (np.where(labels == 1, 40, 200) + noise).astype(np.uint8)
     turns, areas, contrasts = set(), [], []
     for patch, label in Patches(of(Dataset("L", (image,), (labels,)), 0), 96, 80, seed=0, rare=0.0):
         shape = label[0].numpy()

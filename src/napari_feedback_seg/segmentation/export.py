@@ -322,7 +322,7 @@ def read_export(path: str | os.PathLike[str]) -> Exported:
         kinds = [np.dtype(each) for each in run["probabilities"].values()]
         names = [Path(files[each]).name for each in ("labels", *(("probabilities",) if kinds else ()))]
         corrected = Path(files["corrections"]).name if "corrections" in files else None
-        record["digests"] = {int(z): digest for z, digest in record.get("digests", {}).items()}
+        record.pop("digests", None)  # of an export by an older version
         if len(shape) not in (2, 3) or not all(isinstance(each, int) and each > 0 for each in shape):
             raise ValueError(f"its shape is {shape}")
         if len(layers["probabilities"]) != len(kinds) or not isinstance(layers["labels"], dict):

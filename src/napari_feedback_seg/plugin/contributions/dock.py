@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QEvent, QSize, QTimer
+from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from napari_feedback_seg.plugin.attention.tab import AttentionTab
 from napari_feedback_seg.plugin.contributions.help import HelpWindow
-from napari_feedback_seg.plugin.contributions.reader import exported_in
 from napari_feedback_seg.plugin.contributions.sessions import session_of
 from napari_feedback_seg.plugin.contributions.settings import (
     apply_settings,
@@ -25,9 +22,6 @@ from napari_feedback_seg.plugin.segment.pixel_size import PixelSizeLine
 from napari_feedback_seg.plugin.segment.tab import SegmentTab
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from napari.layers import Layer
     from napari.viewer import Viewer
     from qtpy.QtGui import QHideEvent
 
@@ -44,7 +38,6 @@ class FeedbackDock(QWidget):
         self.session.said.connect(self._say)
         watch_settings(self._on_settings)
         self._on_settings()
-        self.session.viewer.layers.events.inserted.connect(self._on_inserted)
         self.pixel_size = PixelSizeLine(self.session)
         self.tabs = QTabWidget()
         help_button = QToolButton()
@@ -106,21 +99,7 @@ class FeedbackDock(QWidget):
         """End the job and let go of the viewer; may be called again."""
         self.segment_tab.cleanup()
         unwatch_settings(self._on_settings)
-        with suppress(LookupError):  # the viewer is gone
-            self.session.viewer.layers.events.inserted.disconnect(self._on_inserted)
         self.session.rest()
-
-    def _on_inserted(self, event: Any) -> None:
-        """Open a result whose folder was dropped, in place of the stack that napari makes of its files."""
-        record = exported_in(event.value.source.path)
-        if record is not None:
-            QTimer.singleShot(0, partial(self._open_exported, event.value, record))
-
-    def _open_exported(self, layer: Layer, record: Path) -> None:
-        viewer = self.session.viewer
-        if layer in viewer.layers:
-            viewer.layers.remove(layer)
-            viewer.open(record, plugin=PLUGIN)
 
     def _on_settings(self, _: Any = None) -> None:
         settings = apply_settings()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -28,14 +26,6 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     if all(str(each).endswith(RUN_SUFFIX) and is_export(each) for each in _listed(path)):
         return read_result
     return None
-
-
-def exported_in(folder: str | os.PathLike[str] | None) -> Path | None:
-    """Return the record of the one result that a folder holds; None if it is no such folder."""
-    if not folder or not os.path.isdir(folder):
-        return None
-    records = [path for path in Path(folder).glob(f"*{RUN_SUFFIX}") if is_export(path)]
-    return records[0] if len(records) == 1 else None
 
 
 def read_result(path: str | list[str]) -> list[LayerDataTuple]:
