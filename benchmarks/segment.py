@@ -47,7 +47,7 @@ COLUMNS = (
     "GPU MB",
     "s, times",
     "MB, times",
-    "s, of the reference",
+    "time, of the reference",
 )
 REFERENCE = "nnU-Net-like"
 MB = 1e6
@@ -77,7 +77,7 @@ def main() -> None:
             one_pass = in_process({**of_model, "limit": limit, "one_pass": True}, options.patience)
             for overlap in overlaps if once else [0.5]:
                 tiled = in_process({**of_model, "overlap": overlap, "one_pass": False}, None)
-                reference = reference if once else tiled["seconds"]
+                reference = reference if once else own_seconds(tiled)
                 result = {**of_model, "overlap": overlap, "tiled": tiled, "one_pass": one_pass}
                 results.append({**result, "reference": reference})
                 print(row(results[-1]), flush=True)
@@ -270,6 +270,12 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def own_seconds(tiled: dict[str, Any]) -> float:
+    """Return the time that compares networks: of the processor on a CPU, where others want it too."""
+    seconds: float = tiled["cpu_seconds"] if tiled["device"].startswith("CPU") else tiled["seconds"]
+    return seconds
+
+
 def row(result: dict[str, Any]) -> str:
     """Return a line of the table."""
     tiled, once = result["tiled"], result["one_pass"]
@@ -282,7 +288,7 @@ def row(result: dict[str, Any]) -> str:
         memory = "gpu_bytes" if tiled["gpu_bytes"] else "bytes"
         cells += [f"{once['seconds']:.2f}", f"{once['bytes'] / MB:.0f}", f"{once['gpu_bytes'] / MB:.0f}"]
         cells += [f"{tiled['seconds'] / once['seconds']:.2f}", f"{tiled[memory] / max(once[memory], 1):.2f}"]
-    cells += [f"{tiled['seconds'] / result['reference']:.3f}" if result["reference"] else ""]
+    cells += [f"{own_seconds(tiled) / result['reference']:.2f}" if result["reference"] else ""]
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
