@@ -10,7 +10,7 @@ from napari_feedback_seg import load_model
 from napari_feedback_seg.attention_maps.colours import contrast_limits
 from napari_feedback_seg.attention_maps.maps import SectionAttention
 from napari_feedback_seg.models.model_file import save_model
-from napari_feedback_seg.plugin.session.attention import View
+from napari_feedback_seg.plugin.session.attention_view import View
 from napari_feedback_seg.plugin.session.jobs import State
 
 

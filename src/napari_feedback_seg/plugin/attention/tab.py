@@ -20,7 +20,7 @@ from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm, narrow
 from napari_feedback_seg.plugin.forms.row import row
 from napari_feedback_seg.plugin.segment.legend import color_icon
-from napari_feedback_seg.plugin.session.attention import AttentionOptions, View
+from napari_feedback_seg.plugin.session.attention_view import AttentionOptions, View
 from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
