@@ -45,12 +45,14 @@ class Run:
     network: str
     left_out: str
     epochs: int
+    patches: int
+    batch: int
     seed: int
 
     @property
     def name(self) -> str:
         """Name of its folder and of its result."""
-        return f"{self.network}-without-{self.left_out}-e{self.epochs}-s{self.seed}"
+        return f"{self.network}-without-{self.left_out}-{self.epochs}x{self.patches}-s{self.seed}"
 
     @property
     def path(self) -> Path:
@@ -66,6 +68,8 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["unet", "self-q1-k16", "self-q4-k4"])
     parser.add_argument("--left-out", nargs="+", help="names of the folders to leave out; each if not given")
     parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--patches", type=int, default=192, help="an epoch")
+    parser.add_argument("--batch", type=int, default=4, help="patches a step")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, help="threads to compute with")
     parser.add_argument("--device", default="auto")
@@ -82,7 +86,7 @@ def main() -> None:
         for seed in options.seeds:
             for left_out in options.left_out or names:
                 for network in options.networks:
-                    run = Run(network, left_out, options.epochs, seed)
+                    run = Run(network, left_out, options.epochs, options.patches, options.batch, seed)
                     if not run.path.exists():
                         perform(run, options.sets, names, options.output, options.device)
     print(table([json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]))
@@ -102,6 +106,8 @@ def perform(run: Run, folder: Path, names: Sequence[str], output: Path, device: 
     config = TrainConfig(
         spec=network_spec(run.network),
         epochs=run.epochs,
+        patches=run.patches,
+        batch=run.batch,
         rare=0.5,
         seed=run.seed,
         staining="strong",
@@ -109,7 +115,7 @@ def perform(run: Run, folder: Path, names: Sequence[str], output: Path, device: 
         choose="last",
     )
     weights = tuple(WEIGHTS.get(name, 1.0) for name in learnt)
-    job = TrainJob(run.name, 0, config, PIXEL_SIZE_NM, weights=weights)
+    job = TrainJob(run.name, 0, config, PIXEL_SIZE_NM, half=True, weights=weights)
     begun = (output / run.name / "last.pt").exists()
     events = run_training(
         [load_dataset(folder / name) for name in learnt], output / run.name, job, device=device, resume=begun
@@ -125,6 +131,7 @@ def perform(run: Run, folder: Path, names: Sequence[str], output: Path, device: 
         "network": run.network,
         "left_out": run.left_out,
         "epochs": run.epochs,
+        "patches": run.patches,
         "seed": run.seed,
         "learnt": learnt,
         "scores": scores,
@@ -165,13 +172,13 @@ def table(records: Sequence[dict[str, Any]]) -> str:
         return "There is no result yet."
     columns = sorted({(each["left_out"], name) for each in records for name in measures(each["scores"])})
     lines = [
-        "| network, epochs (seeds) | "
+        "| network, patches (seeds) | "
         + " | ".join(f"{left_out} {name}" for left_out, name in columns)
         + " |",
         "|---" * (len(columns) + 1) + "|",
     ]
-    for network, epochs in sorted({(each["network"], each["epochs"]) for each in records}):
-        chosen = [each for each in records if (each["network"], each["epochs"]) == (network, epochs)]
+    for network, length in sorted({(each["network"], learnt_patches(each)) for each in records}):
+        chosen = [each for each in records if (each["network"], learnt_patches(each)) == (network, length)]
         seeds = sorted({each["seed"] for each in chosen})
         for of_round in ("", "first_round"):
             cells = []
@@ -180,9 +187,14 @@ def table(records: Sequence[dict[str, Any]]) -> str:
                 values = [measures(each.get(of_round, {}) if of_round else each).get(name) for each in found]
                 cells.append(mean_and_spread([value for value in values if value is not None]))
             if any(cells):
-                named = f"{network}, {epochs} ({', '.join(map(str, seeds))})"
+                named = f"{network}, {length} ({', '.join(map(str, seeds))})"
                 lines.append(f"| {named}{', round 1' if of_round else ''} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def learnt_patches(record: dict[str, Any]) -> int:
+    """Return how many patches a run has learnt from."""
+    return int(record["epochs"] * record["patches"])
 
 
 def measures(scores: dict[str, Any]) -> dict[str, float]:

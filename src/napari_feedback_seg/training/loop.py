@@ -164,7 +164,7 @@ def _train(
         # A GPU would wait for augmentation in this process; a CPU has no core to spare for it.
         # On Windows and macOS each worker would load torch and the data anew, every epoch.
         apart = device.type != "cpu" and sys.platform == "linux"
-        workers = min(8, os.cpu_count() or 1) if apart else 0
+        workers = min(8, len(os.sched_getaffinity(0))) if apart else 0
         batches = DataLoader(patches, config.batch, drop_last=True, num_workers=workers)
         for step, (images, possible) in enumerate(batches, start=1):
             images = images.to(device, memory_format=torch.channels_last)
