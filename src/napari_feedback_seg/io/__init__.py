@@ -5,6 +5,7 @@ before it is complete.
 """
 
 from napari_feedback_seg.io.atomic import check_output, file_keys, is_device, new_folder, replacing
+from napari_feedback_seg.io.channels import ChannelImage, open_channels
 from napari_feedback_seg.io.hdf5 import split_key
 from napari_feedback_seg.io.image import EMImage, OtherImageError, Sections
 from napari_feedback_seg.io.reading import (
@@ -16,10 +17,11 @@ from napari_feedback_seg.io.reading import (
     read_pages,
 )
 from napari_feedback_seg.io.sizes import PixelSize
-from napari_feedback_seg.io.writing import label_writer, probability_writer
+from napari_feedback_seg.io.writing import label_writer, number_writer, probability_writer
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "ChannelImage",
     "EMImage",
     "OtherImageError",
     "PixelSize",
@@ -30,6 +32,8 @@ __all__ = [
     "is_device",
     "label_writer",
     "new_folder",
+    "number_writer",
+    "open_channels",
     "open_image",
     "open_images",
     "pixel_size",

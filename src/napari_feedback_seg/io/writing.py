@@ -79,6 +79,43 @@ def label_writer(
 
 
 @contextmanager
+def number_writer(
+    path: str | os.PathLike[str],
+    shape: tuple[int, ...],
+    largest: int,
+    *,
+    pixel_size_nm: float | tuple[float, float] | None = None,
+    spacing_nm: float | None = None,
+    overwrite: bool = False,
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write numbered objects as a TIFF, section by section: 16 bit, or 32 bit where more than 65,535.
+
+    Parameters
+    ----------
+    path, shape, pixel_size_nm, spacing_nm, overwrite
+        As for :func:`label_writer`.
+    largest : int
+        The largest number.
+
+    Yields
+    ------
+    callable
+        Takes the next section (Y, X).
+
+    Raises
+    ------
+    OutputError
+        If the file is there already or cannot be written, a full disk included.
+    """
+    wide = largest > np.iinfo(np.uint16).max
+    dtype = np.dtype("<u4" if wide else "<u2")
+    flavour = "ome" if wide else "imagej"  # ImageJ takes whole numbers of 32 bits for decimals
+    pages = _Pages(Path(path), shape, "ZYX"[-len(shape) :], dtype, pixel_size_nm, spacing_nm, flavour)
+    with pages.open(overwrite, {"Ranges": (0.0, float(max(1, largest)))}) as write:
+        yield write
+
+
+@contextmanager
 def probability_writer(
     path: str | os.PathLike[str],
     shape: tuple[int, ...],
