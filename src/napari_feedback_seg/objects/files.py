@@ -1,0 +1,271 @@
+"""Objects of files: what is read, what is written."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_feedback_seg.classes import EM_CLASSES, LabelClass
+from napari_feedback_seg.errors import InputError, OutputError
+from napari_feedback_seg.io import check_output, file_keys, number_writer, open_image
+from napari_feedback_seg.objects.cells import find_cells
+from napari_feedback_seg.objects.make import find_objects
+from napari_feedback_seg.objects.measures import measure_cells, measure_image, measure_objects
+from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, voxel_of
+from napari_feedback_seg.objects.sources import open_segmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from napari_feedback_seg.objects.blocks import BlockDone
+    from napari_feedback_seg.objects.options import Voxel
+    from napari_feedback_seg.objects.sources import Segmentation
+    from napari_feedback_seg.objects.table import Table
+
+_BYTES = 6  # of a voxel in the temporary files: numbers, evidence, and one to spare
+
+
+@dataclass(frozen=True)
+class ObjectsJob:
+    """A file of labels or probabilities, and what is made of it.
+
+    Attributes
+    ----------
+    source, output : Path
+        The file, and the TIFF of numbered objects to write.
+    label : str
+        Name or label value of the class.
+    options : ObjectOptions or CellOptions
+        How; with CellOptions cells are made.
+    pixel_size_nm : (float, float), optional
+        Height and width of a pixel; what the file says if not given.
+    spacing_nm : float, optional
+        Distance of the sections; what the file says if not given.
+    table, cell_table : Path, optional
+        CSV files of the measures of each object, and of each cell.
+    image, cells : Path, optional
+        The image, for mean grey values; numbered cells, for the cell in which an object lies.
+    near : tuple of str
+        Names of the classes whose distance is measured.
+    decimal_comma : bool
+        Whether tables have decimal commas, and semicolons between columns.
+    """
+
+    source: Path
+    output: Path
+    label: str = "mitochondria"
+    options: ObjectOptions | CellOptions = field(default_factory=ObjectOptions)
+    pixel_size_nm: tuple[float, float] | None = None
+    spacing_nm: float | None = None
+    table: Path | None = None
+    cell_table: Path | None = None
+    image: Path | None = None
+    cells: Path | None = None
+    near: tuple[str, ...] = ()
+    decimal_comma: bool = False
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files that are written."""
+        return tuple(filter(None, (self.output, self.table, self.cell_table)))
+
+
+@dataclass(frozen=True)
+class ObjectsDone:
+    """What was found.
+
+    Attributes
+    ----------
+    count : int
+        Objects, or cells.
+    objects, image : Table
+        Measures of each object, and of the image as a whole.
+    messages : tuple of str
+        Sentences that the user should read.
+    """
+
+    count: int
+    objects: Table | None
+    image: Table | None
+    messages: tuple[str, ...]
+
+
+def write_objects(
+    job: ObjectsJob, *, classes: tuple[LabelClass, ...] = EM_CLASSES, overwrite: bool = False
+) -> Generator[BlockDone, None, ObjectsDone]:
+    """Find the objects of a file, number and measure them.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or they do not go together.
+    OutputError
+        If an output is there already or cannot be written, a full disk included.
+    """
+    for path in job.outputs:
+        check_output(path, overwrite)
+        if file_keys(path) & file_keys(job.source):
+            raise OutputError(f"'{path}' is the input and would be written to. Choose another output.")
+    segmentation, about = open_segmentation(job.source, classes)
+    size = job.pixel_size_nm or ((about.pixel_size.y, about.pixel_size.x) if about.pixel_size else None)
+    spacing = job.spacing_nm or (about.pixel_size.z if about.pixel_size else None)
+    voxel, known, messages = _voxel(size, spacing, segmentation.shape)
+    with scratch(segmentation.shape, job.output) as (evidence, labels):
+        if isinstance(job.options, CellOptions):
+            what = "cells"
+            _fill(evidence, segmentation.borders())
+            _, count = yield from find_cells(evidence, job.options, voxel, out=labels)
+        else:
+            each = class_named(job.label, classes, job.source, segmentation)
+            what = each.name
+            _fill(evidence, segmentation.of_class(each.value))
+            _, count = yield from find_objects(evidence, job.options, voxel, out=labels)
+        if not count:
+            messages.append(f"There is no object: nothing in '{job.source}' is {what}, or all is too small.")
+        objects = whole = None
+        if job.table or job.cell_table:
+            objects = yield from _measure(job, labels, count, voxel if known else None, segmentation)
+            whole = measure_image(objects, segmentation.shape, voxel if known else None)
+        with number_writer(
+            job.output, segmentation.shape, count, pixel_size_nm=size, spacing_nm=spacing, overwrite=overwrite
+        ) as write:
+            for z in range(len(labels) if labels.ndim == 3 else 1):
+                write(np.asarray(labels[z] if labels.ndim == 3 else labels))
+        if job.cell_table is not None and objects is not None:
+            cells = yield from measure_objects(
+                _same_shape(job.cells, segmentation.shape), voxel if known else None
+            )
+            _write(measure_cells(objects, cells), job.cell_table, job, overwrite)
+    if job.table is not None and objects is not None:
+        _write(objects, job.table, job, overwrite)
+    return ObjectsDone(count, objects, whole, tuple(messages))
+
+
+def class_named(
+    name: str, classes: tuple[LabelClass, ...], path: Path, segmentation: Segmentation | None = None
+) -> LabelClass:
+    """Return the class of this name, or of this label value.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    for each in classes:
+        if name in (each.name, str(each.value)):
+            return each
+    if name.isdecimal() and 0 < int(name) < 256 and segmentation is not None and not segmentation.soft:
+        return LabelClass(int(name), f"label {name}", "#ffffff")
+    known = ", ".join(f"{each.value} {each.name}" for each in classes)
+    raise InputError(
+        f"'{name}' is no class of '{path}'. The classes are {known}; a label value will do, too."
+    )
+
+
+@contextmanager
+def scratch(shape: tuple[int, ...], beside: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give two arrays that lie in temporary files: evidence as uint8, and numbers as uint32.
+
+    Raises
+    ------
+    OutputError
+        If the disk has too little room for them.
+    """
+    folder = beside.parent if beside.parent.is_dir() else Path(tempfile.gettempdir())
+    needed = _BYTES * int(np.prod(shape))
+    try:
+        if shutil.disk_usage(folder).free < needed:
+            raise OutputError(
+                f"The disk of '{folder}' is too full: {needed / 1e9:.1f} GB are needed meanwhile. "
+                "Free some space."
+            )
+        with tempfile.TemporaryFile(dir=folder) as one, tempfile.TemporaryFile(dir=folder) as other:
+            yield (
+                np.memmap(one, np.uint8, "w+", shape=shape),
+                np.memmap(other, np.uint32, "w+", shape=shape),
+            )
+    except OSError as error:
+        raise OutputError(f"No temporary file can be written in '{folder}': {error.strerror}.") from error
+
+
+def _voxel(
+    size: tuple[float, float] | None, spacing: float | None, shape: tuple[int, ...]
+) -> tuple[Voxel, bool, list[str]]:
+    """Return the voxel, whether it is known, and what to say if it is not."""
+    voxel = voxel_of(size, spacing)
+    if size is None:
+        return (
+            voxel,
+            False,
+            [
+                f"The file does not say its pixel size: measures are in pixels, and lengths take "
+                f"{voxel[1]:g} nm for one. If you know it, give it (--pixel-size)."
+            ],
+        )
+    if len(shape) == 3 and spacing is None:
+        return (
+            voxel,
+            False,
+            [
+                f"The file does not say how far its sections are apart: {voxel[0]:g} nm were taken, "
+                "and measures are in pixels. If you know it, give it (--spacing)."
+            ],
+        )
+    return voxel, True, []
+
+
+def _fill(evidence: np.ndarray, sections: Iterator[np.ndarray]) -> None:
+    planes = evidence[None] if evidence.ndim == 2 else evidence
+    for plane, section in zip(planes, sections, strict=True):
+        plane[:] = section
+
+
+def _measure(
+    job: ObjectsJob, labels: np.ndarray, count: int, voxel: Voxel | None, segmentation: Segmentation
+) -> Generator[BlockDone, None, Table]:
+    near = {}
+    for name in job.near:
+        value = class_named(name, segmentation.classes, job.source).value
+        near[name] = np.stack([each > 127 for each in segmentation.of_class(value)]).reshape(labels.shape)
+    return (
+        yield from measure_objects(
+            labels,
+            voxel,
+            grey=_same_shape(job.image, labels.shape),
+            cells=_same_shape(job.cells, labels.shape),
+            near=near,
+            count=count,
+        )
+    )
+
+
+class _Lazy:
+    """Sections of a file as an array."""
+
+    def __init__(self, sections: Any, shape: tuple[int, ...]) -> None:
+        self.shape, self.ndim, self._sections = shape, len(shape), sections
+
+    def __getitem__(self, z: Any) -> Any:
+        if z is None:
+            return self._sections[0][None]
+        return self._sections[z]
+
+
+def _same_shape(path: Path | None, shape: tuple[int, ...]) -> Any:
+    """Return the sections of a file that belongs to the labels."""
+    if path is None:
+        return None
+    image = open_image(path, labels=True)
+    if image.shape != tuple(shape):
+        raise InputError(f"'{path}' has the shape {image.shape}, and the labels {tuple(shape)}: they differ.")
+    return _Lazy(image.sections, image.shape)
+
+
+def _write(table: Table, path: Path, job: ObjectsJob, overwrite: bool) -> None:
+    table.write_csv(path, overwrite=overwrite, decimal_comma=job.decimal_comma)
