@@ -133,3 +133,14 @@ def test_pixel_of_the_border_of_a_small_image_is_refused() -> None:
 def test_pixel_of_another_tile_is_refused() -> None:
     with pytest.raises(InputError, match="outside of the tile, which has the rows"):
         SAME.nearest(5, 5).pixel(70, 80)
+
+
+def test_tiles_lie_on_the_tissue_as_if_there_were_no_border() -> None:
+    tissue = (slice(20, 95), slice(7, 97))
+    bordered = TileGrid((130, 110), (130, 110), 32, 0.25, tissue)
+    for y, x in every_pixel(SAME):
+        for choose in ("nearest", "around"):
+            plain = getattr(SAME, choose)(y, x).tile
+            assert getattr(bordered, choose)(y + 20, x + 7).tile == Tile(plain.y + 20, plain.x + 7)
+    with pytest.raises(InputError, match="no tissue at the pixel"):
+        bordered.nearest(10, 50)

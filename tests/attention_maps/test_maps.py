@@ -389,6 +389,21 @@ def test_half_the_bits_show_the_same_places() -> None:
         assert 0 < difference.mean() < 0.02  # in times uniform attention
 
 
+def test_a_border_moves_no_tile() -> None:
+    model = load_model("default")
+    tissue = builtin_section((300, 320)).image
+    bordered = np.zeros((420, 400), np.uint8)
+    bordered[60:360, 40:360] = tissue
+    plain, within = SectionAttention(tissue, model), SectionAttention(bordered, model)
+    expected, found = plain.at(20, 30), within.at(80, 70)
+    assert (found.frame.tile.y - 60, found.frame.tile.x - 40) == (
+        expected.frame.tile.y,
+        expected.frame.tile.x,
+    )
+    with pytest.raises(InputError, match="no tissue at the pixel"):
+        within.at(5, 5)
+
+
 def _ends(part: slice) -> tuple[int, int]:
     return part.start, part.stop
 

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.segmentation.prediction import model_shape
 from napari_feedback_seg.segmentation.tiles import Tile, starts
-
-if TYPE_CHECKING:
-    from napari_feedback_seg.models.model import ModelCard
 
 
 @dataclass(frozen=True)
@@ -140,29 +135,21 @@ class TileGrid:
         Side of a tile.
     overlap : float
         Fraction of a tile that it shares with the next.
+    tissue : (slice, slice), optional
+        The rows and columns that have tissue, at the model's pixel size: the tiles lie as if there
+        were nothing else. All of them if not given.
     """
 
     shape: tuple[int, int]
     model_shape: tuple[int, int]
     size: int
     overlap: float
+    tissue: tuple[slice, slice] | None = None
 
-    @classmethod
-    def of(
-        cls,
-        shape: tuple[int, int],
-        card: ModelCard,
-        overlap: float,
-        pixel_size_nm: float | tuple[float, float] | None,
-    ) -> TileGrid:
-        """Return the grid that :func:`~napari_feedback_seg.segmentation.predict.segment` uses.
-
-        Raises
-        ------
-        InputError
-            If the pixel size is too far from the model's.
-        """
-        return cls(shape, model_shape(shape, card, pixel_size_nm), card.tile, overlap)
+    @property
+    def _tissue(self) -> tuple[slice, slice]:
+        height, width = self.model_shape
+        return self.tissue or (slice(0, height), slice(0, width))
 
     def nearest(self, y: int, x: int) -> TileFrame:
         """Return the tile whose centre is nearest to a pixel of the section.
@@ -170,29 +157,29 @@ class TileGrid:
         Raises
         ------
         InputError
-            If the pixel is outside of the section.
+            If the pixel is outside of the section or of its tissue.
         """
         corner = []
-        for at, length in zip(self._on_model_grid(y, x), self.model_shape, strict=True):
-            grid = starts(length, self.size, self.overlap, slice(0, length))
+        for at, length, tissue in zip(self._on_model_grid(y, x), self.model_shape, self._tissue, strict=True):
+            grid = starts(length, self.size, self.overlap, tissue, tissue)
             # Of two as near, the later one: a pixel on the border between two tiles is in that.
             distances = [abs(start + self.size / 2 - at) for start in reversed(grid)]
             corner.append(grid[-1 - distances.index(min(distances))])
         return self._frame(corner)
 
     def around(self, y: int, x: int) -> TileFrame:
-        """Return a tile in whose middle the pixel lies, as far as the section's border allows.
+        """Return a tile in whose middle the pixel lies, as far as the border of the tissue allows.
 
         Raises
         ------
         InputError
-            If the pixel is outside of the section.
+            If the pixel is outside of the section or of its tissue.
         """
         corner = []
-        for at, length in zip(self._on_model_grid(y, x), self.model_shape, strict=True):
-            room = length - self.size
-            middle = math.floor(at - self.size / 2)
-            corner.append(min(max(middle, 0), room) if room >= 0 else room // 2)
+        for at, tissue in zip(self._on_model_grid(y, x), self._tissue, strict=True):
+            room = tissue.stop - tissue.start - self.size
+            middle = math.floor(at - self.size / 2) - tissue.start
+            corner.append(tissue.start + (min(max(middle, 0), room) if room >= 0 else room // 2))
         return self._frame(corner)
 
     def _frame(self, corner: list[int]) -> TileFrame:
@@ -200,10 +187,13 @@ class TileGrid:
 
     def _on_model_grid(self, y: int, x: int) -> list[float]:
         check_inside(self.shape, y, x)
-        return [
+        found = [
             float(_scaled(at, length, on_model))
             for at, length, on_model in zip((y, x), self.shape, self.model_shape, strict=True)
         ]
+        if not all(part.start <= at < part.stop for part, at in zip(self._tissue, found, strict=True)):
+            raise InputError(f"There is no tissue at the pixel ({y}, {x}): choose one within the border.")
+        return found
 
 
 def check_inside(shape: tuple[int, int], y: int, x: int) -> None:

@@ -14,8 +14,10 @@ from napari_feedback_seg.errors import DeviceError, ModelError
 from napari_feedback_seg.networks.attention import FeedbackAttention
 from napari_feedback_seg.segmentation.device import choose_device, describe_device, inference_dtype
 from napari_feedback_seg.segmentation.inference import inference_network
+from napari_feedback_seg.segmentation.prediction import model_shape
 from napari_feedback_seg.segmentation.reader import TileReader
 from napari_feedback_seg.segmentation.sections import as_section
+from napari_feedback_seg.segmentation.tiles import scaled
 
 if TYPE_CHECKING:
     from napari_feedback_seg.attention_maps.grid import TileFrame
@@ -75,9 +77,12 @@ class SectionAttention:
                 "section has one. Take a model for one channel."
             )
         section = as_section(section)
-        self.grid = TileGrid.of(section.shape, model.card, overlap, pixel_size_nm)
+        shape = model_shape(section.shape, model.card, pixel_size_nm)
+        self._reader = TileReader(section, shape)
+        box = self._reader.statistics.box
+        tissue = None if box is None else scaled(box, section.shape, shape)
+        self.grid = TileGrid(section.shape, shape, model.card.tile, overlap, tissue)
         self._model = model
-        self._reader = TileReader(section, self.grid.model_shape)
         self._device = choose_device(device)
         self._dtype = inference_dtype(self._device, precision)
         self._network: FeedbackAttentionUNet | None = None
