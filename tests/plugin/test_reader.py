@@ -129,7 +129,7 @@ def test_a_result_that_was_opened_again_is_the_result_of_its_image(
     viewer.add_image(section, name="cells")  # another one of this name, as after a new start
     viewer.open(run, plugin=None)
     [found] = [layer for layer in viewer.layers if isinstance(layer, Labels)]
-    assert dock.state.result == found
+    assert dock.session.result == found
     tab.options_form.widgets["overlap"].value = 0.5
     assert segment() == found  # it is updated in place
     found.paint((2, 2), 3)
@@ -240,3 +240,24 @@ def test_a_damaged_record_is_a_sentence(viewer, segment, section, export, part, 
     run.write_text(json.dumps(record))
     with pytest.raises(InputError, match="cannot be read as the record"):
         read_result(str(run))
+
+
+def test_the_labels_of_an_export_open_as_the_result_that_they_are(viewer, segment, section, export, tab):
+    viewer.add_image(section, name="cells")
+    tab.options_form.widgets["probabilities"].value = True
+    labels = segment().data.copy()
+    file = Path(export()).with_name("cells-labels.tif")
+    viewer.layers.clear()
+    viewer.open(file, plugin="napari-feedback-seg")
+    found = viewer.layers["cells labels"]
+    assert isinstance(found, Labels)
+    np.testing.assert_array_equal(found.data, labels)
+    assert len(probability_layers(viewer, found)) == 4
+    file.with_name("cells-run.json").unlink()
+    viewer.layers.clear()
+    (image,) = viewer.open(file, plugin="napari-feedback-seg")  # without its record it is any image
+    assert isinstance(image, Image)
+
+
+def test_a_folder_is_left_to_napari_which_would_else_ask_at_each(tmp_path, npe2pm):
+    assert not list(npe2pm.iter_compatible_readers([str(tmp_path)]))

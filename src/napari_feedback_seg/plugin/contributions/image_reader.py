@@ -12,6 +12,7 @@ from napari.utils.notifications import show_info
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import OtherImageError, Sections, open_images
+from napari_feedback_seg.plugin.contributions.reader import read_result, record_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,9 +30,13 @@ LAZY_BYTES = 256 * 2**20
 def get_reader(path: str | list[str]) -> Reader | None:
     """Return the reader of EM images; None for a photograph, or what else only napari's own reader may read.
 
-    Several files, which napari wants in one layer, are the sections of a stack. A damaged file has a reader:
-    what it raises says what is wrong and what to do.
+    Labels of an export are opened with all else of it, as the result that they are. Several files, which
+    napari wants in one layer, are the sections of a stack. A damaged file has a reader: what it raises says
+    what is wrong and what to do.
     """
+    record = record_beside(path)
+    if record is not None:
+        return lambda _: read_result(record)
     paths = path if isinstance(path, list) else [path]
     try:
         images = [image for each in paths for image in open_images(each)]

@@ -21,11 +21,26 @@ if TYPE_CHECKING:
     from napari.types import LayerDataTuple
 
 
+LABELS_SUFFIX = "-labels.tif"
+"""What the name of exported labels ends with."""
+
+
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerDataTuple]] | None:
     """Return the reader of an exported result; None if a file is no record of one."""
     if all(str(each).endswith(RUN_SUFFIX) and is_export(each) for each in _listed(path)):
         return read_result
     return None
+
+
+def record_beside(path: str | list[str]) -> str | None:
+    """Return the record of the export that a file of labels is a part of; None if it is of none.
+
+    A folder cannot be had so: napari asks at every folder which reader to take where there are two.
+    """
+    if not str(path).endswith(LABELS_SUFFIX):
+        return None
+    record = str(path).removesuffix(LABELS_SUFFIX) + RUN_SUFFIX
+    return record if is_export(record) else None
 
 
 def read_result(path: str | list[str]) -> list[LayerDataTuple]:
