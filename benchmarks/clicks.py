@@ -42,7 +42,7 @@ def main() -> None:
     dock = FeedbackDock(viewer)
     viewer.window.add_dock_widget(dock, name="Feedback segmentation")
     dock.show_tab("attention")
-    dock.state.model_name = options.model
+    dock.session.model_name = options.model
     settle(dock)
     if options.prepared:
         dock.session.attention.set_picking(True)
@@ -80,7 +80,7 @@ def settle(dock: Any) -> None:
     from qtpy.QtWidgets import QApplication
 
     until = time.monotonic() + 2
-    while dock.state.jobs.busy or time.monotonic() < until:
+    while dock.session.jobs.busy or time.monotonic() < until:
         QApplication.processEvents()
         time.sleep(0.01)
 

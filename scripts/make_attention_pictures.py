@@ -69,7 +69,7 @@ def picture_the_viewer(sample: Any) -> None:
 
     def settle() -> None:
         until = time.monotonic() + 5
-        while dock.state.jobs.busy or time.monotonic() < until:
+        while dock.session.jobs.busy or time.monotonic() < until:
             QApplication.processEvents()
             time.sleep(0.01)
 

@@ -43,7 +43,7 @@ def main() -> None:
         finish(dock, dock.segment_tab.segment)
         dock.show_tab("correct")
         correcting = dock.session.correcting
-        paint(correcting, builtin_section(image.data.shape[0]).labels, dock.state.result.data)
+        paint(correcting, builtin_section(image.data.shape[0]).labels, dock.session.result.data)
         wait(1500)
         shoot(viewer, "correct-painted")
         finish(dock, correcting.fine_tune)
@@ -59,7 +59,7 @@ def finish(dock: object, start: Callable[[], None]) -> None:
     """Start a job, and wait for it and for the one that follows it."""
     start()
     wait(500)
-    while dock.state.jobs.busy:
+    while dock.session.jobs.busy:
         wait(500)
 
 

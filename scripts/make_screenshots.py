@@ -37,7 +37,7 @@ def press(dock: object, button: object) -> None:
     """Press a button with the mouse, and wait for the job that it starts."""
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
     wait(300)
-    while dock.state.jobs.busy:
+    while dock.session.jobs.busy:
         wait(50)
 
 

@@ -37,7 +37,7 @@ def dock(viewer, models_folder):
 
     dock = FeedbackDock(viewer)
     viewer.window.add_dock_widget(dock, name="Feedback segmentation")
-    dock.state.model_name = "small"
+    dock.session.model_name = "small"
     return dock
 
 
@@ -78,7 +78,7 @@ def finish(qtbot):
     """Wait for the dock's job to end."""
 
     def finish(dock) -> None:
-        qtbot.waitUntil(lambda: not dock.state.jobs.busy, timeout=LONG)
+        qtbot.waitUntil(lambda: not dock.session.jobs.busy, timeout=LONG)
 
     return finish
 
@@ -90,7 +90,7 @@ def segment(dock, tab, press, finish):
     def segment():
         press(tab.segment_button)
         finish(dock)
-        return dock.state.result
+        return dock.session.result
 
     return segment
 

@@ -241,7 +241,7 @@ class TestWhoReads:
         viewer.layers.selection.active = result
         segment.measure_panel.measure()
         finish(dock)
-        rows = {row.name: row.pixels for row in segment.measure_panel.measures.rows if row.section is None}
+        rows = {row.name: row.pixels for row in dock.session.measuring.measures.rows if row.section is None}
         assert rows["mitochondria"] == (counts[0] == 2).sum()
         assert segment.export_button.export_to(tmp_path)
         finish(dock)
@@ -258,13 +258,13 @@ class TestWhoReads:
         np.testing.assert_array_equal(correcting.corrections.layer.data, painted)
 
     def test_a_comparison_counts_them(self, viewer, dock, correcting, corrected, finish):
-        result, panel = dock.session.result, dock.segment_tab.compare_panel
+        result = dock.session.result
         truth = np.where(corrected.data > 0, corrected.data, result.data)
         viewer.add_labels(truth, name="truth")
         viewer.layers.selection.active = result
-        panel.compare()
+        dock.session.comparing.start()
         finish(dock)
-        assert panel.scores["mean_iou"] == pytest.approx(1)
+        assert dock.session.comparing.scores["mean_iou"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def running(viewer, qtbot, section):
     viewer.add_image(np.tile(section, (20, 8, 8)), name="large")
     open_segment(viewer)
     (dock,) = docks(viewer)
-    dock.state.model_name = "small"
+    dock.session.model_name = "small"
     tab = dock.segment_tab
     tab.what_box.chooser.setCurrentIndex(tab.what_box.chooser.findText("All sections"))
     tab.segment()
@@ -123,10 +123,10 @@ class TestEnding:
     def test_hidden_it_goes_on(self, viewer, qtbot):
         (dock,) = docks(viewer)
         dock.parent().hide()
-        qtbot.waitUntil(lambda: dock.state.result is not None, timeout=60_000)
-        assert dock.state.jobs.busy
-        dock.state.jobs.cancel()
-        qtbot.waitUntil(lambda: not dock.state.jobs.busy, timeout=60_000)
+        qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60_000)
+        assert dock.session.jobs.busy
+        dock.session.jobs.cancel()
+        qtbot.waitUntil(lambda: not dock.session.jobs.busy, timeout=60_000)
 
     def test_closed_by_x_the_work_ends(self, viewer, qtbot):
         close_by_x(viewer, docks(viewer)[0])
@@ -138,7 +138,7 @@ class TestEnding:
         qtbot.waitUntil(nothing_runs, timeout=60_000)
 
     def test_a_closed_dock_listens_no_more(self, viewer, section):
-        state = docks(viewer)[0].state
+        state = docks(viewer)[0].session
         close_by_x(viewer, docks(viewer)[0])
         viewer.add_image(section)  # would raise in a dead dock
         viewer.layers.clear()
@@ -149,13 +149,13 @@ def test_after_its_jobs_nothing_holds_the_closed_dock(viewer, section, qtbot, tm
     viewer.add_image(section)
     open_segment(viewer)
     (dock,) = docks(viewer)
-    dock.state.model_name = "small"
+    dock.session.model_name = "small"
     dock.segment_tab.segment()
-    qtbot.waitUntil(lambda state=dock.state: not state.jobs.busy, timeout=60_000)
+    qtbot.waitUntil(lambda state=dock.session: not state.jobs.busy, timeout=60_000)
     dock.segment_tab.measure_panel.measure()
-    qtbot.waitUntil(lambda state=dock.state: not state.jobs.busy, timeout=60_000)
+    qtbot.waitUntil(lambda state=dock.session: not state.jobs.busy, timeout=60_000)
     assert dock.segment_tab.export_button.export_to(tmp_path / "exported")
-    qtbot.waitUntil(lambda state=dock.state: not state.jobs.busy, timeout=60_000)
+    qtbot.waitUntil(lambda state=dock.session: not state.jobs.busy, timeout=60_000)
     alive = [weakref.ref(dock), weakref.ref(dock.correct_tab), weakref.ref(dock.segment_tab)]
     close_by_x(viewer, dock)
     del dock
@@ -227,7 +227,7 @@ def test_a_dock_of_a_proxy_is_of_the_viewer_that_it_stands_for(make_napari_viewe
     one = make_napari_viewer()
     make_napari_viewer()  # the current one now
     dock = FeedbackDock(PublicOnlyProxy(one))
-    assert dock.state.viewer is one
+    assert dock.session.viewer is one
     dock.cleanup()
 
 
@@ -249,17 +249,17 @@ def test_an_image_that_is_complete_later_is_turned_to(viewer, section):
     first = viewer.add_image(section, name="first")
     sample = viewer.add_image(section, name="loading", metadata={UNFINISHED_KEY: True})
     QApplication.processEvents()
-    assert dock.state.image == first
+    assert dock.session.image == first
     sample.metadata = {}
     sample.name = "sample"
-    assert dock.state.image == sample
+    assert dock.session.image == sample
 
 
 def test_a_dock_is_of_its_own_viewer(make_napari_viewer, models_folder, section):
     one, two = make_napari_viewer(), make_napari_viewer()
     dock = FeedbackDock(one)
     one.add_image(section, name="in one")
-    assert dock.state.image == one.layers["in one"]
+    assert dock.session.image == one.layers["in one"]
     two.add_image(section, name="in two")
-    assert dock.state.image == one.layers["in one"]
+    assert dock.session.image == one.layers["in one"]
     dock.cleanup()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
 from napari_feedback_seg.io import open_image
-from napari_feedback_seg.plugin.segment.export import export_result
+from napari_feedback_seg.plugin.session.exporting import export_result
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_button_asks_for_a_folder_and_says_where_it_wrote(
     assert button.isEnabled()
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: "")
     press(button)
-    assert not dock.state.jobs.busy
+    assert not dock.session.jobs.busy
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: str(folder))
     press(button)
     assert not button.isEnabled()
@@ -143,7 +143,7 @@ def test_an_export_that_is_cancelled_leaves_nothing(
     viewer.add_image(np.stack([section] * 2), name="cells")
     segment().data = np.random.default_rng(0).integers(1, 5, (200, 300, 300), np.uint8)
     tab.export_button.export_to(folder)
-    with qtbot.waitSignal(dock.state.jobs.progressed, timeout=60_000):
+    with qtbot.waitSignal(dock.session.jobs.progressed, timeout=60_000):
         pass
     press(tab.cancel_button)
     finish(dock)
@@ -151,4 +151,4 @@ def test_an_export_that_is_cancelled_leaves_nothing(
 
 
 def test_without_a_result_there_is_nothing_to_export(dock, folder):
-    assert not export_result(dock.state, folder)
+    assert not export_result(dock.session, folder)

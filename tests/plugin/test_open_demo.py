@@ -42,8 +42,8 @@ def test_the_demo_is_a_result_of_the_dock(viewer, demo, section):
     labels = show_demo(viewer, demo)
     (dock,) = (each for each in viewer.window.dock_widgets.values() if isinstance(each, FeedbackDock))
     (image, _) = viewer.layers
-    assert dock.state.image == image
-    assert dock.state.result == labels
+    assert dock.session.image == image
+    assert dock.session.result == labels
     np.testing.assert_array_equal(image.data, section)
     assert labels.data[30, 40] == 2
     assert labels.data[0, 0] == 1

@@ -159,7 +159,7 @@ class TestPanel:
         dock.cleanup()
 
     def test_the_page_is_where_the_panel_starts(self, dock):
-        assert dock.state.device == "cpu"
+        assert dock.session.device == "cpu"
         assert dock.segment_tab.device_box.currentText() == "CPU"
         assert dock.segment_tab.options_form.widgets["overlap"].value == 0.4
 

@@ -77,7 +77,7 @@ def test_the_visible_region_is_what_the_canvas_shows(make_napari_viewer, qtbot):
     camera.center, camera.zoom = (1000, 800), 4
     qtbot.waitUntil(lambda: image.corner_pixels[0, 0] > 0, timeout=60_000)
     rows, columns = visible_region(viewer, image)
-    height, width = (length / (4 * 2) for length in viewer.window._qt_viewer.canvas.size)
+    height, width = (length / (4 * 2) for length in viewer.screenshot(flash=False).shape[:2])
     expected = (500 - height / 2, 500 + height / 2, 400 - width / 2, 400 + width / 2)
     np.testing.assert_allclose((rows.start, rows.stop, columns.start, columns.stop), expected, atol=3)
     camera.center = (-90_000, 0)

@@ -15,8 +15,8 @@ from napari_feedback_seg.segmentation.prediction import Prediction
 class Stepped:
     """A generator that goes on when a test says so."""
 
-    def __init__(self, work, on_event, on_end):
-        self.events, self.on_event, self.on_end = work(), on_event, on_end
+    def __init__(self, runner, work, on_event, on_end):
+        self.runner, self.events, self.on_event, self.on_end = runner, work(), on_event, on_end
         self.stopped, self.over, self.shown = False, False, []
 
     def stop(self):
@@ -29,13 +29,15 @@ class Stepped:
         """Do what is done up to the next event; return whether there was one."""
         outcome = None
         if not self.stopped:
+            self.runner.in_thread = True
             try:
                 event = next(self.events)
             except StopIteration as stop:
-                outcome = Returned(stop.value)
+                self.runner.in_thread, outcome = False, Returned(stop.value)
             except Exception as error:  # noqa: BLE001
-                outcome = Failed(error)
+                self.runner.in_thread, outcome = False, Failed(error)
             else:
+                self.runner.in_thread = False
                 self.on_event(event)
                 return True
         self.events.close()
@@ -49,9 +51,10 @@ class Runner:
 
     def __init__(self):
         self.started, self.waiting = [], []
+        self.in_thread = False  # whether what runs now would run off the GUI thread
 
     def start(self, work, title, on_event, on_end):
-        self.started.append(Stepped(work, on_event, on_end))
+        self.started.append(Stepped(self, work, on_event, on_end))
         return self.started[-1]
 
     def later(self, call):

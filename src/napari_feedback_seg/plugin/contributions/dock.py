@@ -34,7 +34,7 @@ class FeedbackDock(QWidget):
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         # Some ways of opening hand in a proxy, whose layers are new objects at every look.
-        self.session = self.state = session_of(getattr(napari_viewer, "__wrapped__", napari_viewer))
+        self.session = session_of(getattr(napari_viewer, "__wrapped__", napari_viewer))
         self.session.said.connect(self._say)
         watch_settings(self._on_settings)
         self._on_settings()
@@ -47,9 +47,9 @@ class FeedbackDock(QWidget):
         help_button.clicked.connect(self.show_help)
         self.help = HelpWindow(self)
         self.tabs.setCornerWidget(help_button)
-        self.segment_tab = SegmentTab(self.state)
-        self.correct_tab = CorrectTab(self.state)
-        self.attention_tab = AttentionTab(self.state)
+        self.segment_tab = SegmentTab(self.session)
+        self.correct_tab = CorrectTab(self.session)
+        self.attention_tab = AttentionTab(self.session)
         for name, tab in (
             ("Segment", self.segment_tab),
             ("Correct", self.correct_tab),
@@ -97,7 +97,6 @@ class FeedbackDock(QWidget):
 
     def cleanup(self) -> None:
         """End the job and let go of the viewer; may be called again."""
-        self.segment_tab.cleanup()
         unwatch_settings(self._on_settings)
         self.session.rest()
 

@@ -10,6 +10,7 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.segmentation.lazy import Pyramid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -27,7 +28,7 @@ DERIVED_PREFIX = "feedback-seg"
 
 
 UNFINISHED_KEY = f"{DERIVED_PREFIX}-unfinished"
-"""In the metadata of a layer whose pixels are still to come: nobody is to segment it."""
+"""In the metadata of a layer whose pixels are still to come: not segmentable yet."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,26 @@ class Sections:
         (Y, X) or (Z, Y, X); a lazy array stays lazy.
     messages : tuple of str
         Sentences that the user should read.
+    levels : tuple of array-like
+        The same in several resolutions, the finest first; empty if there is one.
     """
 
     data: Any
     messages: tuple[str, ...] = ()
+    levels: tuple[Any, ...] = ()
+
+    @property
+    def image(self) -> Any:
+        """What is segmented: coarser levels tell of a large section what need not be read."""
+        return Pyramid(self.levels) if self.levels else self.data
+
+    def plane(self, z: int) -> Any:
+        """Return section ``z`` as it is segmented: (Y, X), or several resolutions of it."""
+        if not self.levels:
+            return self.section(z)
+        if self.data.ndim < 3:
+            return self.image
+        return Pyramid([level[z * level.shape[0] // self.count] for level in self.levels])
 
     @property
     def count(self) -> int:
@@ -88,16 +105,18 @@ def em_sections(layer: Layer | None) -> Sections:
             "Split it (right click on the layer, Split RGB) and choose one channel."
         )
     messages: tuple[str, ...] = ()
+    levels: tuple[Any, ...] = ()
     data = layer.data
     if layer.multiscale:
-        data = data[0]
+        levels = tuple(data)
+        data = levels[0]
         messages = (f"'{layer.name}' has several resolutions: the finest was segmented.",)
     if data.ndim not in (2, 3):
         raise InputError(
             f"'{layer.name}' has {data.ndim} axes. A section (Y, X) or a stack (Z, Y, X) can be segmented: "
             "split the others into layers first (right click on the layer, Split Stack)."
         )
-    return Sections(data, messages)
+    return Sections(data, messages, levels)
 
 
 def pixel_size_nm(layer: Layer) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from napari_feedback_seg.plugin.layers.image import (
     class_features,
     like_part,
     move,
+    pixel_size_nm,
     results_of,
 )
 from napari_feedback_seg.plugin.session.last_run import within
@@ -340,3 +342,21 @@ def _union(classes: Sequence[LabelClass], others: Sequence[LabelClass]) -> tuple
 
 def _plane(data: np.ndarray, section: int) -> np.ndarray:
     return data[section] if data.ndim == 3 else data
+
+
+def measured_size(layer: Labels) -> tuple[float, float] | None:
+    """Return the height and width in nm of a rectangle as large as a pixel of a result.
+
+    The size of the layer counts, and where that has none the one that the result was made with, as a
+    person typed it in.
+    """
+    recorded = layer.metadata[RESULT_KEY].get("pixel_size_nm")
+    size = pixel_size_nm(layer) or ((float(recorded[0]), float(recorded[1])) if recorded else None)
+    if size is None:
+        return None
+    # A sheared pixel is a parallelogram: its sides alone do not give its area.
+    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
+    down, across = ((np.asarray(layer.data_to_world(step)) - origin)[-2:] for step in np.eye(layer.ndim)[-2:])
+    area = abs(float(down[0] * across[1] - down[1] * across[0]))
+    sine = area / (math.hypot(*down) * math.hypot(*across))
+    return size[0], size[1] if sine > 1 - 1e-9 else size[1] * sine

@@ -9,11 +9,18 @@ import numpy as np
 from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
 
+from napari_feedback_seg.plugin.layers import comparison, export
 from napari_feedback_seg.plugin.layers import image as of_image
 from napari_feedback_seg.plugin.layers.attention import AttentionLayers
 from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY, CorrectionLayers
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, UNFINISHED_KEY, is_em_image, made_from
-from napari_feedback_seg.plugin.layers.results import ResultWriter, add_classes, record_of, write_record
+from napari_feedback_seg.plugin.layers.results import (
+    ResultWriter,
+    add_classes,
+    measured_size,
+    record_of,
+    write_record,
+)
 from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
 
 if TYPE_CHECKING:
@@ -24,8 +31,10 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.layers.image import Sections
+    from napari_feedback_seg.plugin.session.composed import Composed
     from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord, Span
     from napari_feedback_seg.plugin.session.segmenting import Part
+    from napari_feedback_seg.segmentation.export import Result
 
 Region = tuple[slice, slice]
 
@@ -143,6 +152,13 @@ class ViewerLayers:
         """Return the newest result of an image."""
         return of_image.result_of(self.viewer, image)
 
+    def result_at_hand(self, image: Image | None) -> Labels | None:
+        """Return the result that is the active layer, or that of an image, or else the newest."""
+        results = [layer for layer in reversed(self.viewer.layers) if self.classes_of(layer)]
+        if self.active in results:
+            return self.active
+        return self.result_of(image) if image is not None else next(iter(results), None)
+
     def records_of(self, image: Image) -> list[ResultRecord]:
         """Return what the results of an image note of themselves, the newest first."""
         found = (record_of(layer) for layer in of_image.results_of(self.viewer, image))
@@ -165,6 +181,19 @@ class ViewerLayers:
     def record_of(self, result: Labels) -> ResultRecord | None:
         """Return what a result notes of itself; None if it is none."""
         return record_of(result)
+
+    def pixels(self, layer: Layer) -> Any:
+        """Return the array of a layer; of several resolutions the finest."""
+        return layer.data[0] if layer.multiscale else layer.data
+
+    def stamp(self, result: Labels) -> Any:
+        """Return what tells a result from another, and from itself after another segmentation."""
+        record = record_of(result)
+        return result.unique_id, id(result.data), record and record.runs
+
+    def measured_size(self, result: Labels) -> tuple[float, float] | None:
+        """Return the height and width of a pixel of a result in nm; see :func:`measured_size`."""
+        return measured_size(result)
 
     def classes_of(self, result: Labels) -> tuple[LabelClass, ...]:
         """Return the classes of a result."""
@@ -198,6 +227,26 @@ class ViewerLayers:
     def write_record(self, result: Labels, record: ResultRecord) -> None:
         """Have a result note this of itself."""
         write_record(result, record)
+
+    # --- what is made of a result
+
+    @property
+    def comparable(self) -> list[Labels]:
+        """The results and what others made, the topmost first."""
+        return comparison.comparable(self.viewer)
+
+    @property
+    def masks(self) -> list[Any]:
+        """The Image layers that hold a mask."""
+        return comparison.masks(self.viewer)
+
+    def show_errors(self, result: Labels, errors: np.ndarray, classes: Sequence[LabelClass]) -> None:
+        """Show the true classes where a result is wrong."""
+        comparison.show_errors(self.viewer, result, errors, classes)
+
+    def to_export(self, result: Labels, composed: Composed, file_spacing_nm: float | None) -> Result:
+        """Return a result as it is to be exported; see :func:`to_export`."""
+        return export.to_export(self.viewer, result, self.image_of(result), composed, file_spacing_nm)
 
     # --- what a person looks at
 

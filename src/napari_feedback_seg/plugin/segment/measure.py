@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from napari.layers import Labels
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtWidgets import (
@@ -23,20 +20,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.plugin.forms.decimals import PointOrComma, decimal_point
 from napari_feedback_seg.plugin.forms.row import row
-from napari_feedback_seg.plugin.layers.image import RESULT_KEY, pixel_size_nm
-from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from napari.layers import Layer
-
     from napari_feedback_seg.plugin.session.session import Session
-    from napari_feedback_seg.segmentation.measure import Measures, Row, SectionMeasured
+    from napari_feedback_seg.segmentation.measure import Measures, Row
 
 MOST_ROWS = 12
 """Rows to be seen at once; the others are scrolled to."""
@@ -46,23 +36,14 @@ _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 
 
 class MeasurePanel(QWidget):
-    """Measures the result of the image, and shows, copies and saves the table.
-
-    Attributes
-    ----------
-    measures : Measures or None
-        What the table shows.
-    """
+    """Measures the result at hand, and shows, copies and saves the table."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._session = session
-        self._of: Any = None
-        self._measured: Labels | None = None
-        self.measures: Measures | None = None
+        self._session, self._measuring = session, session.measuring
         self.least_box = QDoubleSpinBox()
         PointOrComma(self.least_box)
-        self.least_box.setToolTip("Smaller profiles are taken for specks, and not counted")
+        self.least_box.setToolTip("Smaller profiles are taken for specks, and not counted (Alt+E)")
         self.measure_button = QPushButton("Measure")
         self.measure_button.setToolTip(
             "Measure the areas of the classes, and count the profiles of organelles"
@@ -78,12 +59,8 @@ class MeasurePanel(QWidget):
         self.measure_button.clicked.connect(self.measure)
         self.copy_button.clicked.connect(self.copy)
         self.save_button.clicked.connect(self._ask_for_file)
-        session.changed.connect(self._on_changed)
-        session.jobs.started.connect(self._refresh)
-        session.jobs.ended.connect(self._refresh)
-        session.corrected.connect(self._outdate)
-        self._show(None)
-        self._refresh()
+        session.changed.connect(self._draw)
+        self._draw("measuring")
 
     def _lay_out(self) -> None:
         table = self.table
@@ -108,57 +85,31 @@ class MeasurePanel(QWidget):
         layout.addWidget(self.note)
         layout.addLayout(row(self.copy_button, self.save_button))
 
-    def least(self) -> float:
-        """Return the least size of a profile: in µm² where the pixel size is known, else in pixels."""
-        return self.least_box.value()
-
     def measure(self) -> None:
-        """Measure the result, off the GUI thread."""
-        self._session.correcting.corrections.look()
-        self._refresh()  # the scale, and so the unit, may be another
-        layer = current_result(self._session)
-        if layer is None:
-            return
-        labels = self._session.correcting.corrections.of_result(layer)
-        classes, size, least = classes_of(layer), measured_size(layer), self.least()
-
-        def work() -> Generator[SectionMeasured, None, Measures]:
-            return measure(labels, classes, size, least)
-
-        self._show(None)
-        self._of, self._measured = stamp(layer), layer
-        self._session.jobs.run(work, title=f"Measuring {layer.name}", on_done=self._finish)
-
-    def _finish(self, measures: Measures) -> None:
-        self._show(measures)
-        self._refresh()  # it may have changed in the meantime
-
-    def _outdate(self, _: Any = None) -> None:
-        """Take note that what was measured has changed."""
-        self._of = None
-        self._refresh()
+        """Measure the result."""
+        self._draw_unit()  # the scale may be another
+        self._measuring.start(self.least_box.value())
 
     def copy(self) -> None:
         """Copy the table as text, with tabs between the columns."""
-        clipboard = QApplication.clipboard()
-        if self.measures is not None and clipboard is not None:
-            clipboard.setText(self.measures.to_text(decimal=decimal_point()))
-            show_info(f"{len(self.measures.rows)} rows were copied: paste them into a spreadsheet.")
+        self._measuring.look()
+        measures, clipboard = self._measuring.measures, QApplication.clipboard()
+        if measures is not None and clipboard is not None:
+            clipboard.setText(measures.to_text(decimal=decimal_point()))
+            show_info(f"{len(measures.rows)} rows were copied: paste them into a spreadsheet.")
 
     def save(self, path: Path, overwrite: bool = False) -> None:
         """Save the table as a CSV file."""
-        if self.measures is None:
+        self._measuring.look()
+        measures = self._measuring.measures
+        if measures is None:
             return
         try:
-            self.measures.write_csv(path, overwrite)
+            measures.write_csv(path, overwrite)
         except OutputError as error:
             show_error(str(error))
         else:
             show_info(f"The table is saved as {path}.")
-
-    def cleanup(self) -> None:
-        """Let go of the layer; may be called again."""
-        self._measured = None
 
     def _ask_for_file(self) -> None:
         chosen, _ = QFileDialog.getSaveFileName(self, "Save the table", "measures.csv", "Tables (*.csv)")
@@ -167,40 +118,34 @@ class MeasurePanel(QWidget):
             # The dialog has asked before it gave a name that is taken, but not about the name with .csv.
             self.save(path.with_name(f"{path.name}.csv") if not path.suffix else path, bool(path.suffix))
 
-    def _on_changed(self, part: str) -> None:
-        if part == "result":
-            self._refresh()
+    def _draw(self, part: str) -> None:
+        if part == "measuring":
+            self._draw_table(self._measuring.measures)
+        if part in ("measuring", "image", "result", "job"):
+            there = self._measuring.result is not None
+            self.measure_button.setEnabled(there and not self._session.jobs.busy)
+            self.least_box.setEnabled(there)
+            self._draw_unit()
 
-    def _refresh(self) -> None:
-        layer, busy = current_result(self._session), self._session.jobs.busy
-        if self.measures is not None and (layer is None or stamp(layer) != self._of):
-            same = layer is not None and layer == self._measured  # of another one nothing was measured
-            self._show(None)
-            self.note.setText("The result has changed: measure again." if same else "")
-            self.note.setVisible(same)
-        self.measure_button.setEnabled(layer is not None and not busy)
-        self.least_box.setEnabled(layer is not None)
-        if layer is not None:
-            self._set_unit(measured_size(layer) is not None)
-
-    def _set_unit(self, known: bool) -> None:
-        box, unit = self.least_box, " µm²" if known else " px"
-        if box.suffix() != unit:
+    def _draw_unit(self) -> None:
+        known, box = self._measuring.in_um2, self.least_box
+        unit = " µm²" if known else " px"
+        if self._measuring.result is not None and box.suffix() != unit:
             box.setSuffix(unit)
             box.setDecimals(4 if known else 0)
             box.setRange(0, 1e3 if known else 1e7)
-            box.setSingleStep(LEAST_UM2 / 3 if known else 10)
-            box.setValue(LEAST_UM2 if known else LEAST_PIXELS)
+            box.setSingleStep(self._measuring.least / 3)
+            box.setValue(self._measuring.least)
 
-    def _show(self, measures: Measures | None) -> None:
-        self.measures = measures
-        model = _Table(measures, self.table)
-        previous = self.table.model()
+    def _draw_table(self, measures: Measures | None) -> None:
+        model, previous = _Table(measures, self.table), self.table.model()
         self.table.setModel(model)
         if previous is not None:
             previous.deleteLater()
-        for widget in (self.table, self.note, self.copy_button, self.save_button):
+        for widget in (self.table, self.copy_button, self.save_button):
             widget.setVisible(measures is not None)
+        self.note.setText("The result has changed: measure again.")
+        self.note.setVisible(measures is not None or self._measuring.outdated)
         if measures is None:
             return
         stack = measures.rows[-1].section is not None
@@ -266,50 +211,6 @@ class _Table(QAbstractTableModel):
             "" if row.profiles is None else str(row.profiles),
             _number(row.mean_um2 if self._known else row.mean_pixels),
         )
-
-
-def current_result(session: Session) -> Labels | None:
-    """Return the result that is the active layer, or that of the image, or if there is none the newest."""
-    active = session.viewer.layers.selection.active
-    if is_result(active):
-        return active
-    if session.image is not None:
-        return session.result
-    results = [layer for layer in session.viewer.layers if is_result(layer)]
-    return results[-1] if results else None
-
-
-def is_result(layer: Layer | None) -> TypeGuard[Labels]:
-    """Return whether a layer was made by a segmentation, and says which classes it has."""
-    return isinstance(layer, Labels) and "classes" in layer.metadata.get(RESULT_KEY, {})
-
-
-def classes_of(layer: Labels) -> tuple[LabelClass, ...]:
-    """Return the classes of a result."""
-    return tuple(LabelClass(**each) for each in layer.metadata[RESULT_KEY]["classes"])
-
-
-def measured_size(layer: Labels) -> tuple[float, float] | None:
-    """Return the height and width in nm of a rectangle as large as a pixel of a result.
-
-    The size of the layer counts, and where that has none the one that the result was made with, as a
-    person typed it in.
-    """
-    recorded = layer.metadata[RESULT_KEY].get("pixel_size_nm")
-    size = pixel_size_nm(layer) or ((float(recorded[0]), float(recorded[1])) if recorded else None)
-    if size is None:
-        return None
-    # A sheared pixel is a parallelogram: its sides alone do not give its area.
-    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
-    down, across = ((np.asarray(layer.data_to_world(step)) - origin)[-2:] for step in np.eye(layer.ndim)[-2:])
-    area = abs(float(down[0] * across[1] - down[1] * across[0]))
-    sine = area / (math.hypot(*down) * math.hypot(*across))
-    return size[0], size[1] if sine > 1 - 1e-9 else size[1] * sine
-
-
-def stamp(layer: Labels) -> Any:
-    """Return what tells a result from another, and from itself after another segmentation."""
-    return layer.unique_id, id(layer.data), layer.metadata.get(RESULT_KEY, {}).get("runs")
 
 
 def _number(value: float | None) -> str:

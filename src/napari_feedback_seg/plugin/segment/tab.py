@@ -50,7 +50,6 @@ class SegmentTab(QWidget):
         self.cancel_button.clicked.connect(session.jobs.cancel)
         self.undo_button.clicked.connect(session.last_run.undo)
         self.split_button.clicked.connect(session.last_run.show_split)
-        self.export_button.exported.connect(session.note)
         session.changed.connect(self._draw)
         for part in ("image", "settings", "segmenting", "job"):
             self._draw(part)
@@ -92,7 +91,7 @@ class SegmentTab(QWidget):
         self.measure_panel = MeasurePanel(session)
         self.compare_panel = ComparePanel(session)
         self.compare_fold = Fold("Compare with a ground truth", self.compare_panel)
-        self.export_button = ExportButton(session, self.measure_panel.least)
+        self.export_button = ExportButton(session, self.measure_panel.least_box.value)
         self.batch_panel = BatchPanel(session)
         self.batch_fold = Fold("Many files", self.batch_panel)
 
@@ -169,8 +168,3 @@ class SegmentTab(QWidget):
         self.progress.setRange(0, jobs.total)
         self.progress.setValue(jobs.done)
         self.status.setText(jobs.in_words if busy else self._session.status)
-
-    def cleanup(self) -> None:
-        """Let go of the layers; may be called again."""
-        self.measure_panel.cleanup()
-        self.compare_panel.cleanup()

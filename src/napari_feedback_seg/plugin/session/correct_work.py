@@ -138,7 +138,7 @@ class DoubtWork:
         model = self.load_model()
         for number, z in enumerate(self.chosen):
             try:
-                with closing(segment_section(self.sections.section(z), model, self.options)) as events:
+                with closing(segment_section(self.sections.plane(z), model, self.options)) as events:
                     prediction = yield from self._counted(events, number)
             except BlankSection:
                 continue

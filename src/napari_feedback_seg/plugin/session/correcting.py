@@ -492,9 +492,7 @@ class Correcting:
         self.answers.before_write(z)
 
     def _on_corrections(self, sections: list[int]) -> None:
-        if sections:
-            self._session.corrected.emit(sections)
-        self._session.tell("correcting")
+        self._session.tell(*(["corrected"] if sections else []), "correcting")
 
     def _say(self, status: str) -> None:
         self.status = status

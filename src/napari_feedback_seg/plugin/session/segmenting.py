@@ -257,12 +257,12 @@ class Segmenting:
         yield model
         chosen = run.part.sections
         if len(chosen) == 1:
-            prediction = yield from segment_section(run.sections.section(chosen[0]), model, run.options)
+            prediction = yield from segment_section(run.sections.plane(chosen[0]), model, run.options)
             yield SectionDone(chosen[0], prediction)
             return
         tiles = count_tiles(run.sections.section_shape, model.card, run.options)
         before = {z: number * tiles for number, z in enumerate(chosen)}
-        with closing(segment_stack(run.sections.data, model, run.options, chosen)) as events:
+        with closing(segment_stack(run.sections.image, model, run.options, chosen)) as events:
             for event in events:
                 if isinstance(event, TileDone):
                     done = before[event.section] + event.done

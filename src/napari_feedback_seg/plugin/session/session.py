@@ -11,9 +11,11 @@ from napari_feedback_seg.models.library import DEFAULT_MODEL, ModelEntry, list_m
 from napari_feedback_seg.plugin.session.attention import Attention
 from napari_feedback_seg.plugin.session.batch import Batch
 from napari_feedback_seg.plugin.session.beside import Beside
+from napari_feedback_seg.plugin.session.comparing import Comparing
 from napari_feedback_seg.plugin.session.correcting import Correcting
 from napari_feedback_seg.plugin.session.jobs import Jobs
 from napari_feedback_seg.plugin.session.last_run import LastRun
+from napari_feedback_seg.plugin.session.measuring import Measuring
 from napari_feedback_seg.plugin.session.pixel_size import PixelSizes
 from napari_feedback_seg.plugin.session.scales import Scales
 from napari_feedback_seg.plugin.session.segmenting import Segmenting
@@ -50,22 +52,14 @@ class Session:
         scale), ``pixels`` (the image has other pixels), ``layers`` (the list, or a name in it), ``model``,
         ``result``, ``settings``, ``job`` (its state or its progress), ``segmenting``
         (what and how to segment), ``correcting`` (what is painted, offered, learnt), ``beside``
-        (what is shown side by side), ``attention``, ``batch``, ``status``.
+        (what is shown side by side), ``corrected`` (there are other corrections), ``measuring``,
+        ``comparing``, ``attention``, ``batch``, ``status``.
     said : str, str
         What a person should read, and its level: info, warning or error.
     """
 
     changed = Signal(str)
     said = Signal(str, str)
-
-    # Each part by itself.
-    image_changed = Signal()
-    model_changed = Signal()
-    result_changed = Signal()
-    image_replaced = Signal()
-    layers_changed = Signal()
-    settings_changed = Signal()
-    corrected = Signal(object)  # the sections that have other corrections
 
     def __init__(self, layers: ViewerLayers, runner: Runner, settings: Settings | None = None) -> None:
         self.layers = layers
@@ -88,6 +82,8 @@ class Session:
         self.scales = Scales(self)
         self.batch = Batch(self)
         self.attention = Attention(self)
+        self.measuring = Measuring(self)
+        self.comparing = Comparing(self)
         self._listen()
         layers.changed.connect(self._on_layers)
         layers.removed.connect(self._on_removed)
@@ -106,10 +102,8 @@ class Session:
     def tell(self, *parts: str) -> None:
         """Tell that parts of the state have changed."""
         for part in parts:
-            self.correcting.changed(part)
-            own = {"pixels": "image_replaced"}.get(part, f"{part}_changed")
-            if hasattr(type(self), own):
-                getattr(self, own).emit()
+            for controller in (self.correcting, self.measuring, self.comparing):
+                controller.changed(part)
             self.changed.emit(part)
 
     def note(self, status: str) -> None:
@@ -155,6 +149,11 @@ class Session:
     def result(self) -> Labels | None:
         """The result that belongs to the image."""
         return self.result_of(self._image)
+
+    @property
+    def result_at_hand(self) -> Labels | None:
+        """The result that is the active layer, or that of the image, or without an image the newest."""
+        return self.layers.result_at_hand(self._image)
 
     def _on_replaced(self, image: Image) -> None:
         self.segmenting.image_replaced(image)
@@ -296,6 +295,8 @@ class Session:
         self.segmenting.forget()
         self.attention.forget()
         self.correcting.forget()
+        self.measuring.forget()
+        self.comparing.forget()
         self._loaded = None
         for group in (self, self.jobs):
             for name, each in vars(type(group)).items():

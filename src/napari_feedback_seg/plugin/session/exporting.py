@@ -1,0 +1,74 @@
+"""Export the result at hand, off the GUI thread. No Qt, no napari."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_feedback_seg.segmentation.export import Result, SectionExported, export
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from napari_feedback_seg.plugin.session.session import Session
+
+
+def export_result(
+    session: Session,
+    folder: str | Path,
+    least: float | None = None,
+    on_done: Callable[[Path], None] | None = None,
+) -> bool:
+    """Export the result at hand.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    folder : path-like
+        A new folder is made in this one, so that nothing is ever overwritten.
+    least : float, optional
+        Least size of a profile in the table.
+    on_done : callable, optional
+        Called with the path of the record when all is written.
+
+    Returns
+    -------
+    bool
+        Whether the export has begun: False without a result, or while another job runs.
+    """
+    session.correcting.corrections.look()
+    layer = session.result_at_hand
+    if layer is None:
+        return False
+    image = session.layers.image_of(layer)
+    result = session.layers.to_export(
+        layer,
+        session.correcting.corrections.of_result(layer),
+        session.pixel_sizes.spacing_of(image),
+    )
+
+    def work() -> Generator[SectionExported, None, Path]:
+        painted = result.corrections
+        planes = () if painted is None else painted.reshape(-1, *painted.shape[-2:])
+        edited = [z for z, plane in enumerate(planes) if plane.any()]
+        target = _free(Path(folder) / f"{result.name}-segmented")
+        return (yield from export(result if edited else _uncorrected(result), target, edited, least))
+
+    return session.jobs.run(work, title=f"Exporting {layer.name}", on_done=on_done)
+
+
+def _uncorrected(result: Result) -> Result:
+    layers = {name: each for name, each in result.layers.items() if name != "corrections"}
+    return replace(result, corrections=None, layers=layers)
+
+
+def _free(folder: Path) -> Path:
+    """Return ``folder``, with a number behind it if that is taken."""
+    number, free = 1, folder
+    while os.path.lexists(free):
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
