@@ -5,7 +5,8 @@
     python benchmarks/generalise.py --table                    # only print the table
 
 SETS is a folder of labelled sets, each as `feedback-seg train` takes it. A network is `unet`, or `self`
-with the pooling of its queries and keys: `self-q1-k16`, `self-q4-k4`. All runs of one length have the
+with the pooling of its queries and keys: `self-q1-k16`, `self-q4-k4`. It is scored three times: by its
+first round, by its second, and by the mean of both. All runs of one length have the
 same recipe and, by seed, the same patches. Each finished run is a JSON file in
 benchmarks/results/generalise; what was interrupted goes on from its last epoch.
 
@@ -20,7 +21,7 @@ import json
 import math
 import re
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_feedback_seg.datasets.dataset import Dataset
+    from napari_feedback_seg.models.model import Model
 
 RESULTS = Path(__file__).parent / "results" / "generalise"
 WEIGHTS = {"sstem": 1.5, "epfl": 1.5, "snemi_ac4": 1.0, "flyem_fib25": 0.5, "cdeep3m_mito": 0.75}
@@ -95,11 +97,9 @@ def main() -> None:
 def perform(run: Run, folder: Path, names: Sequence[str], output: Path, device: str) -> None:
     """Train on all sets but one, score that one, and write the result."""
     from napari_feedback_seg.datasets.sstem import load_dataset
-    from napari_feedback_seg.evaluation.evaluate import score
     from napari_feedback_seg.evaluation.train import TrainJob, run_training
     from napari_feedback_seg.models.model_file import load_model_file
-    from napari_feedback_seg.segmentation.prediction import SegmentOptions
-    from napari_feedback_seg.terminal import drain, watch_training
+    from napari_feedback_seg.terminal import watch_training
     from napari_feedback_seg.training.config import TrainConfig
 
     learnt = [name for name in names if name != run.left_out]
@@ -122,11 +122,7 @@ def perform(run: Run, folder: Path, names: Sequence[str], output: Path, device: 
     )
     with closing(events):
         path, _ = watch_training(events)
-    model, data = load_model_file(path), load_dataset(folder / run.left_out, cells=True)
-    options = SegmentOptions(device=device, first_round=model.card.spec.rounds > 1)
-    scores = drain(score(model, data, spread(data), options), f"scoring {run.left_out}")
-    for part in (scores, scores.get("first_round", {})):
-        part.pop("confusion", None)
+    model = load_model_file(path)
     record = {
         "network": run.network,
         "left_out": run.left_out,
@@ -134,7 +130,7 @@ def perform(run: Run, folder: Path, names: Sequence[str], output: Path, device: 
         "patches": run.patches,
         "seed": run.seed,
         "learnt": learnt,
-        "scores": scores,
+        "scores": left_out_scores(model, folder / run.left_out, device),
         "validation": {name: each["iou"] for name, each in model.card.scores["validation"]["sets"].items()},
         "recipe": model.card.recipe,
         "seconds": model.card.duration_s,
@@ -143,6 +139,29 @@ def perform(run: Run, folder: Path, names: Sequence[str], output: Path, device: 
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     run.path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def left_out_scores(model: Model, folder: Path, device: str) -> dict[str, Any]:
+    """Score the set that was left out by the last round, by the first, and by the mean of both."""
+    from napari_feedback_seg.datasets.sstem import load_dataset
+    from napari_feedback_seg.evaluation.evaluate import score
+    from napari_feedback_seg.models.model import Model
+    from napari_feedback_seg.networks import build_network
+    from napari_feedback_seg.segmentation.prediction import SegmentOptions
+    from napari_feedback_seg.terminal import drain
+
+    data, spec = load_dataset(folder, cells=True), model.card.spec
+    options = SegmentOptions(device=device, first_round=spec.rounds > 1)
+    scores = drain(score(model, data, spread(data), options), f"scoring {folder.name}")
+    if spec.rounds > 1:
+        card = replace(model.card, spec=replace(spec, mean_of_rounds=True))
+        network = build_network(card.spec).eval()
+        network.load_state_dict(model.network.state_dict())
+        options = replace(options, first_round=False)
+        scores["mean_of_rounds"] = drain(score(Model(card, network), data, spread(data), options), "the mean")
+    for part in (scores, scores.get("first_round", {}), scores.get("mean_of_rounds", {})):
+        part.pop("confusion", None)
+    return scores
 
 
 def network_spec(name: str) -> Any:
@@ -180,7 +199,7 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     for network, length in sorted({(each["network"], learnt_patches(each)) for each in records}):
         chosen = [each for each in records if (each["network"], learnt_patches(each)) == (network, length)]
         seeds = sorted({each["seed"] for each in chosen})
-        for of_round in ("", "first_round"):
+        for of_round, what in (("", ""), ("first_round", ", round 1"), ("mean_of_rounds", ", mean of both")):
             cells = []
             for left_out, name in columns:
                 found = [each["scores"] for each in chosen if each["left_out"] == left_out]
@@ -188,7 +207,7 @@ def table(records: Sequence[dict[str, Any]]) -> str:
                 cells.append(mean_and_spread([value for value in values if value is not None]))
             if any(cells):
                 named = f"{network}, {length} ({', '.join(map(str, seeds))})"
-                lines.append(f"| {named}{', round 1' if of_round else ''} | " + " | ".join(cells) + " |")
+                lines.append(f"| {named}{what} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

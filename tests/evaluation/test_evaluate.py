@@ -15,6 +15,7 @@ from napari_feedback_seg.evaluation.evaluate import caveats, choose_sections, sc
 from napari_feedback_seg.metrics import cell_scores
 from napari_feedback_seg.models.model import TrainingData
 from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
+from napari_feedback_seg.segmentation.events import SectionDone
 from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
@@ -122,6 +123,17 @@ def test_sections_of_the_card_are_those_of_its_own_data(dataset: Dataset, model:
     with pytest.raises(ValueError, match=f"names no validation sections of {dataset.name}"):
         choose_sections("validation", card, dataset)
     assert choose_sections("test", card, replace(dataset, test=(0,))) == [0]
+
+
+def test_sections_may_have_other_shapes(dataset: Dataset, model: Model) -> None:
+    cut = replace(
+        dataset,
+        images=(dataset.images[0], dataset.images[1][:40], dataset.images[2][:40]),
+        labels=(dataset.labels[0], dataset.labels[1][:40], dataset.labels[2][:40]),
+    )
+    events = [event for event in score(model, cut, [0, 1, 2]) if isinstance(event, SectionDone)]
+    assert [event.section for event in events] == [0, 1, 2]
+    assert [event.prediction.labels.shape for event in events] == [each.shape for each in cut.images]
 
 
 @pytest.mark.parametrize("text", ["", "2-1", "0,2-1", "a", "1-b", "-2", "0-9999999999"])

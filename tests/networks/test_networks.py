@@ -34,6 +34,7 @@ ATTENTION: dict[str, dict[str, Any]] = {
         "key_pooling": 4,
         "query_channels": 8,
     },
+    "mean_of_rounds": {"mean_of_rounds": True},
     "key_pooling": {"key_pooling": 4},
     "both_pooled": {"query_pooling": 4, "key_pooling": 4},
     "key_pooling_odd": {"key_pooling": 3, "mode": "source_target"},
@@ -412,6 +413,18 @@ class TestRecurrentUNet:
             expected = network(images)[0]
             found = network.eval()(images)[0]
         assert ((found - expected).abs().max() < 0.1 * expected.abs().max()) == norm_per_round
+
+
+def test_mean_of_rounds_answers_with_the_mean_of_both() -> None:
+    image = torch.randn(1, 1, 16, 16)
+    second = build_network(NetworkSpec(**SMALL)).eval()
+    mean = build_network(NetworkSpec(mean_of_rounds=True, **SMALL)).eval()
+    mean.load_state_dict(second.state_dict())
+    with torch.no_grad():
+        for network in (second, mean):
+            network.feedback.scale.fill_(1)
+        torch.testing.assert_close(mean(image)[0], second(image)[0])
+        torch.testing.assert_close(mean(image)[1], sum(second(image)) / 2)
 
 
 def test_statistics_of_each_round_are_its_own() -> None:

@@ -23,6 +23,7 @@ OTHER_VALUES: dict[str, Any] = {
     "query_pooling": 4,
     "key_pooling": 8,
     "query_channels": 8,
+    "mean_of_rounds": True,
 }
 
 
@@ -31,7 +32,7 @@ def test_defaults_are_the_paper_s() -> None:
     assert (spec.kind, spec.mode, spec.tap) == ("feedback_attention", "self", "two_conv")
     assert (spec.width, spec.depth, spec.classes) == (64, 4, 4)
     assert (spec.query_pooling, spec.key_pooling, spec.query_channels) == (1, 1, None)
-    assert (spec.detach_first_round, spec.norm_per_round) == (True, False)
+    assert (spec.detach_first_round, spec.norm_per_round, spec.mean_of_rounds) == (True, False, False)
 
 
 def test_json_there_and_back() -> None:

@@ -35,6 +35,7 @@ def train(
     width: Annotated[int, typer.Option(help="Channels of the first block.")] = 16,
     depth: Annotated[int, typer.Option(help="Times that the map is halved.")] = 4,
     query_pooling: Annotated[int, typer.Option(help="1 is exact; p pools queries p x p.")] = 1,
+    mean_of_rounds: Annotated[bool, typer.Option(help="Answer with the mean of both rounds.")] = False,
     key_pooling: Annotated[
         int, typer.Option(help="1 is exact attention; p pools keys and values p x p.")
     ] = 16,
@@ -98,6 +99,7 @@ def train(
                 detach_first_round=detach_first_round,
                 norm_per_round=norm_per_round,
                 query_pooling=query_pooling,
+                mean_of_rounds=mean_of_rounds,
                 key_pooling=key_pooling,
                 query_channels=query_channels,
             )

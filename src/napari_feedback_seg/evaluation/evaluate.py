@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import InputError, ModelError
@@ -69,7 +70,7 @@ def score(
     possible = dataset.possible if dataset.codes else None
     answer, first_round = (Scores(dataset.classes, possible) for _ in range(2))
     messages: list[tuple[str, ...]] = [() for _ in dataset.images]
-    for event in segment_stack([dataset.images[z] for z in sections], model, options):
+    for event in _segmented(dataset, sections, model, options):
         yield event
         if isinstance(event, SectionDone):
             truth = dataset.labels[sections[event.section]]
@@ -85,6 +86,18 @@ def score(
     if said := merge_messages(messages):
         scores["messages"] = list(said)
     return scores
+
+
+def _segmented(
+    dataset: Dataset, sections: Sequence[int], model: Model, options: SegmentOptions
+) -> Generator[TileDone | SectionDone, None, None]:
+    """Segment sections, of which each run of one shape is a stack; number them as they are in ``sections``."""
+    begun = 0
+    for _, together in groupby(sections, key=lambda z: dataset.images[z].shape):
+        images = [dataset.images[z] for z in together]
+        for event in segment_stack(images, model, options):
+            yield replace(event, section=begun + event.section)
+        begun += len(images)
 
 
 def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:

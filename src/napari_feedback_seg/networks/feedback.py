@@ -69,11 +69,15 @@ class FeedbackAttentionUNet(nn.Module):
         else:
             input_side = after_two
             second = self.feedback(input_side, fed_back)
-        logits = (self.unet.classifier(output_side), self.unet.classifier(self.unet.body(second, 1)))
-        return FeedbackMaps(logits, input_side, output_side)
+        first_logits = self.unet.classifier(output_side)
+        logits = self.unet.classifier(self.unet.body(second, 1))
+        if self.spec.mean_of_rounds:
+            kept = first_logits.detach() if self.spec.detach_first_round else first_logits
+            logits = (logits + kept) / 2
+        return FeedbackMaps((first_logits, logits), input_side, output_side)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits (B, classes, H, W) of round 1 and of round 2."""
+        """Return the logits (B, classes, H, W) of round 1 and of the answer."""
         return self.maps(image).logits
 
 
