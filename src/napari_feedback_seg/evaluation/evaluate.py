@@ -91,7 +91,7 @@ def score(
 def _segmented(
     dataset: Dataset, sections: Sequence[int], model: Model, options: SegmentOptions
 ) -> Generator[TileDone | SectionDone, None, None]:
-    """Segment sections, of which each run of one shape is a stack; number them as they are in ``sections``."""
+    """Segment sections, each run of one shape as a stack; number them as they are in ``sections``."""
     begun = 0
     for _, together in groupby(sections, key=lambda z: dataset.images[z].shape):
         images = [dataset.images[z] for z in together]
