@@ -222,3 +222,12 @@ class TestCommand:
             text = run(*given, *at, code=2).replace("│ ", "").replace(" │", "")
             assert "Choose another output" in text
         assert image.read_bytes() == before
+
+
+def test_command_says_which_pixel_size_it_took(image: Path, stack: Path, model: Model, tmp_path: Path) -> None:
+    path = save_model(model, tmp_path / "m.safetensors")
+    shared = ("--at", "40,30", "-m", path, "-o", tmp_path / "map.tif", "--device", "cpu", "--overwrite")
+    taken = "does not say its pixel size: that of the model, 4.6 nm, was taken"
+    assert taken in run(stack, "--section", 1, *shared)
+    assert "pixel size" not in run(image, *shared)
+    assert "pixel size" not in run(stack, "--section", 1, "--pixel-size", 4.6, *shared)

@@ -57,7 +57,9 @@ def attention(
         raise typer.BadParameter("--truth is for the picture: give --figure too.")
     with reporting():
         from napari_feedback_seg.attention_maps.files import AttentionJob, write_attention
+        from napari_feedback_seg.io import open_image
         from napari_feedback_seg.models.library import load_model
+        from napari_feedback_seg.segmentation.files import about_pixel_size
 
         picture = output.with_suffix(".png") if figure else None
         try:
@@ -74,6 +76,8 @@ def attention(
             device=device,
             precision=precision,
         )
+        for sentence in about_pixel_size(open_image(image), models[0]) if size is None else ():
+            out.print(escape(sentence), soft_wrap=True)
         for name, pixel in found:
             places = ", ".join(
                 f"{each.times:.1f} at {each.y},{each.x} ({each.label_class.name})" for each in pixel.strongest

@@ -254,7 +254,7 @@ def _segment_file(
         options = replace(options, pixel_size_nm=None)
     elif options.pixel_size_nm is None:
         options = replace(options, pixel_size_nm=image.pixel_size_nm)
-        said += _about_pixel_size(image, model)
+        said += about_pixel_size(image, model)
     painted = {z: each for z, each in painted.items() if sections is None or z in sections}
     messages: list[tuple[str, ...]] = []
     device = ""
@@ -284,7 +284,7 @@ def _segment_file(
     yield FileDone(job, time.perf_counter() - started, device, tuple(said))
 
 
-def _about_pixel_size(image: EMImage, model: Model) -> list[str]:
+def about_pixel_size(image: EMImage, model: Model) -> list[str]:
     """Say which pixel size was taken, where the person named none and it is not plain."""
     of_model = f"{model.card.pixel_size_nm:g} nm"
     if image.pixel_size is None:
