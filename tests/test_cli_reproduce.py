@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
 from napari_feedback_seg.datasets.builtin import builtin_section
-from napari_feedback_seg.evaluation.claim import claim
 from napari_feedback_seg.evaluation.reproduce import RECIPES
+from napari_feedback_seg.io.claim import claim
 from napari_feedback_seg.networks import NetworkSpec
 
 if TYPE_CHECKING:

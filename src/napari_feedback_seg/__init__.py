@@ -13,10 +13,20 @@ if TYPE_CHECKING:
     from napari_feedback_seg.models.library import list_models, load_model
     from napari_feedback_seg.models.model import Model, ModelCard
     from napari_feedback_seg.networks.spec import NetworkSpec
+    from napari_feedback_seg.volumes.segment import segment_volume
 
 __version__ = "0.1.0"
 
-__all__ = ["Model", "ModelCard", "NetworkSpec", "__version__", "list_models", "load_model", "segment"]
+__all__ = [
+    "Model",
+    "ModelCard",
+    "NetworkSpec",
+    "__version__",
+    "list_models",
+    "load_model",
+    "segment",
+    "segment_volume",
+]
 
 _HOMES = {
     "Model": "models.model",
@@ -25,6 +35,7 @@ _HOMES = {
     "list_models": "models.library",
     "load_model": "models.library",
     "segment": "correction.adapt",
+    "segment_volume": "volumes.segment",
 }
 
 

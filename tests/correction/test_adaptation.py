@@ -17,10 +17,10 @@ from napari_feedback_seg.correction.adaptation import (
     Adaptation,
     load_adaptation,
     save_adaptation,
-    weights_digest,
 )
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError, OutputError
+from napari_feedback_seg.models.model import weights_digest
 from napari_feedback_seg.models.model_file import load_model_file, save_model
 
 if TYPE_CHECKING:

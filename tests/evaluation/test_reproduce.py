@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.datasets.dataset import Dataset
 from napari_feedback_seg.errors import InputError, TrainingError
-from napari_feedback_seg.evaluation.claim import ClaimedError, claim
 from napari_feedback_seg.evaluation.evaluate import score
 from napari_feedback_seg.evaluation.reproduce import (
     RECIPES,
@@ -24,6 +23,7 @@ from napari_feedback_seg.evaluation.reproduce import (
     result_path,
 )
 from napari_feedback_seg.evaluation.train import TrainJob, run_training
+from napari_feedback_seg.io.claim import ClaimedError, claim
 from napari_feedback_seg.models.model_file import load_model_file
 from napari_feedback_seg.networks import NetworkSpec
 from napari_feedback_seg.segmentation.prediction import SegmentOptions

@@ -90,8 +90,8 @@ def reproduce(
 def _perform(runs: list[Run], dataset: str, pixel_size: float | None, results: Path, device: str) -> int:
     """Do the runs that are not there; return how many failed."""
     from napari_feedback_seg.datasets.sstem import load_dataset
-    from napari_feedback_seg.evaluation.claim import ClaimedError
     from napari_feedback_seg.evaluation.reproduce import check_data, perform, result_path
+    from napari_feedback_seg.io.claim import ClaimedError
 
     data, failed = load_dataset(dataset), 0
     data = replace(data, pixel_size_nm=pixel_size or data.pixel_size_nm)

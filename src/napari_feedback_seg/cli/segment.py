@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -21,7 +21,9 @@ from napari_feedback_seg.cli.options import (
     Precision,
     pixel_sides,
 )
+from napari_feedback_seg.cli.volume import block_of, region_of, segment_one_volume, sides_of
 from napari_feedback_seg.io import file_keys
+from napari_feedback_seg.io.volume import is_volume
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
 if TYPE_CHECKING:
@@ -29,16 +31,25 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+_VOLUMES = "Volumes (OME-Zarr)"
+
 
 def segment(
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IN...", help="Images (TIFF, PNG, MRC, ...), folders, or globs in quotes."),
+        typer.Argument(
+            metavar="IN...", help="Images (TIFF, PNG, MRC, ...), folders, globs in quotes; or a Zarr volume."
+        ),
     ],
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="OUT", help="A file for one input, a folder for several."),
-    ],
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="A file for one input, a folder for several; OUT.zarr for an OME-Zarr.",
+        ),
+    ] = None,
     model: Model = "default",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -53,7 +64,9 @@ def segment(
     region: Annotated[
         str | None,
         typer.Option(
-            metavar="TOP:BOTTOM,LEFT:RIGHT", help="Segment these rows and columns; the rest is labelled 0."
+            metavar="TOP:BOTTOM,LEFT:RIGHT",
+            help="Segment these rows and columns; the rest is labelled 0. Of a volume Z0:Z1,TOP:BOTTOM,"
+            "LEFT:RIGHT; its output is that large.",
         ),
     ] = None,
     sections: Annotated[
@@ -79,9 +92,99 @@ def segment(
     ] = None,
     new_class: NewClass = None,
     overwrite: Overwrite = False,
+    level: Annotated[
+        int | None,
+        typer.Option(
+            help="Resolution of an OME-Zarr, 0 the finest; the one nearest to the model's if not given.",
+            rich_help_panel=_VOLUMES,
+        ),
+    ] = None,
+    block: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECTIONS,ROWS,COLUMNS", help="How much is done at once.", rich_help_panel=_VOLUMES
+        ),
+    ] = None,
+    slab: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Sections that share the grey values of their middle one: more than 1 for FIB-SEM.",
+            rich_help_panel=_VOLUMES,
+        ),
+    ] = 1,
+    into: Annotated[
+        bool,
+        typer.Option(
+            "--into", help="Write the labels into the OME-Zarr that is segmented.", rich_help_panel=_VOLUMES
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes on this computer; one a GPU if not given and there are several.",
+            rich_help_panel=_VOLUMES,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TCP://HOST:8786", help="Use a dask cluster that is there.", rich_help_panel=_VOLUMES
+        ),
+    ] = None,
+    dashboard: Annotated[
+        bool,
+        typer.Option("--dashboard", help="Print the address of dask's dashboard.", rich_help_panel=_VOLUMES),
+    ] = False,
 ) -> None:
-    """Segment images into label TIFFs: 1 membrane, 2 mitochondria, 3 synapse, 4 cytoplasm."""
-    with reporting("Files that were finished stay; nothing half-written was left."):
+    """Segment images into labels: 1 membrane, 2 mitochondria, 3 synapse, 4 cytoplasm.
+
+    Labels are TIFF files, or an OME-Zarr where OUT ends in .zarr. One that was begun goes on where it was.
+    """
+    with reporting(
+        "What was finished stays; nothing half-written was left. The same command goes on with a volume."
+    ):
+        if into or is_volume(output or "") or any(is_volume(each) for each in images):
+            if sections is not None or first_round:
+                what = "--sections" if sections is not None else "--first-round"
+                raise typer.BadParameter(f"{what} is for files. Of a volume give a region: --region 3:6,:,:")
+            from napari_feedback_seg.models.library import load_model
+
+            try:
+                sides = sides_of(pixel_size)
+                wanted: dict[str, Any] = {
+                    "level": level,
+                    "region": region_of(region),
+                    "pixel_size_nm": sides,
+                    "rescale": rescale,
+                    "block": block_of(block),
+                    "slab": slab,
+                    "into": into,
+                    "overwrite": overwrite,
+                }
+                how = {
+                    "device": device,
+                    "precision": precision,
+                    "overlap": overlap,
+                    "flips": flips,
+                    "probabilities": probabilities,
+                }
+                adapted, _ = with_strokes(
+                    load_model(model),
+                    strokes or (),
+                    new_class,
+                    device=device,
+                    size=None if sides is None else (sides[-2], sides[-1]),
+                    rescale=rescale,
+                )
+                where = {"workers": workers, "scheduler": scheduler, "dashboard": dashboard}
+                segment_one_volume(images, output, adapted, wanted, how, where)
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from error
+            return
+        if output is None:
+            raise typer.BadParameter("Name what to write: -o labels.tif, a folder, or labels.zarr.")
         from napari_feedback_seg.segmentation.files import FileDone, FileFailed, plan, segment_files
         from napari_feedback_seg.segmentation.prediction import SegmentOptions
 

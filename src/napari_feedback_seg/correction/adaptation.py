@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from napari_feedback_seg.correction.image_statistics import with_statistics
 from napari_feedback_seg.correction.residual import AdaptedNetwork, Residual
 from napari_feedback_seg.errors import InputError, ModelError, OutputError
 from napari_feedback_seg.io import check_output, replacing
-from napari_feedback_seg.models.model import Model
+from napari_feedback_seg.models.model import Model, weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,18 +92,6 @@ class Adaptation:
         if self.residual.weight.shape != (len(grown.card.classes), expected):
             raise ModelError(_NO_FIT)
         return Model(grown.card, AdaptedNetwork(grown.network, self.residual).eval())
-
-
-def weights_digest(model: Model) -> str:
-    """Return the SHA-256 of a model's architecture, classes and weights, wherever it was loaded from."""
-    digest = hashlib.sha256()
-    card = model.card
-    about = [card.spec.to_json(), [each.value for each in card.classes], card.pixel_size_nm, card.tile]
-    digest.update(json.dumps(about, sort_keys=True).encode())
-    for name, tensor in sorted(model.network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def save_adaptation(adaptation: Adaptation, path: str | Path, *, overwrite: bool = False) -> Path:

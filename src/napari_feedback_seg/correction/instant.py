@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_feedback_seg.correction.adaptation import Adaptation, weights_digest
+from napari_feedback_seg.correction.adaptation import Adaptation
 from napari_feedback_seg.correction.classes import add_classes
 from napari_feedback_seg.correction.fitting import UNTOLD, Fit, Fitting
 from napari_feedback_seg.correction.image_statistics import (
@@ -25,6 +25,7 @@ from napari_feedback_seg.correction.image_statistics import (
 )
 from napari_feedback_seg.correction.seen import Readers, Seen
 from napari_feedback_seg.correction.strokes import SectionKey, Stroke, find_strokes, pixels_to_learn
+from napari_feedback_seg.models.model import weights_digest
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.predict import segment_with
 from napari_feedback_seg.segmentation.prediction import SegmentOptions, absolute_region, painted_over

@@ -14,10 +14,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import InputError, OutputError, TrainingError
-from napari_feedback_seg.evaluation.claim import claim
 from napari_feedback_seg.evaluation.evaluate import score
 from napari_feedback_seg.evaluation.train import TrainJob, read_job, run_training, write_job
 from napari_feedback_seg.io import replacing
+from napari_feedback_seg.io.claim import claim
 from napari_feedback_seg.models.model_file import load_model_file
 from napari_feedback_seg.networks.spec import NetworkSpec
 from napari_feedback_seg.segmentation.prediction import SegmentOptions

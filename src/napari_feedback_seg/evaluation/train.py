@@ -14,9 +14,9 @@ import torch
 from napari_feedback_seg.datasets.dataset import Dataset
 from napari_feedback_seg.datasets.sstem import load_dataset
 from napari_feedback_seg.errors import InputError, ModelError, OutputError, TrainingError
-from napari_feedback_seg.evaluation.claim import claim
 from napari_feedback_seg.evaluation.evaluate import score
 from napari_feedback_seg.io import replacing
+from napari_feedback_seg.io.claim import claim
 from napari_feedback_seg.models.library import check_name, load_model
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, replace_card, save_model
 from napari_feedback_seg.networks import build_network

@@ -98,7 +98,7 @@ def replacing(
         _check_place(path, overwrite)
         _move(temporary, target, beside)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         with suppress(OSError):  # what went wrong before is what counts
             temporary.unlink(missing_ok=True)
@@ -145,7 +145,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                 f"'{temporary}' until you rename it."
             ) from error
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         if not held:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -216,7 +216,8 @@ def _target(path: Path) -> Path:
     return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """Return the error for what a system does not let be written, a full disk included."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(f"'{path}' was not written: the disk is full. Free some space and run it again.")
     return OutputError(f"'{path}' cannot be written: {error.strerror or error}.")

@@ -36,8 +36,23 @@ _OF_DATA = (
     tifffile.TiffFileError,
     ElementTree.ParseError,
 )
-_LIBRARIES = ("PIL", "box", "dask", "h5py", "imagecodecs", "mrcfile", "rsciio", "tifffile")
-_DISTRIBUTIONS = {"rsciio": "rosettasciio"}
+_LIBRARIES = (
+    "PIL",
+    "box",
+    "dask",
+    "fsspec",
+    "h5py",
+    "imagecodecs",
+    "mrcfile",
+    "numcodecs",
+    "rsciio",
+    "tifffile",
+    "zarr",
+)
+_DISTRIBUTIONS = {
+    "rsciio": "rosettasciio",
+    **dict.fromkeys(("distributed", "zarr"), "'napari-feedback-seg[volumes]'"),
+}
 
 
 class OtherImageError(InputError):

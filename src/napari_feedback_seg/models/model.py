@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 from dataclasses import dataclass, field, fields
@@ -237,6 +239,18 @@ class Model:
     network: nn.Module
     path: Path | None = None
     digest: str | None = None
+
+
+def weights_digest(model: Model) -> str:
+    """Return the SHA-256 of a model's architecture, classes and weights, wherever it was loaded from."""
+    digest = hashlib.sha256()
+    card = model.card
+    about = [card.spec.to_json(), [each.value for each in card.classes], card.pixel_size_nm, card.tile]
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(model.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _with_data_sets(data: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -25,12 +27,16 @@ from napari_feedback_seg.segmentation.device import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from torch import Tensor, nn
 
     from napari_feedback_seg.models.model import Model
 
 logger = logging.getLogger(__name__)
+
+_MOST_SIDE_BY_SIDE = 8
+"""Tiles at once on a CPU: each takes the memory of a forward pass."""
 
 
 def inference_network(model: Model, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -68,6 +74,10 @@ class Inference:
         Tiles at once; by the device and the size of the tile if not given.
     precision : {"auto", "bf16", "fp16", "fp32"}
         What to compute in. ``auto`` is what the device is good at.
+    steady : bool
+        Give equal numbers for equal tiles, whatever other tiles come and however many processors there are:
+        batches are filled up, each CPU thread computes a tile of its own, and what is too much for float16 is
+        an error.
 
     Attributes
     ----------
@@ -89,6 +99,8 @@ class Inference:
         flips: bool,
         batch: int | None,
         precision: str = "auto",
+        *,
+        steady: bool = False,
     ) -> None:
         self.device = device
         self.dtype = inference_dtype(device, precision)
@@ -98,6 +110,7 @@ class Inference:
         self.messages: list[str] = []
         self._model = model
         self._precision = precision
+        self._steady = steady
         self._network: nn.Module | None = None
         self._on_cpu = device.type == "cpu"
         keep_freed_memory()
@@ -115,6 +128,9 @@ class Inference:
         DeviceError
             If the device fails, or memory does not suffice even for one tile on the CPU.
         """
+        if self._steady and self.device.type == "cpu":
+            yield from self._side_by_side(tiles)
+            return
         source = iter(tiles)
         running: _Batch | None = None
         while wanted := list(islice(source, self.batch)):
@@ -127,6 +143,31 @@ class Inference:
                     running = None
         if running is not None:
             yield from self._collect(running)
+
+    def _side_by_side(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Compute a tile in each thread: sums that threads share depend on their number."""
+        threads = torch.get_num_threads()
+        self._network = self._network or inference_network(self._model, self.device, self.dtype)
+        pool = ThreadPoolExecutor(
+            min(threads, _MOST_SIDE_BY_SIDE), "tile", initializer=torch.set_num_threads, initargs=(1,)
+        )
+        torch.set_num_threads(1)
+        waiting: deque[Future[np.ndarray]] = deque()
+        try:
+            for tile in tiles:
+                waiting.append(pool.submit(self._answer, tile))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)
+
+    def _answer(self, tile: np.ndarray) -> np.ndarray:
+        (batch,) = self._submit([tile])
+        answer: np.ndarray = self._collect(batch)[0]
+        return answer
 
     def close(self) -> None:
         """Free the network and the memory of the device."""
@@ -166,6 +207,11 @@ class Inference:
                 f"The model {self._model.card.name} gave values that are not numbers: its weights are "
                 "damaged, or its training went wrong. Take another model."
             )
+        if self._steady:
+            raise ModelError(
+                f"The numbers of the model {self._model.card.name} are too large for float16. Begin anew "
+                "with --precision fp32."
+            )
         if self.dtype != torch.float32:
             logger.info("The numbers of %s are too large for %s.", self._model.card.name, self.dtype)
             self._precision, self.dtype, self._network = "fp32", torch.float32, None
@@ -199,7 +245,9 @@ class Inference:
         if self._network is None:
             self._network = inference_network(self._model, self.device, self.dtype)
         apart = self.device.type == "cuda"
-        images = torch.from_numpy(np.stack(tiles)).unsqueeze(1)
+        # A GPU may compute batches of another size in another order.
+        filled = [tiles[-1]] * (self.batch - len(tiles)) if self._steady else []
+        images = torch.from_numpy(np.stack([*tiles, *filled])).unsqueeze(1)
         images = (images.pin_memory() if apart else images).to(self.device, self.dtype, non_blocking=apart)
         images = images.contiguous(memory_format=torch.channels_last)
         if not self.flips:
@@ -214,6 +262,7 @@ class Inference:
                     total = back if total is None else total.add_(back)
             assert total is not None
             probabilities = total.div_(8)
+        probabilities = probabilities[: len(tiles)]
         if not apart:
             return _Batch(tiles, self.dtype, probabilities.cpu().contiguous(), None)
         on_host = torch.empty(probabilities.shape, pin_memory=True)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.models.model import ModelCard
     from napari_feedback_seg.segmentation.lazy import Plane
+    from napari_feedback_seg.segmentation.reader import Survey
 
 __all__ = [
     "Prediction",
@@ -244,6 +245,7 @@ def segment_with(
     index: int = 0,
     reader: TileReader | None = None,
     *,
+    survey: Survey | None = None,
     write: Callable[[np.ndarray], None] | None = None,
 ) -> Generator[TileDone, None, Prediction]:
     """Segment one section with an inference, holding of the probabilities no more than a row of tiles.
@@ -263,15 +265,18 @@ def segment_with(
     reader : TileReader, optional
         Of the whole section at the model's pixel size, if there is one already; whether the image
         suits the model is not asked again then.
+    survey : Survey, optional
+        What is known of the whole section already; whether it suits the model is not asked then.
     write : callable, optional
         As for :func:`segment_section`.
     """
     card = model.card
     region = absolute_region(section.shape, options.region)
     shape = model_shape(section.shape, card, options.pixel_size_nm)
-    known = reader is not None
+    known = reader is not None or survey is not None
+    tissue = survey.statistics.box if survey else None
     reader = reader or TileReader(
-        section, shape, _seen(section.shape, shape, region, card.tile, options.overlap)
+        section, shape, _seen(section.shape, shape, region, card.tile, options.overlap, tissue), survey
     )
     prediction = empty_prediction(region, card, options)
     said: set[str] = set()
@@ -350,12 +355,25 @@ def _seen(
     region: tuple[slice, slice],
     tile: int,
     overlap: float,
+    tissue: tuple[slice, slice] | None,
 ) -> tuple[slice, slice]:
     """Return what the tiles of a region show, on the model's grid."""
-    needed = region if own == shape else RowResampler(own, shape, *region).needed
-    grids = [starts(length, tile, overlap, part) for length, part in zip(own, needed, strict=True)]
+    box = tissue or (slice(0, shape[0]), slice(0, shape[1]))
+    inner = _intersection(region[0], box[0]), _intersection(region[1], box[1])
+    if any(each.start >= each.stop for each in inner):
+        return slice(0, 1), slice(0, 1)
+    needed = inner if own == shape else RowResampler(own, shape, *inner).needed
+    grids = [
+        starts(length, tile, overlap, part, within)
+        for length, part, within in zip(own, needed, scaled(box, shape, own), strict=True)
+    ]
     rows, columns = (slice(grid[0], grid[-1] + tile) for grid in grids)
     return rows, columns
+
+
+def tiles_of(shape: tuple[int, int], tile: int, overlap: float) -> list[Tile]:
+    """Return the tiles of a whole section (Y, X) at the model's pixel size."""
+    return _tiles(shape, tile, overlap, (slice(0, shape[0]), slice(0, shape[1])))
 
 
 def _intersection(one: slice, other: slice) -> slice:

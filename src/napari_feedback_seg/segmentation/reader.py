@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ from napari_feedback_seg.segmentation.sections import (
     statistics,
 )
 from napari_feedback_seg.segmentation.tiles import columns_of, mirrored
-from napari_feedback_seg.segmentation.tissue import find_flat, mirror_into
+from napari_feedback_seg.segmentation.tissue import FLAT_REACH, find_flat, mirror_into
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,6 +30,28 @@ if TYPE_CHECKING:
     from napari_feedback_seg.segmentation.tiles import Tile
 
 _BAND = 4_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What is to be known of a whole section before a part of it can be segmented.
+
+    Attributes
+    ----------
+    statistics : Statistics
+        Of the section as it came.
+    resampled : Statistics
+        Of the section at the model's pixel size.
+    constants : tuple of float
+        Values of flat parts without tissue, if nothing else tells where there is some.
+    inverted : bool
+        Whether the contrast looks inverted.
+    """
+
+    statistics: Statistics
+    resampled: Statistics
+    constants: tuple[float, ...] = ()
+    inverted: bool = False
 
 
 class TileReader:
@@ -47,6 +69,8 @@ class TileReader:
     within : tuple of slice, optional
         Rows and columns, on the grid of the model's pixel size, of all that will be asked for;
         they may reach beyond the section. The whole section if not given.
+    survey : Survey, optional
+        What is known of the section already. Of a section in parts, each part is read alike with it.
 
     Attributes
     ----------
@@ -64,6 +88,7 @@ class TileReader:
         section: np.ndarray | Plane,
         shape: tuple[int, int],
         within: tuple[slice, slice] | None = None,
+        survey: Survey | None = None,
     ) -> None:
         self._shape, self._came = shape, section.shape
         self._matrices: tuple[csr_array, csr_array] | None = None
@@ -71,23 +96,36 @@ class TileReader:
             self._matrices = (resampling(section.shape[0], shape[0]), resampling(section.shape[1], shape[1]))
         self._sample: Sample | None = None
         self._origin = (0, 0)
+        self._constants: tuple[float, ...] = () if survey is None else survey.constants
+        of_section = None if survey is None else survey.statistics
         if isinstance(section, Plane):
-            self._sample = take_sample(section)
+            if of_section is None:
+                self._sample = take_sample(section)
+                self._constants = self._sample.constants
+                of_section = self._sample.statistics
             rows, columns = self._needed(within)
             self._window = section.block(rows, columns)
             self._origin = (rows.start, columns.start)
-            self.statistics = self._sample.statistics
-            if self._sample.constants:
-                flat = find_flat(self._window, self._sample.constants, self._origin)
-                self.statistics = replace(self.statistics, border=flat)
         else:
             self._window = section
-            self.statistics = statistics(section)
-        if self.statistics.constant:
+            of_section = of_section or statistics(section)
+        if of_section.constant:
             raise BlankSection("The section has one grey value everywhere: there is nothing to segment.")
-        self._resampled_statistics = (
-            self.statistics if self._matrices is None else self._resample_for_statistics()
-        )
+        self._of_section = self.statistics = of_section
+        if self._constants:
+            flat = find_flat(self._window, self._constants, self._origin)
+            self.statistics = replace(of_section, border=flat)
+        if survey is not None:
+            self._resampled_statistics = survey.resampled
+        else:
+            self._resampled_statistics = (
+                self.statistics if self._matrices is None else self._resample_for_statistics()
+            )
+
+    def survey(self) -> Survey:
+        """Return what is known of the whole section, for readers of its parts."""
+        resampled = replace(self._resampled_statistics, border=None)
+        return Survey(self._of_section, resampled, self._constants, self.looks_inverted())
 
     def read(self, tile: Tile, size: int) -> np.ndarray:
         """Return a tile (size, size) float32; where there is no tissue, it shows the tissue mirrored."""
@@ -174,5 +212,7 @@ class TileReader:
                 source = columns_of(self._matrices[axis][first:last])
                 first = min(source.start, first * came // own)
                 last = max(source.stop, min(came, -(-last * came // own)))
+            if self._constants:  # what is flat shows around it, too
+                first, last = max(0, first - FLAT_REACH), min(came, last + FLAT_REACH)
             parts.append(slice(first, last))
         return parts[0], parts[1]

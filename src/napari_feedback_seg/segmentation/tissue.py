@@ -35,6 +35,9 @@ SQUARE = 33
 FLAT = 0.8
 """Part of such a border that squares of this side fit into; saturated tissue is more ragged."""
 
+FLAT_REACH = SQUARE - 1 + PATCH // 2
+"""So many pixels around it say whether a pixel is flat."""
+
 LARGEST_HOLE = 0.01
 """Part of the section that may be enclosed by a border and yet belong to it: the letters of a data bar."""
 

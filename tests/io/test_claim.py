@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from napari_feedback_seg.errors import OutputError
-from napari_feedback_seg.evaluation.claim import ClaimedError, claim
+from napari_feedback_seg.io.claim import ClaimedError, claim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HOLD = """
 import sys, time
 from pathlib import Path
-from napari_feedback_seg.evaluation.claim import claim
+from napari_feedback_seg.io.claim import claim
 with claim(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

@@ -1,0 +1,207 @@
+"""How long a volume takes, with one worker or more, and how much memory; what the scheduler can give out.
+
+    python benchmarks/volume.py --sections 64 --side 2048 --output volume.json
+
+The volume is made by code. Each way of segmenting it is a process of its own, so that its memory can be told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import tifffile
+
+SECOND = 0.1
+
+
+def make(folder: Path, sections: int, side: int) -> tuple[Path, Path]:
+    """Write the volume as OME-Zarr and as TIFF."""
+    import zarr
+
+    from napari_feedback_seg.datasets.builtin import builtin_section
+
+    first = np.tile(builtin_section(512, seed=0).image, (side // 512 + 1,) * 2)[:side, :side]
+    store = folder / "em.zarr"
+    group = zarr.open_group(str(store), mode="w")
+    array = group.create_array(
+        "0", shape=(sections, side, side), chunks=(1, 512, 512), dtype="uint8", dimension_names=list("zyx")
+    )
+    transforms = [{"type": "scale", "scale": [40.0, 4.6, 4.6]}]
+    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+    multiscales = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": transforms}]}]
+    group.attrs.put({"ome": {"version": "0.5", "multiscales": multiscales}})
+    for z in range(sections):
+        array[z] = np.roll(first, 37 * z, axis=1)
+    with tifffile.TiffWriter(folder / "em.tif", bigtiff=True) as tiff:
+        for z in range(sections):
+            tiff.write(array[z], contiguous=True, photometric="minisblack")
+    return store, folder / "em.tif"
+
+
+def child(arguments: argparse.Namespace) -> None:
+    """Segment in this process, as a person would; print what it took."""
+    import torch
+
+    from napari_feedback_seg.models.library import load_model
+    from napari_feedback_seg.segmentation.prediction import SegmentOptions
+    from napari_feedback_seg.volumes.events import BlockDone, VolumeOpened
+    from napari_feedback_seg.volumes.segment import VolumeOptions, prepare_volume, start
+
+    torch.set_num_threads(arguments.threads)
+    options = SegmentOptions(device=arguments.device)
+    model = load_model(arguments.model)
+    if arguments.source.endswith(".tif") and not arguments.child.endswith(".zarr"):
+        from napari_feedback_seg.segmentation.files import FileJob, segment_files
+
+        begun = time.perf_counter()
+        list(segment_files([FileJob(Path(arguments.source), Path(arguments.child))], model, options))
+        print(json.dumps({"seconds": time.perf_counter() - begun}))
+        return
+    job, said = prepare_volume(arguments.source, arguments.child, model, VolumeOptions(), options)
+    opened, killed = 0.0, False
+    for event in start(job, said, arguments.processes or None):
+        if isinstance(event, VolumeOpened):
+            opened = time.perf_counter()
+        if isinstance(event, BlockDone) and arguments.kill and not killed and event.done * 2 >= event.total:
+            workers = [
+                each
+                for each in psutil.Process().children(recursive=True)
+                if "spawn_main" in " ".join(each.cmdline())
+            ]
+            os.kill(workers[0].pid, signal.SIGKILL)
+            killed = True
+    print(json.dumps({"seconds": time.perf_counter() - opened}))
+
+
+def measure(arguments: argparse.Namespace, source: Path, output: Path, *more: str) -> dict[str, Any]:
+    """Return the seconds and the peak memory, in MB, of a process and of the largest of its workers."""
+    own = [sys.executable, __file__, "--child", str(output), "--source", str(source)]
+    own += ["--device", arguments.device, "--model", arguments.model, *more]
+    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(own, stdout=subprocess.PIPE, text=True, env=threads)
+    peaks: dict[int, float] = {}
+
+    def watch() -> None:
+        while process.poll() is None:
+            try:
+                tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+                for each in tree:
+                    peaks[each.pid] = max(peaks.get(each.pid, 0), each.memory_info().rss / 1e6)
+            except psutil.Error:
+                pass
+            time.sleep(SECOND)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    printed, _ = process.communicate()
+    watcher.join()
+    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    others = [peak for pid, peak in peaks.items() if pid != process.pid]
+    return found | {"client_mb": round(peaks[process.pid]), "worker_mb": round(max(others, default=0))}
+
+
+def copy(block: int) -> int:
+    """Do nothing of note."""
+    return block
+
+
+def dispatch(blocks: int, workers: int) -> float:
+    """Return the blocks a second that go through the scheduler when the work itself takes no time."""
+    from dask.distributed import Client, LocalCluster, as_completed
+
+    with (
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        begun = time.perf_counter()
+        results = as_completed(client.submit(copy, each, pure=False) for each in range(6 * workers))
+        given = 6 * workers
+        for future in results:
+            future.result()
+            if given < blocks:
+                results.add(client.submit(copy, given, pure=False))
+                given += 1
+        return blocks / (time.perf_counter() - begun)
+
+
+def efficiency(workers: int, block_s: float, blocks: int, a_second: float, start_s: float) -> float:
+    """Return the part of the time that workers compute: the scheduler gives out one block after the other.
+
+    All of them begin when their model is loaded, and the last ones wait for the end.
+    """
+    paced = max(blocks / a_second, -(-blocks // workers) * block_s)
+    return blocks * block_s / (workers * (start_s + paced + block_s / 2))
+
+
+def main() -> None:
+    """Measure, and print or write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sections", type=int, default=64)
+    parser.add_argument("--side", type=int, default=2048)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--blocks", type=int, default=5000, help="for the scheduler's pace")
+    parser.add_argument("--output", type=Path)
+    for name in ("--child", "--source"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--kill", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments)
+        return
+    folder = Path(tempfile.mkdtemp())
+    try:
+        store, tiff = make(folder, arguments.sections, arguments.side)
+        found: dict[str, Any] = {"shape": [arguments.sections, arguments.side, arguments.side]}
+        for name, source, target, more in (
+            ("TIFF to TIFF, this process", tiff, "t.tif", ()),
+            ("OME-Zarr, this process", store, "0.zarr", ()),
+            ("OME-Zarr, 1 worker", store, "1.zarr", ("--processes", "1")),
+            ("OME-Zarr, 2 workers", store, "2.zarr", ("--processes", "2")),
+            ("OME-Zarr, 2 workers, one killed", store, "3.zarr", ("--processes", "2", "--kill")),
+        ):
+            if arguments.device != "cpu" and "worker" in name:
+                continue
+            found[name] = measure(arguments, source, folder / target, *more)
+            print(f"{name}: {found[name]}", flush=True)
+        if "OME-Zarr, 2 workers" in found:
+            one, two = (found[f"OME-Zarr, {each}"]["seconds"] for each in ("1 worker", "2 workers"))
+            found["efficiency of 2 workers"] = round(one / two / 2, 3)
+            print(f"efficiency of 2 workers: {one / two / 2:.3f}")
+        pace = dispatch(arguments.blocks, 2)
+        found["blocks a second through the scheduler"] = round(pace)
+        print(f"blocks a second through the scheduler: {pace:.0f}")
+        side = 4096
+        block_s = (
+            found["OME-Zarr, this process"]["seconds"] / arguments.sections * (side / arguments.side) ** 2
+        )
+        for terabytes in (1, 10):
+            blocks = round(terabytes * 1e12 / side**2)
+            each = {n: round(efficiency(n, block_s, blocks, pace, 20), 3) for n in (8, 64, 512)}
+            found[f"{terabytes} TB, blocks of {side}: efficiency by simulation"] = each
+            print(f"{terabytes} TB, {blocks} blocks of {side}, {block_s:.1f} s each: {each}")
+    finally:
+        shutil.rmtree(folder)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Blocks of a volume on many processes, by dask.distributed: here, or on a cluster that is there."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
+
+from napari_feedback_seg.errors import DeviceError, FeedbackSegError, InputError
+from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDone, VolumeOpened
+from napari_feedback_seg.volumes.output import Output
+from napari_feedback_seg.volumes.segment import TRIES, Blocks, doubts
+from napari_feedback_seg.volumes.worker import Job, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from napari_feedback_seg.volumes.plan import Block
+
+_AHEAD = 3
+"""Blocks for each worker that are with the scheduler at once: enough that none waits for the next."""
+
+PATIENCE = 30
+"""Seconds that the scheduler of a cluster has to answer."""
+
+_PLUGIN = "feedback-seg"
+
+
+class WorkerSetup(WorkerPlugin):
+    """Gives each worker the model, once, when it starts; those that join later, too.
+
+    Parameters
+    ----------
+    job : Job
+        What to segment.
+    threads : int or None
+        Threads of torch in each; as many as dask counts if None.
+    gpus : int
+        GPUs that the workers of this machine share.
+    """
+
+    name = _PLUGIN
+
+    def __init__(self, job: Job, threads: int | None, gpus: int) -> None:
+        self.job, self.threads, self.gpus = job, threads, gpus
+        self.worker: Worker | None = None
+
+    def setup(self, worker: Any) -> None:
+        """Load what is needed; dask calls it in each worker."""
+        torch.set_num_threads(self.threads or max(1, worker.state.nthreads))
+        job = self.job
+        if self.gpus > 1 and job.device == "auto" and isinstance(worker.name, int):
+            job = Job(job.source, job.output, job.model, f"cuda:{worker.name % self.gpus}")
+        self.worker = Worker(job)
+
+    def teardown(self, worker: Any) -> None:
+        """Free the network."""
+        del worker
+        if self.worker is not None:
+            self.worker.close()
+
+
+def segment_on_worker(block: Block) -> tuple[tuple[str, ...] | None, str]:
+    """Segment a block; return what is to be said, None if another process is at it, and the device."""
+    setup = get_worker().plugins[_PLUGIN]
+    assert isinstance(setup, WorkerSetup)
+    assert setup.worker is not None
+    worker = setup.worker
+    events = worker.segment(block)
+    while True:
+        try:
+            next(events)
+        except StopIteration as stop:
+            return stop.value, worker.device
+
+
+@contextmanager
+def connected(workers: int, scheduler: str | None, dashboard: bool) -> Iterator[tuple[Any, int | None, int]]:
+    """Yield a client of processes here or of a cluster; torch threads for each worker; GPUs to share.
+
+    Parameters
+    ----------
+    workers : int
+        Processes to start here; not used if there is a scheduler.
+    scheduler : str or None
+        The address of a cluster, ``tcp://host:8786``.
+    dashboard : bool
+        Whether dask's page that shows the work is served, on this computer only.
+    """
+    with ExitStack() as stack:
+        if scheduler is not None:
+            try:
+                client = stack.enter_context(Client(scheduler, timeout=PATIENCE, set_as_default=False))
+            except (OSError, ValueError, TimeoutError) as error:
+                raise DeviceError(
+                    f"No scheduler answers at {scheduler}. Start one (dask scheduler), and give its address, "
+                    "like tcp://host:8786."
+                ) from error
+            yield client, None, 0
+            return
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=0,  # a block's memory is bounded by its size
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0" if dashboard else None,
+                silence_logs=50,
+            )
+        )
+        client = stack.enter_context(Client(cluster, set_as_default=False))
+        yield client, max(1, (os.cpu_count() or 1) // workers), torch.cuda.device_count()
+
+
+def run_on_workers(
+    job: Job,
+    messages: Sequence[str] = (),
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    dashboard: bool = False,
+) -> Generator[VolumeOpened | BlockDone | BlockFailed, None, VolumeDone]:
+    """Segment what is not done yet on many processes; yield an event for each block.
+
+    A block whose worker is lost goes to another one. One that fails is tried again, and then listed.
+
+    Parameters
+    ----------
+    job : Job
+        As :func:`~napari_feedback_seg.volumes.segment.prepare_volume` returns it.
+    messages : sequence of str
+        To be said at the beginning.
+    workers, scheduler, dashboard
+        As for :func:`connected`.
+    """
+    started = time.perf_counter()
+    output = Output(job.output)
+    blocks = Blocks(output)
+    looked = Worker(Job(job.source, job.output, job.model, "cpu"))  # the GPUs are for the workers
+    try:
+        said = doubts(looked, job.model)
+    finally:
+        looked.close()
+    with connected(workers, scheduler, dashboard) as (client, threads, gpus):
+        if dashboard:
+            said = (f"The work is shown at {client.dashboard_link}", *said)
+        yield VolumeOpened(blocks.done, blocks.total, (*messages, *said))
+        _set_up(client, WorkerSetup(job, threads, gpus))
+        failed: list[Block] = []
+        device = ""
+        given: dict[Any, tuple[Block, int]] = {}
+        results = as_completed()
+
+        def give(block: Block, attempt: int) -> None:
+            future = client.submit(segment_on_worker, block, pure=False)
+            given[future] = block, attempt
+            results.add(future)
+
+        def fill(left: Iterator[Block]) -> None:
+            wave = _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+            while len(given) < wave:
+                block = next(left, None)
+                if block is None:
+                    return
+                give(block, 1)
+
+        left = blocks.left()
+        fill(left)
+        while given:
+            future = next(results)
+            block, attempt = given.pop(future)
+            try:
+                answer, device = future.result()
+            except (InputError, KilledWorker) as error:
+                if isinstance(error, InputError) and attempt < TRIES:
+                    give(block, attempt + 1)
+                else:
+                    failed.append(block)
+                    blocks.failed(block)
+                    yield BlockFailed(block, _as_said(error))
+            else:
+                if answer is None:
+                    blocks.elsewhere(block)
+                else:
+                    blocks.finished(block)
+                    yield BlockDone(block, blocks.done, blocks.total, answer)
+            fill(left)
+            if not given and blocks.waiting:  # for other processes, which may have ended meanwhile
+                left = blocks.left()
+                fill(left)
+        return VolumeDone(time.perf_counter() - started, blocks.done, blocks.total, tuple(failed), device)
+
+
+def _set_up(client: Any, setup: WorkerSetup) -> None:
+    answers = client.register_plugin(setup, name=_PLUGIN)
+    for answer in (answers or {}).values():
+        if isinstance(answer, dict) and answer.get("status") == "error":
+            error = answer.get("exception")
+            raise error if isinstance(error, FeedbackSegError) else DeviceError(f"A worker failed: {error}")
+
+
+def _as_said(error: Exception) -> Exception:
+    if isinstance(error, FeedbackSegError):
+        return error
+    return InputError("its workers ended again and again, perhaps because memory was too small.")

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import pytest
+import zarr
+from distributed import LocalCluster
+
+from napari_feedback_seg.errors import DeviceError, InputError
+from napari_feedback_seg.segmentation.predict import segment
+from napari_feedback_seg.segmentation.prediction import SegmentOptions
+from napari_feedback_seg.volumes.events import BlockDone, BlockFailed
+from napari_feedback_seg.volumes.output import Output
+from napari_feedback_seg.volumes.segment import VolumeOptions, prepare_volume, segment_volume, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+SMALL = (1, 256, 256)
+
+
+def labels_of(output: Path) -> np.ndarray:
+    found: np.ndarray = zarr.open_array(str(output / "labels" / "feedback-seg" / "0"), mode="r")[:]
+    return found
+
+
+def worker_processes() -> list[psutil.Process]:
+    """Return the processes of this one that segment, and not those that watch them."""
+    return [
+        each for each in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(each.cmdline())
+    ]
+
+
+def test_two_workers_give_equal_labels(tmp_path, volume, tissue, small_model):
+    done: list[Any] = []
+    output = tmp_path / "out.zarr"
+    segment_volume(volume, output, small_model, block=SMALL, workers=2, on_event=done.append)
+    assert len([each for each in done if isinstance(each, BlockDone)]) == Output(output).plan.count
+    np.testing.assert_array_equal(labels_of(output), segment(tissue, small_model).labels)
+
+
+def test_a_lost_worker_is_made_up_for(tmp_path, volume, tissue, small_model):
+    output = tmp_path / "out.zarr"
+    job, _ = prepare_volume(volume, output, small_model, VolumeOptions(block=SMALL), SegmentOptions())
+    killed = False
+    for event in start(job, workers=2):
+        if isinstance(event, BlockDone) and not killed:
+            os.kill(worker_processes()[0].pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            killed = True
+        assert not isinstance(event, BlockFailed)
+    assert killed
+    np.testing.assert_array_equal(labels_of(output), segment(tissue, small_model).labels)
+
+
+def test_a_bad_block_is_listed_and_the_rest_done(tmp_path, volume, small_model):
+    chunk = volume / "0/c/0/2/2"
+    chunk.write_bytes(chunk.read_bytes()[:100])
+    output = tmp_path / "out.zarr"
+    events: list[Any] = []
+    with pytest.raises(InputError, match="1 blocks could not be segmented"):
+        segment_volume(
+            volume,
+            output,
+            small_model,
+            block=(1, 512, 512),
+            region=(slice(0, 2), None, None),
+            workers=2,
+            on_event=events.append,
+        )
+    assert [str(each.block) for each in events if isinstance(each, BlockFailed)] == ["0:1,0:280,0:270"]
+    assert labels_of(output)[1].any()
+
+
+def test_a_cluster_that_is_there(tmp_path, volume, tissue, small_model):
+    output = tmp_path / "out.zarr"
+    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        segment_volume(volume, output, small_model, block=SMALL, scheduler=address)
+    np.testing.assert_array_equal(labels_of(output), segment(tissue, small_model).labels)
+
+
+def test_no_scheduler(tmp_path, volume, small_model, monkeypatch):
+    monkeypatch.setattr("napari_feedback_seg.volumes.cluster.PATIENCE", 1)
+    with pytest.raises(DeviceError, match=r"No scheduler answers at tcp://127\.0\.0\.1:9"):
+        segment_volume(volume, tmp_path / "out.zarr", small_model, scheduler="tcp://127.0.0.1:9")
+
+
+def test_no_workers(tmp_path, volume, small_model):
+    with pytest.raises(ValueError, match="at least one worker"):
+        segment_volume(volume, tmp_path / "out.zarr", small_model, workers=0)
