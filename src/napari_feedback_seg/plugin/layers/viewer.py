@@ -22,6 +22,7 @@ from napari_feedback_seg.plugin.layers.results import (
     write_record,
 )
 from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
+from napari_feedback_seg.plugin.layers.volume import in_view, show_volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -288,6 +289,16 @@ class ViewerLayers:
         """Return what shows the predictions of a run."""
         shape = tuple(int(length) for length in sections.data.shape)
         return ResultWriter(self.viewer, image, shape, classes, run, part.sections, part.region)
+
+    def show_volume(
+        self, image: Image, folder: str, levels: Sequence[Any], classes: Sequence[LabelClass], place: Any
+    ) -> Labels:
+        """Show labels that lie on the disk, as the function of this name does."""
+        return show_volume(self.viewer, image, folder, levels, classes, place)
+
+    def in_view(self, image: Image) -> tuple[int, slice, slice] | None:
+        """Return the section, rows and columns that are looked at; None if none are."""
+        return in_view(self.viewer, image)
 
     def side_by_side(
         self,

@@ -37,6 +37,7 @@ class What(Enum):
     ALL = "all"
     VISIBLE = "visible"
     RECTANGLE = "rectangle"
+    VOLUME = "volume"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,10 @@ class Segmenting:
             if self.done and self.undone:
                 choices[What.UNDONE] = f"Sections not done yet ({len(self.undone)})"
             choices[What.ALL] = "All sections"
-        return choices | {What.VISIBLE: "Visible region", What.RECTANGLE: "Rectangle of a Shapes layer"}
+        choices |= {What.VISIBLE: "Visible region", What.RECTANGLE: "Rectangle of a Shapes layer"}
+        if self._session.volume.source(image) is not None:
+            choices[What.VOLUME] = "The whole volume, on the disk"
+        return choices
 
     @property
     def done(self) -> set[int]:
@@ -212,6 +216,8 @@ class Segmenting:
             Called when it is over, with whether all was segmented; may begin another job.
         """
         session = self._session
+        if part is None and self.what is What.VOLUME:
+            return session.volume.segment()
         try:
             image = self.current_image()
             sections = session.layers.sections(image)

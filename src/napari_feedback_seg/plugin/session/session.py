@@ -20,6 +20,7 @@ from napari_feedback_seg.plugin.session.pixel_size import PixelSizes
 from napari_feedback_seg.plugin.session.scales import Scales
 from napari_feedback_seg.plugin.session.segmenting import Segmenting
 from napari_feedback_seg.plugin.session.settings import Settings
+from napari_feedback_seg.plugin.session.volume import VolumeOnDisk
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
@@ -76,6 +77,7 @@ class Session:
         self.jobs = Jobs(runner)
         self.pixel_sizes = PixelSizes(self)
         self.beside = Beside(self)
+        self.volume = VolumeOnDisk(self)
         self.segmenting = Segmenting(self)
         self.correcting = Correcting(self)
         self.last_run = LastRun(self)
