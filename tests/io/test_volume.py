@@ -8,6 +8,7 @@ import tifffile
 import zarr
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io import open_image, open_images
 from napari_feedback_seg.io.volume import Grid, is_volume, open_volume
 
 if TYPE_CHECKING:
@@ -132,6 +133,15 @@ class TestOmeZarr:
         ome(tmp_path / "v.zarr" / "1", DATA, "zyx")
         with pytest.raises(InputError, match="holds several images"):
             open_volume(tmp_path / "v.zarr")
+
+
+def test_as_an_image_it_is_read_section_by_section(tmp_path):
+    image = open_image(ome(tmp_path / "v.zarr", DATA[None], "czyx"))
+    assert image.shape == DATA.shape
+    assert (image.pixel_size_nm, image.spacing_nm) == ((5.0, 6.0), 40.0)
+    np.testing.assert_array_equal(image.sections[1], DATA[1])
+    assert len(open_images(tmp_path / "v.zarr")) == 1
+    assert open_image(ome(tmp_path / "flat.zarr", DATA[0], "yx")).shape == DATA.shape[1:]
 
 
 class TestOthers:

@@ -233,6 +233,7 @@ WORK = """
 import sys
 import torch
 from napari_feedback_seg.models.model_file import load_model_file
+from napari_feedback_seg.segmentation.events import TileDone
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 from napari_feedback_seg.volumes.events import BlockDone
 from napari_feedback_seg.volumes.segment import VolumeOptions, prepare_volume, run
@@ -241,9 +242,13 @@ model = load_model_file(sys.argv[3])
 wanted = VolumeOptions(block=(1, 256, 256))
 job, said = prepare_volume(sys.argv[1], sys.argv[2], model, wanted, SegmentOptions())
 print("begun", flush=True)
+tiles = 0
 for event in run(job, said):
+    tiles += isinstance(event, TileDone)
     if isinstance(event, BlockDone):
-        print("block", event.block, flush=True)
+        if tiles:  # the other process may have done it
+            print("block", event.block, flush=True)
+        tiles = 0
 """
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.io.sizes import PixelSize
 
-Flavour = Literal["imagej", "ome", "plain", "png", "jpeg", "mrc", "dm", "hdf5"]
+Flavour = Literal["imagej", "ome", "plain", "png", "jpeg", "mrc", "dm", "hdf5", "zarr"]
 
 _OF_DATA = (
     OSError,
@@ -99,7 +99,7 @@ class EMImage:
         Of the pixels.
     pixel_size : PixelSize or None
         Sides of a pixel and distance of the sections, if the file says them.
-    flavour : {"imagej", "ome", "plain", "png", "jpeg", "mrc", "dm", "hdf5"}
+    flavour : {"imagej", "ome", "plain", "png", "jpeg", "mrc", "dm", "hdf5", "zarr"}
         Kind of file; the first three are TIFF.
     sections : Sequence of ndarray
         ``sections[z]`` reads section z (Y, X); a single image is a stack of one.

@@ -37,7 +37,7 @@ _START = 1024  # the header of an MRC file
 
 
 def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage:
-    """Open a file of grey values: TIFF, PNG, JPEG, MRC, DM3, DM4 or HDF5.
+    """Open a file of grey values: TIFF, PNG, JPEG, MRC, DM3, DM4 or HDF5; or the finest level of a Zarr.
 
     Parameters
     ----------
@@ -53,6 +53,10 @@ def open_image(path: str | os.PathLike[str], *, labels: bool = False) -> EMImage
         If the file is missing, no image, damaged, in colour, or has more axes than
         (Z, Y, X). The sentence names the file.
     """
+    from napari_feedback_seg.io.volume import is_volume, volume_image  # which open files by this function
+
+    if is_volume(path):
+        return volume_image(path)
     path, key = split_key(Path(path))
     start = _start(path)
     if not start:
@@ -82,7 +86,7 @@ def open_images(path: str | os.PathLike[str]) -> list[EMImage]:
         As :func:`open_image` does.
     """
     file, key = split_key(Path(path))
-    keys = hdf5_keys(file) if key is None and _start(file)[:8] == _HDF5 else []
+    keys = hdf5_keys(file) if key is None and file.is_file() and _start(file)[:8] == _HDF5 else []
     return [open_image(f"{file}:{each}") for each in keys] if len(keys) > 1 else [open_image(path)]
 
 

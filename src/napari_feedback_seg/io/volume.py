@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.io.image import Sections, decoding, library
+from napari_feedback_seg.io.image import EMImage, Sections, decoding, library
 from napari_feedback_seg.io.reading import images_in, open_image
 from napari_feedback_seg.io.sizes import PixelSize, in_nanometres, sensible
 
@@ -233,6 +233,23 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
     """
     text = os.fspath(path)
     return _open_zarr(text) if is_volume(text) else _open_files(Path(text))
+
+
+def volume_image(path: str | os.PathLike[str]) -> EMImage:
+    """Open the finest level of a Zarr as an image whose sections are read one by one.
+
+    Raises
+    ------
+    InputError
+        As :func:`open_volume` does.
+    """
+    volume = open_volume(path)
+    level, size = volume.levels[0], volume.grids[0].pixel_size
+    rows, columns = (slice(0, length) for length in level.shape[1:])
+    name = Path(path)
+    sections = Sections(name, level.shape, level.dtype, lambda z: level[z, rows, columns])
+    shape = level.shape[1:] if volume.flat else level.shape
+    return EMImage(name, shape, level.dtype, size, "zarr", sections, volume.messages)
 
 
 def _open_files(path: Path) -> Volume:
