@@ -1,5 +1,8 @@
 """How long a volume takes, with one worker or more, and how much memory; what the scheduler can give out.
 
+Seconds are those of a clock, and count on a machine that does nothing else; ``cpu_s`` are of all processes,
+with their start.
+
     python benchmarks/volume.py --sections 64 --side 2048 --output volume.json
 
 The volume is made by code. Each way of segmenting it is a process of its own, so that its memory can be told.
@@ -93,6 +96,7 @@ def measure(arguments: argparse.Namespace, source: Path, output: Path, *more: st
     threads = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(own, stdout=subprocess.PIPE, text=True, env=threads)
     peaks: dict[int, float] = {}
+    computed: dict[int, float] = {}
 
     def watch() -> None:
         while process.poll() is None:
@@ -100,6 +104,7 @@ def measure(arguments: argparse.Namespace, source: Path, output: Path, *more: st
                 tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
                 for each in tree:
                     peaks[each.pid] = max(peaks.get(each.pid, 0), each.memory_info().rss / 1e6)
+                    computed[each.pid] = each.cpu_times().user + each.cpu_times().system
             except psutil.Error:
                 pass
             time.sleep(SECOND)
@@ -110,7 +115,11 @@ def measure(arguments: argparse.Namespace, source: Path, output: Path, *more: st
     watcher.join()
     found: dict[str, Any] = json.loads(printed.splitlines()[-1])
     others = [peak for pid, peak in peaks.items() if pid != process.pid]
-    return found | {"client_mb": round(peaks[process.pid]), "worker_mb": round(max(others, default=0))}
+    return found | {
+        "cpu_s": round(sum(computed.values()), 1),
+        "client_mb": round(peaks[process.pid]),
+        "worker_mb": round(max(others, default=0)),
+    }
 
 
 def copy(block: int) -> int:

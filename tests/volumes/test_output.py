@@ -124,13 +124,12 @@ class TestRefused:
                 segment_volume(volume, tmp_path / "out.zarr", small_model, overwrite=overwrite)
         assert (tmp_path / "out.zarr" / "mine.txt").exists()
 
-    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
-    def test_a_folder_that_may_not_be_written(self, tmp_path, volume, small_model):
-        (tmp_path / "closed").mkdir(mode=0o500)
+    def test_a_folder_that_may_not_be_written(self, tmp_path, volume, small_model, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda *_, **__: False)
         with pytest.raises(OutputError, match="you may not write to"):
-            segment_volume(volume, tmp_path / "closed" / "out.zarr", small_model)
+            segment_volume(volume, tmp_path / "out.zarr", small_model)
+        assert not (tmp_path / "out.zarr").exists()
 
-    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is full")
     def test_a_full_disk_is_told_and_nothing_counts_as_done(self, tmp_path, volume, small_model, monkeypatch):
         replace = Path.replace
 
