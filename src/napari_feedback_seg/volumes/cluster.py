@@ -154,7 +154,7 @@ def run_on_workers(
         failed: list[Block] = []
         device = ""
         given: dict[Any, tuple[Block, int]] = {}
-        results = as_completed()
+        results = as_completed(loop=client.loop)
 
         def give(block: Block, attempt: int) -> None:
             future = client.submit(segment_on_worker, block, pure=False)
