@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,6 +206,28 @@ class TestOthers:
         (path / "s0" / ".zarray").write_text('{"zarr_format": 2, "shape"')
         with pytest.raises(InputError, match=r"v\.zarr"):
             open_volume(path)
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A web server on this computer, for the files of ``tmp_path``."""
+    pytest.importorskip("aiohttp")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_url(tmp_path, served, version):
+    ome(tmp_path / "v.zarr", DATA, "zyx", version)
+    volume = open_volume(f"{served}/v.zarr")
+    np.testing.assert_array_equal(volume.levels[0][1, 3:20, 10:33], DATA[1, 3:20, 10:33])
+    with pytest.raises(InputError, match=r"none\.zarr' is no Zarr"):
+        open_volume(f"{served}/none.zarr")
 
 
 def test_what_is_a_volume(tmp_path):

@@ -108,7 +108,7 @@ class Segmenting:
             choices[What.ALL] = "All sections"
         choices |= {What.VISIBLE: "Visible region", What.RECTANGLE: "Rectangle of a Shapes layer"}
         if self._session.volume.source(image) is not None:
-            choices[What.VOLUME] = "The whole volume, on the disk"
+            choices[What.VOLUME] = "The whole volume, on the disk" + self._session.volume.how_far()
         return choices
 
     @property
