@@ -192,6 +192,38 @@ class TestPrecision:
         assert (found.argmax(1) == expected.argmax(1)).mean() > 0.97
 
 
+class TestSteady:
+    @pytest.fixture(autouse=True)
+    def _threads(self):
+        before = torch.get_num_threads()
+        yield
+        torch.set_num_threads(before)
+
+    def test_equal_numbers_for_any_number_of_threads(self, model):
+        answers = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            answers.append(np.stack(list(Inference(model, CPU, 2, False, 2, "fp32", steady=True)(TILES))))
+            assert torch.get_num_threads() == threads
+        np.testing.assert_array_equal(answers[1], answers[0])
+        np.testing.assert_array_equal(answers[2], answers[0])
+        np.testing.assert_allclose(answers[0], infer(model, rounds=2), atol=1e-5)
+
+    def test_threads_are_given_back_when_it_is_stopped(self, model):
+        torch.set_num_threads(2)
+        answers = Inference(model, CPU, 1, False, 1, "fp32", steady=True)(TILES)
+        next(answers)
+        answers.close()
+        assert torch.get_num_threads() == 2
+
+    def test_what_is_too_large_for_float16_is_an_error(self, unet):
+        large = copy.deepcopy(unet)
+        with torch.no_grad():
+            large.network.classifier.weight.mul_(1e6)
+        with pytest.raises(ModelError, match="--precision fp32"):
+            list(Inference(large, CPU, 1, False, 1, "fp16", steady=True)(TILES))
+
+
 class TestTiles:
     def test_are_taken_as_they_are_needed(self, model):
         taken = []
