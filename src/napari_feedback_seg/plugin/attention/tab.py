@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
-    QLabel,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -18,7 +16,7 @@ from napari_feedback_seg.plugin.attention.matrix import MatrixTable
 from napari_feedback_seg.plugin.attention.text import change_text, found_text, meaning
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm, narrow
-from napari_feedback_seg.plugin.forms.row import row
+from napari_feedback_seg.plugin.forms.row import button, row, sentence
 from napari_feedback_seg.plugin.segment.legend import color_icon
 from napari_feedback_seg.plugin.session.attention_view import AttentionOptions, View
 from napari_feedback_seg.plugin.session.jobs import State
@@ -41,17 +39,15 @@ class AttentionTab(QWidget):
         self._draw()
 
     def _make_widgets(self) -> None:
-        self.about, self.found, self.meaning = QLabel(), QLabel(), QLabel()
-        self.counts, self.status = QLabel(), QLabel()
-        for label in (self.about, self.found, self.meaning, self.counts, self.status):
-            label.setWordWrap(True)
-        self.pick_button = _button(
+        self.about, self.found, self.meaning = sentence(), sentence(), sentence()
+        self.counts, self.status = sentence(), sentence()
+        self.pick_button = button(
             "&Pick", "Click or drag in the image: the map follows. No brush paints then"
         )
         self.pick_button.setCheckable(True)
-        self.hide_button = _button("&Hide", "Hide the layers of attention for now, to see what is below")
+        self.hide_button = button("&Hide", "Hide the layers of attention for now, to see what is below")
         self.hide_button.setCheckable(True)
-        self.clear_button = _button("&Clear", "Delete the layers of attention")
+        self.clear_button = button("&Clear", "Delete the layers of attention")
         self.form = OptionsForm(self._attention.options)
         self.class_box = QComboBox()
         self.class_box.setToolTip("The class whose pixels are averaged, as the network sees it in this tile")
@@ -61,11 +57,10 @@ class AttentionTab(QWidget):
             none="none",
             tooltip="Labels that are right, to count what the feedback made right or wrong",
         )
-        self.matrix_title = QLabel("How much the class of the row looks at that of the column:")
-        self.matrix_title.setWordWrap(True)
+        self.matrix_title = sentence("How much the class of the row looks at that of the column:")
         self.matrix = MatrixTable()
         self.progress = QProgressBar()
-        self.cancel_button = _button("Cancel", "Stop computing the map")
+        self.cancel_button = button("Cancel", "Stop computing the map")
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
@@ -161,10 +156,3 @@ class AttentionTab(QWidget):
         self.progress.setValue(jobs.done)
         self.status.setText(self._attention.status)
         self.status.setVisible(bool(self._attention.status))
-
-
-def _button(text: str, tooltip: str) -> QPushButton:
-    button = QPushButton(text)
-    key = text[text.index("&") + 1].upper() if "&" in text else ""
-    button.setToolTip(f"{tooltip} (Alt+{key})" if key else tooltip)
-    return button

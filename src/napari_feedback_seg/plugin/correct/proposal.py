@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_feedback_seg.plugin.forms.fold import Fold
+from napari_feedback_seg.plugin.forms.row import button, sentence
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.correcting import Correcting
@@ -20,25 +21,20 @@ class ProposalBox(QFrame):
         super().__init__(parent)
         self._correcting = correcting
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self.sentence = QLabel()
-        self.details = QLabel()
-        for label in (self.sentence, self.details):
-            label.setWordWrap(True)
+        self.sentence, self.details = sentence(), sentence()
         self.details_fold = Fold("Details", self.details)
-        self.before_button = QPushButton("Before")
-        self.before_button.setToolTip("Show what the model before says")
-        self.after_button = QPushButton("After")
-        self.after_button.setToolTip("Show what the fine-tuned model says")
+        self.before_button = button("Before", "Show what the model before says")
+        self.after_button = button("After", "Show what the fine-tuned model says")
         self.section_buttons = (QPushButton(), QPushButton())
-        for button in (self.before_button, self.after_button, *self.section_buttons):
-            button.setCheckable(True)
-        self.keep_button = QPushButton("Keep")
-        self.keep_button.setToolTip("Go on with the fine-tuned model")
-        self.back_button = QPushButton("Go back")
-        self.back_button.setToolTip("Go on with the model before; Redo brings the fine-tuned one again")
+        for each in (self.before_button, self.after_button, *self.section_buttons):
+            each.setCheckable(True)
+        self.keep_button = button("Keep", "Go on with the fine-tuned model")
+        self.back_button = button(
+            "Go back", "Go on with the model before; Redo brings the fine-tuned one again"
+        )
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
-        for place, button in enumerate(
+        for place, each in enumerate(
             (
                 self.before_button,
                 self.after_button,
@@ -47,7 +43,7 @@ class ProposalBox(QFrame):
                 self.back_button,
             )
         ):
-            grid.addWidget(button, *divmod(place, 2))
+            grid.addWidget(each, *divmod(place, 2))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addWidget(self.sentence)
@@ -55,8 +51,8 @@ class ProposalBox(QFrame):
         layout.addLayout(grid)
         self.before_button.clicked.connect(partial(self._show, True))
         self.after_button.clicked.connect(partial(self._show, False))
-        for number, button in enumerate(self.section_buttons):
-            button.clicked.connect(partial(self._go_to, number))
+        for number, each in enumerate(self.section_buttons):
+            each.clicked.connect(partial(self._go_to, number))
         self.keep_button.clicked.connect(correcting.keep)
         self.back_button.clicked.connect(correcting.go_back)
 
@@ -68,19 +64,19 @@ class ProposalBox(QFrame):
             return
         self.sentence.setText(proposal.sentence)
         self.details.setText("\n".join(proposal.details))
-        for button, recommended in ((self.keep_button, proposal.keep), (self.back_button, not proposal.keep)):
-            button.setStyleSheet("font-weight: bold" if recommended else "")
+        for each, recommended in ((self.keep_button, proposal.keep), (self.back_button, not proposal.keep)):
+            each.setStyleSheet("font-weight: bold" if recommended else "")
         self.before_button.setEnabled(correcting.can_show_before)
         self.before_button.setChecked(correcting.shows_before)
         self.after_button.setChecked(not correcting.shows_before)
-        for number, button in enumerate(self.section_buttons):
-            button.setVisible(len(proposal.sections) > 1)
+        for number, each in enumerate(self.section_buttons):
+            each.setVisible(len(proposal.sections) > 1)
             if len(proposal.sections) > 1:
                 z = proposal.sections[number]
                 painted = "" if z in correcting.corrections.counts else ", not painted"
-                button.setText(f"Section {z}{painted}")
-                button.setToolTip(f"Go to section {z}")
-                button.setChecked(z == correcting.shown_section)
+                each.setText(f"Section {z}{painted}")
+                each.setToolTip(f"Go to section {z}")
+                each.setChecked(z == correcting.shown_section)
 
     def _show(self, before: bool) -> None:
         self._correcting.show_before(before)

@@ -57,96 +57,11 @@ def find_layer(viewer: Viewer, image: Image | None, current: Labels | None = Non
     return next((layer for layer in found if layer == current), found[0] if found else None)
 
 
-def problem(viewer: Viewer, image: Image | None) -> str:
-    """Return why the layer that is there cannot hold the corrections of an image; empty if one can."""
-    found = _candidates(viewer, image)
-    reasons = [_misfit(layer, image) for layer in found]
-    if image is None or not found or "" in reasons:
-        return ""
-    remedy = "Delete it" if _is_bound(found[0], image) else "Rename or delete it"
-    return (
-        f"The layer '{found[0].name}' cannot hold the corrections of '{image.name}': "
-        f"{reasons[0]}. {remedy}, and try again."
-    )
-
-
-def hint(viewer: Viewer, image: Image | None, empty: Labels | None = None) -> str:
-    """Return how a layer that might hold corrections of an image can be used as such; empty without one.
-
-    Parameters
-    ----------
-    viewer : Viewer
-        Where the layers are.
-    image : Image or None
-        The image.
-    empty : Labels, optional
-        The layer of corrections that there is, with nothing in it.
-    """
-    if image is None:
-        return ""
-    shape = _shape(image)
-    for layer in reversed(viewer.layers):
-        if (
-            isinstance(layer, Labels)
-            and not any(str(key).startswith(DERIVED_PREFIX) for key in layer.metadata)
-            and layer.name != name_for(image)
-            and layer.data.shape == shape
-        ):
-            first = f"delete '{empty.name}' and " if empty is not None else ""
-            return f"To go on with what is in '{layer.name}', {first}rename it to '{name_for(image)}'."
-    return ""
-
-
-def adopt(layer: Labels, image: Image) -> None:
-    """Let a layer be the corrections of an image from now on: by identity, in its place, as uint8."""
-    mine = {"image_id": str(image.unique_id), "layer_id": str(layer.unique_id)}
-    note(layer, image=image.name, source=source_of(image), **mine)
-    if layer.data.dtype != np.uint8:
-        layer.data = layer.data.astype(np.uint8)
-    if _lies_elsewhere(layer, image) or layer.units != image.units:
-        for name, value in like(image).items():
-            setattr(layer, name, value)
-
-
 def note(layer: Labels, **what: Any) -> None:
     """Write down what else belongs to the corrections in a layer."""
     before = layer.metadata.get(CORRECTIONS_KEY, {})
     if before != {**before, **what}:
         layer.metadata = {**layer.metadata, CORRECTIONS_KEY: {**before, **what}}
-
-
-def source_of(image: Image) -> str:
-    """Return the file that an image was opened from, or its address; empty if it is from elsewhere."""
-    path = str(getattr(image.source, "path", None) or "")
-    return path if not path or "://" in path else os.path.normcase(os.path.abspath(path))
-
-
-def new_layer(viewer: Viewer, image: Image | None, classes: Sequence[LabelClass]) -> Labels:
-    """Add an empty layer of corrections, "<image> corrections", and return it.
-
-    Raises
-    ------
-    InputError
-        If there is no image, or a layer of this name that does not fit.
-    """
-    sections = em_sections(image)
-    assert image is not None
-    sentence = problem(viewer, image)
-    if sentence:
-        raise InputError(sentence)
-    layer = Labels(
-        np.zeros(tuple(int(length) for length in sections.data.shape), np.uint8),
-        name=name_for(image),
-        colormap=corrections_colormap(classes),
-        features=class_features(classes, "not corrected"),
-        opacity=0.7,
-        **like(image),
-    )
-    adopt(layer, image)
-    active = viewer.layers.selection.active
-    viewer.add_layer(layer)
-    viewer.layers.selection.active = active
-    return layer
 
 
 def corrections_colormap(classes: Sequence[LabelClass]) -> DirectLabelColormap:
@@ -185,20 +100,74 @@ class CorrectionLayers:
 
     def problem(self, image: Image | None) -> str:
         """Return why the layer that is there cannot hold the corrections of an image; empty if one can."""
-        return problem(self._viewer(), image)
+        found = _candidates(self._viewer(), image)
+        reasons = [_misfit(layer, image) for layer in found]
+        if image is None or not found or "" in reasons:
+            return ""
+        remedy = "Delete it" if _is_bound(found[0], image) else "Rename or delete it"
+        return (
+            f"The layer '{found[0].name}' cannot hold the corrections of '{image.name}': "
+            f"{reasons[0]}. {remedy}, and try again."
+        )
 
     def hint(self, image: Image | None, empty: Labels | None = None) -> str:
-        """Return how another layer can be used as the corrections; see :func:`hint`."""
-        return hint(self._viewer(), image, empty)
+        """Return how a layer that might hold corrections of an image can be used as such; empty without one.
+
+        ``empty`` is the layer of corrections that there is, with nothing in it.
+        """
+        if image is None:
+            return ""
+        shape = _shape(image)
+        for layer in reversed(self._viewer().layers):
+            if (
+                isinstance(layer, Labels)
+                and not any(str(key).startswith(DERIVED_PREFIX) for key in layer.metadata)
+                and layer.name != name_for(image)
+                and layer.data.shape == shape
+            ):
+                first = f"delete '{empty.name}' and " if empty is not None else ""
+                return f"To go on with what is in '{layer.name}', {first}rename it to '{name_for(image)}'."
+        return ""
 
     def make(self, image: Image | None, classes: Sequence[LabelClass]) -> Labels:
-        """Return the layer of corrections of an image, which is made if need be; see :func:`new_layer`."""
-        found = self.find(image)
-        return found if found is not None else new_layer(self._viewer(), image, classes)
+        """Return the layer of corrections of an image, "<image> corrections", which is made if need be.
+
+        Raises
+        ------
+        InputError
+            If there is no image, or a layer of this name that does not fit.
+        """
+        found, viewer = self.find(image), self._viewer()
+        if found is not None:
+            return found
+        sections = em_sections(image)
+        assert image is not None
+        sentence = self.problem(image)
+        if sentence:
+            raise InputError(sentence)
+        layer = Labels(
+            np.zeros(tuple(int(length) for length in sections.data.shape), np.uint8),
+            name=name_for(image),
+            colormap=corrections_colormap(classes),
+            features=class_features(classes, "not corrected"),
+            opacity=0.7,
+            **like(image),
+        )
+        self.adopt(layer, image)
+        active = viewer.layers.selection.active
+        viewer.add_layer(layer)
+        viewer.layers.selection.active = active
+        return layer
 
     def adopt(self, layer: Labels, image: Image) -> None:
-        """Let a layer be the corrections of an image; see :func:`adopt`."""
-        adopt(layer, image)
+        """Let a layer be the corrections of an image from now on: by identity, in its place, as uint8."""
+        mine = {"image_id": str(image.unique_id), "layer_id": str(layer.unique_id)}
+        note(layer, image=image.name, source=self.source(image), **mine)
+        if layer.data.dtype != np.uint8:
+            layer.data = layer.data.astype(np.uint8)
+        if _lies_elsewhere(layer, image) or layer.units != image.units:
+            for name, value in like(image).items():
+                setattr(layer, name, value)
 
     def planes(self, layer: Labels) -> list[np.ndarray]:
         """Return the sections (Y, X) of a layer, to be read and written."""
@@ -245,9 +214,11 @@ class CorrectionLayers:
             layer.brush_size = size
         layer.mode = "paint"
 
-    def source(self, image: Image) -> str:
-        """Return the file or address that an image was opened from; see :func:`source_of`."""
-        return source_of(image)
+    @staticmethod
+    def source(image: Image) -> str:
+        """Return the file that an image was opened from, or its address; empty if it is from elsewhere."""
+        path = str(getattr(image.source, "path", None) or "")
+        return path if not path or "://" in path else os.path.normcase(os.path.abspath(path))
 
     def go_to_section(self, image: Image, z: int) -> None:
         """Show a section of an image."""
@@ -280,7 +251,7 @@ def _candidates(viewer: Viewer, image: Image | None) -> list[Any]:
     for layer in newest:
         about = layer.metadata.get(CORRECTIONS_KEY, {})
         if about.get("image_id") not in present and image.name == about.get("image"):
-            if about.get("source", source_of(image)) == source_of(image):
+            if about.get("source", CorrectionLayers.source(image)) == CorrectionLayers.source(image):
                 named.append(layer)
         elif not about and layer.name == name_for(image):
             named.append(layer)

@@ -245,11 +245,14 @@ def displayed_section(viewer: Viewer, layer: Layer) -> int:
 
 def _slider(viewer: Viewer, layer: Layer) -> float:
     """Return where in the sections of a layer (Z, Y, X) the sliders point."""
-    point = np.asarray(viewer.dims.point[-layer.ndim :], float)
+    return float(layer.world_to_data(in_units_of(viewer, layer, viewer.dims.point))[0])
+
+
+def in_units_of(viewer: Viewer, layer: Layer, point: Sequence[float]) -> np.ndarray:
+    """Return a point of the world, as the viewer has it, in the units of a layer; its last axes."""
+    found = np.asarray(point, float)[-layer.ndim :]
     units = getattr(viewer.dims, "units", None)
-    if units is not None:
-        point = point * _unit_factors(units[-layer.ndim :], layer.units)
-    return float(layer.world_to_data(point)[0])
+    return found if units is None else found * _unit_factors(units[-layer.ndim :], layer.units)
 
 
 def check_slider(viewer: Viewer, layer: Layer) -> None:

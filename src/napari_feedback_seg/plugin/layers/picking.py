@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.plugin.layers.image import check_sections_shown, displayed_section, em_sections
+from napari_feedback_seg.plugin.layers.image import (
+    check_sections_shown,
+    displayed_section,
+    em_sections,
+    in_units_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +123,7 @@ def picked_pixel(viewer: ViewerModel, layer: Layer | None, position: Sequence[fl
     sections = em_sections(layer)
     assert layer is not None
     check_sections_shown(viewer)
-    point = np.asarray(layer.world_to_data(_in_units_of(viewer, layer, position)), float)
+    point = np.asarray(layer.world_to_data(in_units_of(viewer, layer, position)), float)
     if layer.ndim == 3:
         _check_not_tilted(layer)
     z = displayed_section(viewer, layer)
@@ -134,24 +139,6 @@ def picked_pixel(viewer: ViewerModel, layer: Layer | None, position: Sequence[fl
             f"The slider is beside '{layer.name}': move it to one of its sections, 0 to {sections.count - 1}."
         )
     return z, y, x
-
-
-def _in_units_of(viewer: ViewerModel, layer: Layer, position: Sequence[float]) -> np.ndarray:
-    """Return a position of the world in the units of a layer, its last axes."""
-    point = np.asarray(position, float)[-layer.ndim :]
-    units = getattr(viewer.dims, "units", None)
-    if units is None:
-        return point
-    return point * [
-        _ratio(ours, theirs) for ours, theirs in zip(units[-layer.ndim :], layer.units, strict=True)
-    ]
-
-
-def _ratio(unit: Any, target: Any) -> float:
-    try:
-        return float((1 * unit).to(target).magnitude)
-    except Exception:  # noqa: BLE001  # pint's errors are its own: these do not go together
-        return 1.0
 
 
 def _check_not_tilted(layer: Layer) -> None:

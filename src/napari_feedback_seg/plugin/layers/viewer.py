@@ -71,6 +71,15 @@ class ViewerLayers:
         An image has other pixels.
     """
 
+    # What a session may ask of a single layer, without knowing napari.
+    is_image = staticmethod(is_em_image)
+    sections = staticmethod(of_image.em_sections)
+    pixel_size = staticmethod(of_image.pixel_size_nm)
+    record_of = staticmethod(record_of)
+    measured_size = staticmethod(measured_size)
+    add_classes = staticmethod(add_classes)
+    write_record = staticmethod(write_record)
+
     changed = Signal()
     removed = Signal(object)
     activated = Signal()
@@ -132,10 +141,6 @@ class ViewerLayers:
         """The identities of all layers."""
         return {layer.unique_id for layer in self.viewer.layers}
 
-    def is_image(self, layer: Any) -> bool:
-        """Return whether a layer is an image that was not made here."""
-        return is_em_image(layer)
-
     def is_finished(self, layer: Layer) -> bool:
         """Return whether a layer has its pixels."""
         return UNFINISHED_KEY not in layer.metadata
@@ -165,23 +170,11 @@ class ViewerLayers:
         found = (record_of(layer) for layer in of_image.results_of(self.viewer, image))
         return [record for record in found if record is not None]
 
-    def sections(self, layer: Layer | None) -> Sections:
-        """Return the sections of an image, as :func:`em_sections` does."""
-        return of_image.em_sections(layer)
-
     def path(self, layer: Layer) -> str:
         """Return the file that a layer was opened from; empty if it is from elsewhere."""
         return str(getattr(layer.source, "path", None) or "")
 
-    def pixel_size(self, layer: Layer) -> tuple[float, float] | None:
-        """Return the height and width of a pixel in nm, as the layer says; None if it does not."""
-        return of_image.pixel_size_nm(layer)
-
     # --- what is in a result
-
-    def record_of(self, result: Labels) -> ResultRecord | None:
-        """Return what a result notes of itself; None if it is none."""
-        return record_of(result)
 
     def pixels(self, layer: Layer) -> Any:
         """Return the array of a layer; of several resolutions the finest."""
@@ -192,10 +185,6 @@ class ViewerLayers:
         record = record_of(result)
         return result.unique_id, id(result.data), record and record.runs
 
-    def measured_size(self, result: Labels) -> tuple[float, float] | None:
-        """Return the height and width of a pixel of a result in nm; see :func:`measured_size`."""
-        return measured_size(result)
-
     def classes_of(self, result: Labels) -> tuple[LabelClass, ...]:
         """Return the classes of a result."""
         record = record_of(result)
@@ -205,10 +194,6 @@ class ViewerLayers:
         """Return the rows and columns of the image that a result holds; None if all."""
         record = record_of(result)
         return record.region if record is not None else None
-
-    def add_classes(self, result: Labels, classes: Sequence[LabelClass]) -> None:
-        """Let a result know and show these classes beside its own."""
-        add_classes(result, classes)
 
     def place(self, result: Labels, image: Image) -> None:
         """Put a result where its image is now."""
@@ -224,10 +209,6 @@ class ViewerLayers:
         """Show labels (Y, X) in a section of a result."""
         of_image.planes_of(result.data)[z][:] = labels
         result.refresh()
-
-    def write_record(self, result: Labels, record: ResultRecord) -> None:
-        """Have a result note this of itself."""
-        write_record(result, record)
 
     # --- what is made of a result
 

@@ -8,15 +8,13 @@ from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
     QFileDialog,
-    QLabel,
     QPlainTextEdit,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_feedback_seg.io import IMAGE_SUFFIXES
-from napari_feedback_seg.plugin.forms.row import row
+from napari_feedback_seg.plugin.forms.row import button, row, sentence
 from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
@@ -29,14 +27,10 @@ class BatchPanel(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self.files_button = QPushButton("Files...")
-        self.files_button.setToolTip("Choose the image files to segment")
-        self.folder_button = QPushButton("Folder...")
-        self.folder_button.setToolTip("Choose a folder, all of whose images are segmented")
-        self.output_button = QPushButton("Save in...")
-        self.output_button.setToolTip("Choose the folder for the labels")
-        self.what = QLabel()
-        self.what.setWordWrap(True)
+        self.files_button = button("Files...", "Choose the image files to segment")
+        self.folder_button = button("Folder...", "Choose a folder, all of whose images are segmented")
+        self.output_button = button("Save in...", "Choose the folder for the labels")
+        self.what = sentence()
         self.rescale_box = QCheckBox("Rescale for the model")
         self.rescale_box.setToolTip(
             "<qt>An image whose file says its pixel size is resampled to the model's and back</qt>"
@@ -46,10 +40,8 @@ class BatchPanel(QWidget):
         self.line.setTabChangesFocus(True)
         self.line.setFixedHeight(64)
         self.line.setToolTip("The line that does the same in a terminal")
-        self.copy_button = QPushButton("Copy the line")
-        self.copy_button.setToolTip("Copy the line, to paste it into a terminal")
-        self.start_button = QPushButton("Segment files")
-        self.start_button.setToolTip("<qt>Segment the files that have no labels in the folder yet</qt>")
+        self.copy_button = button("Copy the line", "Copy the line, to paste it into a terminal")
+        self.start_button = button("Segment files", "Segment the files that have no labels in the folder yet")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(row(self.files_button, self.folder_button, self.output_button))

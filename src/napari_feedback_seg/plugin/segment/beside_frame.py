@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
 
-from napari_feedback_seg.plugin.forms.row import row
+from napari_feedback_seg.plugin.forms.row import button, row, sentence
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
@@ -19,28 +20,19 @@ class BesideFrame(QFrame):
         super().__init__(parent)
         self._session = session
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
-        self.left_button, self.right_button = QPushButton("Take left"), QPushButton("Take right")
-        self.left_button.setToolTip("Take what is shown on the left")
-        self.right_button.setToolTip("Take what is shown on the right")
-        self.close_button = QPushButton("Close")
-        self.close_button.setToolTip("Show what there was before")
+        self.text = sentence()
+        self.left_button = button("Take left", "Take what is shown on the left")
+        self.right_button = button("Take right", "Take what is shown on the right")
+        self.close_button = button("Close", "Show what there was before")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addWidget(self.text)
         layout.addLayout(row(self.left_button, self.right_button, self.close_button))
-        self.left_button.clicked.connect(self._take_left)
-        self.right_button.clicked.connect(self._take_right)
+        self.left_button.clicked.connect(partial(session.beside.take, 0))
+        self.right_button.clicked.connect(partial(session.beside.take, 1))
         self.close_button.clicked.connect(session.beside.close)
         session.changed.connect(self._draw)
         self._draw("beside")
-
-    def _take_left(self) -> None:
-        self._session.beside.take(0)
-
-    def _take_right(self) -> None:
-        self._session.beside.take(1)
 
     def _draw(self, part: str) -> None:
         if part != "beside":
@@ -50,5 +42,3 @@ class BesideFrame(QFrame):
         if sides:
             left, right = (side.title for side in sides)
             self.text.setText(f"Left: {left}. Right: {right}. Which is better?")
-            self.left_button.setToolTip(f"Take what is shown on the left: {left}")
-            self.right_button.setToolTip(f"Take what is shown on the right: {right}")

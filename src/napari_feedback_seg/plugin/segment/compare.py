@@ -9,7 +9,6 @@ from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
     QFormLayout,
-    QLabel,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
 from napari_feedback_seg.plugin.forms.options_form import narrow
+from napari_feedback_seg.plugin.forms.row import button, sentence
 from napari_feedback_seg.plugin.segment.what_box import fill
 
 if TYPE_CHECKING:
@@ -54,10 +54,8 @@ class ComparePanel(QWidget):
         self.table = QTableWidget()
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setTabKeyNavigation(False)
-        self.note = QLabel()
-        self.note.setWordWrap(True)
-        self.copy_button = QPushButton("Copy")
-        self.copy_button.setToolTip("Copy the table, to paste it into a spreadsheet")
+        self.note = sentence()
+        self.copy_button = button("Copy", "Copy the table, to paste it into a spreadsheet")
         self._form = QFormLayout()
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._form.addRow("&Labels", self.labels_box.native)

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHeaderView,
     QLabel,
-    QPushButton,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -22,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.plugin.forms.decimals import PointOrComma, decimal_point
-from napari_feedback_seg.plugin.forms.row import row
+from napari_feedback_seg.plugin.forms.row import button, row, sentence
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
@@ -44,17 +43,15 @@ class MeasurePanel(QWidget):
         self.least_box = QDoubleSpinBox()
         PointOrComma(self.least_box)
         self.least_box.setToolTip("Smaller profiles are taken for specks, and not counted (Alt+E)")
-        self.measure_button = QPushButton("Measure")
-        self.measure_button.setToolTip(
-            "Measure the areas of the classes, and count the profiles of organelles"
+        self.measure_button = button(
+            "Measure", "Measure the areas of the classes, and count the profiles of organelles"
         )
         self.table = QTableView()
-        self.copy_button = QPushButton("Copy")
-        self.copy_button.setToolTip("Copy the table, with all its digits, to paste it into a spreadsheet")
-        self.save_button = QPushButton("Save CSV...")
-        self.save_button.setToolTip("Save the table as a file of comma-separated values")
-        self.note = QLabel()
-        self.note.setWordWrap(True)
+        self.copy_button = button(
+            "Copy", "Copy the table, with all its digits, to paste it into a spreadsheet"
+        )
+        self.save_button = button("Save CSV...", "Save the table as a file of comma-separated values")
+        self.note = sentence()
         self._lay_out()
         self.measure_button.clicked.connect(self.measure)
         self.copy_button.clicked.connect(self.copy)

@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QPushButton,
     QTextBrowser,
     QWidget,
 )
@@ -19,6 +18,7 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.options_form import narrow
+from napari_feedback_seg.plugin.forms.row import button
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,8 +39,7 @@ class ModelBox(QWidget):
             "<qt>The models that come with the plugin, and those in your models folder (Alt+M)</qt>"
         )
         narrow(self.chooser)
-        self.import_button = QPushButton("Add...")
-        self.import_button.setToolTip("<qt>Copy a model file (.safetensors) into your models folder</qt>")
+        self.import_button = button("Add...", "Copy a model file (.safetensors) into your models folder")
         self.card_text = QTextBrowser()
         self.card_text.setFixedHeight(180)
         self.fold = Fold("About this model", self.card_text)

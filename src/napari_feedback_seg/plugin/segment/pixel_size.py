@@ -10,12 +10,12 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_feedback_seg.plugin.forms.decimals import PointOrComma
+from napari_feedback_seg.plugin.forms.row import button, sentence
 from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
@@ -69,15 +69,13 @@ class PixelSizeNote(QFrame):
         super().__init__(parent)
         self._session = session
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
+        self.text = sentence()
         self.rescale_box = QCheckBox("&Rescale for the model")
         self.rescale_box.setToolTip(
             "<qt>The image is resampled to the model's pixel size, and the result back (Alt+R)</qt>"
         )
-        self.compare_button = QPushButton("Compare &both")
-        self.compare_button.setToolTip(
-            "<qt>Segment the visible part as it is and rescaled, and show both side by side (Alt+B)</qt>"
+        self.compare_button = button(
+            "Compare &both", "Segment the visible part as it is and rescaled, and show both side by side"
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
-    QLabel,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -17,7 +15,7 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm, narrow
-from napari_feedback_seg.plugin.forms.row import row
+from napari_feedback_seg.plugin.forms.row import button, row, sentence
 from napari_feedback_seg.plugin.segment.batch_panel import BatchPanel
 from napari_feedback_seg.plugin.segment.beside_frame import BesideFrame
 from napari_feedback_seg.plugin.segment.compare import ComparePanel
@@ -73,19 +71,16 @@ class SegmentTab(QWidget):
         self.what_box = WhatBox(session)
         self.pixel_note = PixelSizeNote(session)
         self.options_form = OptionsForm(session.segmenting.options)
-        self.segment_button = QPushButton("&Segment")
-        self.segment_button.setToolTip("Segment what is chosen above (Alt+S, or Ctrl+Return in the dock)")
+        self.segment_button = button("&Segment", "Segment what is chosen above: Ctrl+Return in the dock")
         self.segment_button.setShortcut("Ctrl+Return")
         self.segment_button.setMinimumWidth(120)
-        self.cancel_button = QPushButton("&Cancel")
-        self.cancel_button.setToolTip("Stop after the next step; sections that are done stay (Alt+C)")
-        self.undo_button = QPushButton("U&ndo")
-        self.undo_button.setToolTip("Bring back the result before the last run, or that of the run (Alt+N)")
-        self.split_button = QPushButton("Before | &after")
-        self.split_button.setToolTip("Show the result before the last run and after it, side by side (Alt+A)")
+        self.cancel_button = button("&Cancel", "Stop after the next step; sections that are done stay")
+        self.undo_button = button("U&ndo", "Bring back the result before the last run, or that of the run")
+        self.split_button = button(
+            "Before | &after", "Show the result before the last run and after it, side by side"
+        )
         self.progress = QProgressBar()
-        self.status = QLabel()
-        self.status.setWordWrap(True)
+        self.status = sentence()
         self.beside = BesideFrame(session)
         self.legend = Legend(session)
         self.measure_panel = MeasurePanel(session)
@@ -162,8 +157,8 @@ class SegmentTab(QWidget):
         self.cancel_button.setText("Cancelling..." if cancelling else "&Cancel")
         self.cancel_button.setEnabled(busy and not cancelling)
         self.undo_button.setText("Redo (&N)" if last.undone else "U&ndo")
-        for button in (self.undo_button, self.split_button):
-            button.setEnabled(last.writer is not None)
+        for each in (self.undo_button, self.split_button):
+            each.setEnabled(last.writer is not None)
         self.progress.setVisible(busy)
         self.progress.setRange(0, jobs.total)
         self.progress.setValue(jobs.done)

@@ -310,7 +310,7 @@ class Correcting:
         with suppress(FeedbackSegError):
             region = session.layers.visible_region(image)
         shown = session.layers.displayed_section(image)
-        segmented = self._segmented()
+        segmented = session.segmented
         others = sorted(
             set(range(session.layers.sections(image).count)) - {shown},
             key=lambda z: (z in self.corrections.counts, z not in segmented, abs(z - shown), z),
@@ -410,17 +410,7 @@ class Correcting:
     @property
     def rest(self) -> tuple[int, ...]:
         """The sections that the model in use has not segmented as a whole."""
-        session = self._session
-        try:
-            sections = session.layers.sections(session.image)
-        except FeedbackSegError:
-            return ()
-        result, entry = session.result, session.entry
-        record = session.layers.record_of(result) if result is not None else None
-        done: set[int] = set()
-        if record is not None and entry is not None:
-            done = record.done_by(str(entry.path), sections.section_shape)
-        return tuple(z for z in range(sections.count) if z not in done)
+        return tuple(self._session.segmenting.undone)
 
     def segment_rest(self) -> None:
         """Segment what the model in use has not segmented yet."""
@@ -449,12 +439,6 @@ class Correcting:
         return session.segmenting.segment(
             part, options=self._options(), pixel_size_nm=size, title=title, then=then
         )
-
-    def _segmented(self) -> frozenset[int]:
-        """Return the sections of which something is segmented."""
-        result = self._session.result
-        record = self._session.layers.record_of(result) if result is not None else None
-        return record.sections if record is not None else frozenset()
 
     def _options(self) -> SegmentOptions:
         """Return options with the scale and the overlap of the result."""

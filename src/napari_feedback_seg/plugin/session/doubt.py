@@ -64,7 +64,7 @@ class DoubtfulPlaces:
             if session.jobs.busy:
                 session.said.emit(f"{session.jobs.title} is still running. Wait for it.", "warning")
                 return
-            shown, segmented = session.layers.displayed_section(image), self._segmented()
+            shown, segmented = session.layers.displayed_section(image), self._session.segmented
             self._image, self._model, self._places, self._found = image, session.model_name, [], False
             self._left = sorted(range(sections.count), key=lambda z: (z not in segmented, z != shown))
         if self._go() or (session.jobs.busy and self._waiting):
@@ -96,16 +96,10 @@ class DoubtfulPlaces:
         self.text = text
         self._session.tell("correcting")
 
-    def _segmented(self) -> frozenset[int]:
-        """Return the sections of which something is segmented."""
-        result = self._session.result
-        record = self._session.layers.record_of(result) if result is not None else None
-        return record.sections if record is not None else frozenset()
-
     def _take(self, image: Image, event: Any) -> None:
         if not isinstance(event, SectionSearched) or image != self._image:
             return
-        segmented, self._found = self._segmented(), self._found or bool(event.places)
+        segmented, self._found = self._session.segmented, self._found or bool(event.places)
         for place in event.places:
             key = (place.section not in segmented, -place.doubt, len(self._places), place)
             heapq.heappush(self._places, key)
@@ -138,7 +132,7 @@ class DoubtfulPlaces:
                 self._session.layers.corrections.go_to(image, place.section, place.row, place.column)
                 on = f" on section {place.section}" if image.ndim > 2 else ""
                 where = f"Row {place.row}, column {place.column}{on}, in the middle of the view"
-                segmented = place.section in self._segmented()
+                segmented = place.section in self._session.segmented
                 self._say(f"{where}: is it right?{'' if segmented else _UNSEGMENTED}")
                 return True
         return False

@@ -153,6 +153,12 @@ class Session:
         return self.result_of(self._image)
 
     @property
+    def segmented(self) -> frozenset[int]:
+        """The sections of which something is segmented."""
+        record = self.layers.record_of(self.result)
+        return record.sections if record is not None else frozenset()
+
+    @property
     def result_at_hand(self) -> Labels | None:
         """The result that is the active layer, or that of the image, or without an image the newest."""
         return self.layers.result_at_hand(self._image)
