@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from napari_feedback_seg.classes import EM_CLASSES, LabelClass
+from napari_feedback_seg.correction import corrections as held_out_of
 from napari_feedback_seg.correction import finetune as module
 from napari_feedback_seg.correction import start
 from napari_feedback_seg.correction.classes import add_classes, new_classes
@@ -223,7 +224,7 @@ class TestMemory:
         step, places = Optimisation.step, []
 
         def limited(optimisation: Optimisation) -> float:
-            if optimisation._device in places and optimisation.done == 2:
+            if optimisation.device in places and optimisation.done == 2:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
             return step(optimisation)
 
@@ -309,7 +310,7 @@ class TestRehearsal:
         def loss(weight: float, logits: torch.Tensor, taught: torch.Tensor) -> float:
             settings = {"steps": 1, "rate": 0.1, "first_round": 0.0, "device": torch.device("cpu")}
             optimisation = Optimisation(small_model.network, patches, CONFIG, rehearsal=weight, **settings)
-            return float(optimisation._total((logits,), taught, kept))
+            return float(optimisation.total((logits,), taught, kept))
 
         turned = said.clone()
         turned[:, :, 8:] = said[:, :, 8:].flip(1)  # another answer, but not where it is corrected
@@ -416,14 +417,22 @@ class TestClasses:
         labels[10:18, ::40] = labels[90:98, 50:58] = labels[130:138, 90:98] = 5
         labels[sparse() == 0] = 0
         begun: list[set[Any]] = []
+        asked: list[tuple[Model, PatchSource]] = []
+        held: list[Any] = []
 
         def fit_new_classes(
             model: Model, known: int, source: PatchSource, regions: Any, device: Any
         ) -> Model:
             begun.append(set(regions))
+            asked.append((model, source))
             return start.fit_new_classes(model, known, source, regions, device)
 
+        def hold_out(*arguments: Any) -> Any:
+            held.extend(held_out_of.hold_out(*arguments))
+            return held
+
         monkeypatch.setattr(module, "fit_new_classes", fit_new_classes)
+        monkeypatch.setattr(module, "hold_out", hold_out)
         corrected = corrected_sections(INVERTED, labels, (*EM_CLASSES, *config.new_classes))
         tuning = FineTuning(parent, corrected, config, device="cpu")
         events = tuning.run()
@@ -431,21 +440,21 @@ class TestClasses:
             next(events)
         next(events)
         events.close()
-        everything = set(tuning._source.regions)
-        held = [each.held for each in tuning._folds]
+        grown, source = asked[0]
+        everything = set(source.regions)
         assert all(held)
         assert begun == [*(everything - each for each in held), everything]
 
-        source, some = tuning._source, everything - held[0]
+        some = everything - held[0]
         for key in held[0]:
             for places in source.regions[key].values():
                 labels[tuple(places.T)] = 1
         corrected = corrected_sections(INVERTED, labels, (*EM_CLASSES, *config.new_classes))
-        other = PatchSource(corrected, tuning._grown.card, config)
-        other.choose_rehearsal(Inference(tuning._grown, torch.device("cpu"), 1, False, None))
-        source.choose_rehearsal(Inference(tuning._grown, torch.device("cpu"), 1, False, None))
-        expected = start.fit_new_classes(tuning._grown, 4, source, some, torch.device("cpu"))
-        found = start.fit_new_classes(tuning._grown, 4, other, some, torch.device("cpu"))
+        other = PatchSource(corrected, grown.card, config)
+        other.choose_rehearsal(Inference(grown, torch.device("cpu"), 1, False, None))
+        source.choose_rehearsal(Inference(grown, torch.device("cpu"), 1, False, None))
+        expected = start.fit_new_classes(grown, 4, source, some, torch.device("cpu"))
+        found = start.fit_new_classes(grown, 4, other, some, torch.device("cpu"))
         for name, each in weights(expected).items():
             torch.testing.assert_close(found.network.state_dict()[name], each)
 

@@ -72,7 +72,7 @@ class Optimisation:
             parameter.requires_grad_(True)
         self._optimiser = torch.optim.AdamW(self.network.parameters(), rate, weight_decay=config.weight_decay)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._rate)
-        self._patches, self._config, self._device = patches, config, device
+        self._patches, self._config, self.device = patches, config, device
         self._rehearsal, self._first_round = rehearsal, first_round
         alike = (1.0,) * patches.classes
         self._loss = SegmentationLoss(alike, dice=0.0, first_round=first_round).to(device)
@@ -85,10 +85,10 @@ class Optimisation:
         NotFiniteError
             If the loss or its gradient is no number.
         """
-        images, corrected, kept = (each.to(self._device) for each in self._patches.batch(self.done))
-        with autocast(self._device, self._config.precision):
+        images, corrected, kept = (each.to(self.device) for each in self._patches.batch(self.done))
+        with autocast(self.device, self._config.precision):
             rounds = self.network(images.contiguous(memory_format=torch.channels_last))
-        loss = self._total(rounds, corrected, kept)
+        loss = self.total(rounds, corrected, kept)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -120,7 +120,7 @@ class Optimisation:
         """Return a copy of the network's state, on the CPU."""
         return {name: each.detach().cpu().clone() for name, each in self.network.state_dict().items()}
 
-    def _total(self, rounds: tuple[Tensor, ...], corrected: Tensor, kept: Tensor) -> Tensor:
+    def total(self, rounds: tuple[Tensor, ...], corrected: Tensor, kept: Tensor) -> Tensor:
         """Return the loss on corrected pixels and the one on those to be kept, by their weights."""
         parts, weights = [], []
         if bool((corrected >= 0).any()):

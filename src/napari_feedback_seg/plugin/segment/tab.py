@@ -143,9 +143,7 @@ class SegmentTab(QWidget):
             self.device_box.setCurrentIndex(self.device_box.findData(session.device))
         elif part == "segmenting":
             self.options_form.value = session.segmenting.options
-        elif part == "status":
-            self.status.setText(session.status)
-        if part in ("job", "result", "segmenting"):
+        if part in ("job", "result", "segmenting", "status"):
             self._draw_job()
 
     def _draw_job(self) -> None:
@@ -163,3 +161,4 @@ class SegmentTab(QWidget):
         self.progress.setRange(0, jobs.total)
         self.progress.setValue(jobs.done)
         self.status.setText(jobs.in_words if busy else self._session.status)
+        self.status.setVisible(bool(self.status.text()))
