@@ -204,18 +204,6 @@ class TestTab:
         viewer.window.add_dock_widget(later, name="Later")
         assert later.found.text() == tab.found.text() != ""
 
-    @pytest.mark.parametrize("width", [260, 320, 400])
-    def test_nothing_is_cut(self, viewer, session, dock, tab, answer, qtbot, section, width):
-        image = viewer.add_image(section, name="cells")
-        session.attention.pick(image.data_to_world((30, 20)))
-        answer()
-        dock.resize(width, 700)
-        for view in View:
-            session.attention.set(view=view)
-            answer()
-            assert tab.minimumSizeHint().width() <= width - 20  # a scroll bar has room
-        assert all(widget.toolTip() for widget in _controls(tab))
-
     def test_dock_closed_while_it_computes(self, viewer, session, dock, section, qtbot):
         image = viewer.add_image(section, name="cells")
         session.attention.pick(image.data_to_world((30, 20)))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
 from napari.layers import Image, Labels
-from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QFileDialog, QTableView
+from qtpy.QtWidgets import QFileDialog
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import InputError
@@ -278,47 +276,6 @@ def test_the_layer_that_a_person_chose_stays_active(viewer, dock, tab, press, fi
     finish(dock)
     assert viewer.layers.selection.active == two
     assert "one labels" in viewer.layers
-
-
-CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox)
-
-
-def controls(tab):
-    found = [each for kind in CONTROLS for each in tab.findChildren(kind)]
-    return [each for each in found if not isinstance(each.parent(), (QAbstractSpinBox, QTableView))]
-
-
-def test_every_control_says_what_it_does(dock, tab):
-    assert len(controls(tab)) > 30
-    assert not [(type(each).__name__, each.objectName()) for each in controls(tab) if not each.toolTip()]
-
-
-@pytest.mark.parametrize("width", [260, 400])
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_nothing_is_cut_at_the_widths_of_a_dock(viewer, dock, tab, qtbot, section, width, theme):
-    viewer.theme = theme
-    viewer.add_image(
-        section, name="a name that is a good deal longer than the dock is wide", scale=(9.2, 9.2), units="nm"
-    )
-    for fold in (tab.settings_fold, tab.compare_fold, tab.batch_fold, tab.models.fold):
-        fold.expand()
-    dock.session.batch.set(inputs=["/a folder/of images"], output="/another/folder")
-    area = dock.tabs.widget(0)
-    scroll_bar = area.verticalScrollBar().sizeHint().width()
-    assert tab.minimumSizeHint().width() <= width - scroll_bar
-
-
-def test_tab_goes_from_top_to_bottom(viewer, tab, qtbot, section):
-    viewer.add_image(section)
-    viewer.show()
-    qtbot.waitUntil(lambda: tab.segment_button.isVisible() and tab.segment_button.height() > 0)
-    tops, widget, own = [], tab.image_box.native, controls(tab)
-    while tab.isAncestorOf(widget):
-        if widget in own and widget.isVisible():
-            tops.append(widget.mapTo(tab, widget.rect().center()).y())
-        widget = widget.nextInFocusChain()
-    assert len(tops) > 12
-    assert all(later > earlier - 5 for earlier, later in pairwise(tops)), tops
 
 
 def test_the_shortcut_stays_whatever_the_button_says(viewer, tab, segment, section):

@@ -116,4 +116,4 @@ def _tooltips(kind: type) -> dict[str, str]:
 def narrow(box: QComboBox) -> None:
     """Let a chooser be narrower than its longest entry, so that a name does not widen the dock."""
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(6)
+    box.setMinimumContentsLength(4)
