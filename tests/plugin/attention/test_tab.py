@@ -232,12 +232,6 @@ def test_matrix_says_in_words_what_a_cell_means(qtbot, small_model):
     ]
 
 
-def _controls(tab):
-    names = ("pick_button", "hide_button", "clear_button", "class_box", "cancel_button")
-    return [*(getattr(tab, name) for name in names), tab.truth_box.native] + [
-        widget.native for widget in tab.form.widgets.values()
-    ]
-
 
 def _click(qtbot, widget):
     qtbot.mouseMove(widget, widget.rect().center())
