@@ -50,12 +50,14 @@ class AttentionTab(QWidget):
         self.clear_button = button("&Clear", "Delete the layers of attention")
         self.form = OptionsForm(self._attention.options)
         self.class_box = QComboBox()
-        self.class_box.setToolTip("The class whose pixels are averaged, as the network sees it in this tile")
+        self.class_box.setToolTip(
+            "<qt>The class whose pixels are averaged, as the network sees it in this tile (Alt+L)</qt>"
+        )
         narrow(self.class_box)
         self.truth_box = LayerChooser(
             lambda: self._attention.truths,
             none="none",
-            tooltip="Labels that are right, to count what the feedback made right or wrong",
+            tooltip="<qt>Labels that are right, to count what the feedback made right or wrong (Alt+G)</qt>",
         )
         self.matrix_title = sentence("How much the class of the row looks at that of the column:")
         self.matrix = MatrixTable()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFrame, QGridLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QGridLayout, QVBoxLayout, QWidget
 
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.row import button, sentence
@@ -25,7 +25,7 @@ class ProposalBox(QFrame):
         self.details_fold = Fold("Details", self.details)
         self.before_button = button("Before", "Show what the model before says")
         self.after_button = button("After", "Show what the fine-tuned model says")
-        self.section_buttons = (QPushButton(), QPushButton())
+        self.section_buttons = tuple(button("", "Go to this section") for _ in range(2))
         for each in (self.before_button, self.after_button, *self.section_buttons):
             each.setCheckable(True)
         self.keep_button = button("Keep", "Go on with the fine-tuned model")
@@ -75,7 +75,6 @@ class ProposalBox(QFrame):
                 z = proposal.sections[number]
                 painted = "" if z in correcting.corrections.counts else ", not painted"
                 each.setText(f"Section {z}{painted}")
-                each.setToolTip(f"Go to section {z}")
                 each.setChecked(z == correcting.shown_section)
 
     def _show(self, before: bool) -> None:

@@ -240,7 +240,3 @@ class Journal:
         model = " and the model that learnt from them" if draft.model is not None else ""
         count = len(draft.saved)
         return f"are corrections of '{draft.of}' from {when}, on {count} section{'s' * (count != 1)}{model}"
-
-    def cleanup(self) -> None:
-        """Write what is not written yet; may be called again."""
-        self.flush()
