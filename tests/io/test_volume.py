@@ -12,7 +12,8 @@ import zarr
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import open_image, open_images
-from napari_feedback_seg.io.volume import Grid, is_volume, open_volume
+from napari_feedback_seg.io.level import Grid
+from napari_feedback_seg.io.volume import is_volume, open_volume
 
 if TYPE_CHECKING:
     from pathlib import Path

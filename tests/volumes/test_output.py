@@ -116,6 +116,10 @@ class TestRefused:
         with pytest.raises(OutputError, match="is a file"):
             segment_volume(volume, tmp_path / "out.zarr", small_model)
 
+    def test_a_url(self, volume, small_model):
+        with pytest.raises(OutputError, match="labels are written to a disk"):
+            segment_volume(volume, "s3://bucket/out.zarr", small_model)
+
     def test_a_folder_of_something_else(self, tmp_path, volume, small_model):
         (tmp_path / "out.zarr").mkdir()
         (tmp_path / "out.zarr" / "mine.txt").touch()

@@ -30,7 +30,14 @@ from napari_feedback_seg.segmentation.prediction import (
 )
 from napari_feedback_seg.segmentation.reader import TileReader
 from napari_feedback_seg.segmentation.sections import BlankSection, image_shape
-from napari_feedback_seg.segmentation.tiles import RollingBlend, RowResampler, Tile, scaled, starts
+from napari_feedback_seg.segmentation.tiles import (
+    RollingBlend,
+    RowResampler,
+    intersection,
+    scaled,
+    seen_by_tiles,
+    tiles_within,
+)
 from napari_feedback_seg.segmentation.unlike import UNLIKE_FROM, spread, unlikeness
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.models.model import ModelCard
     from napari_feedback_seg.segmentation.lazy import Plane
     from napari_feedback_seg.segmentation.reader import Survey
+    from napari_feedback_seg.segmentation.tiles import Tile
 
 __all__ = [
     "Prediction",
@@ -209,7 +217,7 @@ def count_tiles(shape: tuple[int, int], card: ModelCard, options: SegmentOptions
     region = absolute_region(shape, options.region)
     target = model_shape(shape, card, options.pixel_size_nm)
     resampler = None if target == shape else RowResampler(target, shape, *region)
-    return len(_tiles(target, card.tile, options.overlap, resampler.needed if resampler else region))
+    return len(tiles_within(target, card.tile, options.overlap, resampler.needed if resampler else region))
 
 
 def _segment_of_stack(
@@ -276,13 +284,16 @@ def segment_with(
     known = reader is not None or survey is not None
     tissue = survey.statistics.box if survey else None
     reader = reader or TileReader(
-        section, shape, _seen(section.shape, shape, region, card.tile, options.overlap, tissue), survey
+        section,
+        shape,
+        seen_by_tiles(section.shape, shape, region, card.tile, options.overlap, tissue),
+        survey,
     )
     prediction = empty_prediction(region, card, options)
     said: set[str] = set()
     # The tissue is segmented as if it were all there is: a border then moves no tile.
     box = reader.statistics.box or (slice(0, section.shape[0]), slice(0, section.shape[1]))
-    inner = _intersection(region[0], box[0]), _intersection(region[1], box[1])
+    inner = intersection(region[0], box[0]), intersection(region[1], box[1])
     if inner != region:
         said.add(NO_NUMBERS if reader.statistics.border is None else BORDER)
         if any(each.start >= each.stop for each in inner):
@@ -290,7 +301,7 @@ def segment_with(
     part = cut_prediction(prediction, inner)
     resampler = None if shape == section.shape else RowResampler(shape, section.shape, *inner)
     needed = resampler.needed if resampler else inner
-    tiles = _tiles(shape, card.tile, options.overlap, needed, scaled(box, section.shape, shape))
+    tiles = tiles_within(shape, card.tile, options.overlap, needed, scaled(box, section.shape, shape))
     blend = RollingBlend(inference.rounds * len(card.classes), card.tile, *needed)
     values = np.array([each.value for each in card.classes], np.uint8)
     nothing = np.zeros((inference.rounds * len(values), card.tile, card.tile), np.float32)
@@ -347,51 +358,6 @@ def _doubts(reader: TileReader, model: Model, tiles: Sequence[Tile]) -> Iterator
     far = unlikeness(model, seen) if seen else None
     if far is not None and far > UNLIKE_FROM:
         yield UNLIKE
-
-
-def _seen(
-    shape: tuple[int, int],
-    own: tuple[int, int],
-    region: tuple[slice, slice],
-    tile: int,
-    overlap: float,
-    tissue: tuple[slice, slice] | None,
-) -> tuple[slice, slice]:
-    """Return what the tiles of a region show, on the model's grid."""
-    box = tissue or (slice(0, shape[0]), slice(0, shape[1]))
-    inner = _intersection(region[0], box[0]), _intersection(region[1], box[1])
-    if any(each.start >= each.stop for each in inner):
-        return slice(0, 1), slice(0, 1)
-    needed = inner if own == shape else RowResampler(own, shape, *inner).needed
-    grids = [
-        starts(length, tile, overlap, part, within)
-        for length, part, within in zip(own, needed, scaled(box, shape, own), strict=True)
-    ]
-    rows, columns = (slice(grid[0], grid[-1] + tile) for grid in grids)
-    return rows, columns
-
-
-def tiles_of(shape: tuple[int, int], tile: int, overlap: float) -> list[Tile]:
-    """Return the tiles of a whole section (Y, X) at the model's pixel size."""
-    return _tiles(shape, tile, overlap, (slice(0, shape[0]), slice(0, shape[1])))
-
-
-def _intersection(one: slice, other: slice) -> slice:
-    return slice(max(one.start, other.start), min(one.stop, other.stop))
-
-
-def _tiles(
-    shape: tuple[int, int],
-    tile: int,
-    overlap: float,
-    within: tuple[slice, slice],
-    box: tuple[slice, slice] | tuple[None, None] = (None, None),
-) -> list[Tile]:
-    rows, columns = (
-        starts(length, tile, overlap, part, tissue)
-        for length, part, tissue in zip(shape, within, box, strict=True)
-    )
-    return [Tile(y, x) for y in rows for x in columns]
 
 
 def _inference(model: Model, options: SegmentOptions) -> Inference:

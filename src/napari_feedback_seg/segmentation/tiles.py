@@ -186,3 +186,50 @@ class RowResampler:
 def columns_of(matrix: csr_array) -> slice:
     """Return the columns of a matrix that hold anything."""
     return slice(int(matrix.indices.min()), int(matrix.indices.max()) + 1)
+
+
+def tiles_within(
+    shape: tuple[int, int],
+    tile: int,
+    overlap: float,
+    within: tuple[slice, slice],
+    box: tuple[slice, slice] | tuple[None, None] = (None, None),
+) -> list[Tile]:
+    """Return the tiles that touch a part of a section (Y, X), row by row; ``box`` has all its tissue."""
+    rows, columns = (
+        starts(length, tile, overlap, part, tissue)
+        for length, part, tissue in zip(shape, within, box, strict=True)
+    )
+    return [Tile(y, x) for y in rows for x in columns]
+
+
+def tiles_of(shape: tuple[int, int], tile: int, overlap: float) -> list[Tile]:
+    """Return the tiles of a whole section (Y, X) at the model's pixel size."""
+    return tiles_within(shape, tile, overlap, (slice(0, shape[0]), slice(0, shape[1])))
+
+
+def seen_by_tiles(
+    shape: tuple[int, int],
+    own: tuple[int, int],
+    region: tuple[slice, slice],
+    tile: int,
+    overlap: float,
+    tissue: tuple[slice, slice] | None,
+) -> tuple[slice, slice]:
+    """Return what the tiles of a region show, on the model's grid."""
+    box = tissue or (slice(0, shape[0]), slice(0, shape[1]))
+    inner = intersection(region[0], box[0]), intersection(region[1], box[1])
+    if any(each.start >= each.stop for each in inner):
+        return slice(0, 1), slice(0, 1)
+    needed = inner if own == shape else RowResampler(own, shape, *inner).needed
+    grids = [
+        starts(length, tile, overlap, part, within)
+        for length, part, within in zip(own, needed, scaled(box, shape, own), strict=True)
+    ]
+    rows, columns = (slice(grid[0], grid[-1] + tile) for grid in grids)
+    return rows, columns
+
+
+def intersection(one: slice, other: slice) -> slice:
+    """Return what two slices have in common; its stop is not above its start if that is nothing."""
+    return slice(max(one.start, other.start), min(one.stop, other.stop))

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.io.volume import Grid
+    from napari_feedback_seg.io.level import Grid
 
 
 def with_version(attributes: dict[str, Any], version: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.io.volume import Grid
+    from napari_feedback_seg.io.level import Grid
     from napari_feedback_seg.volumes.plan import Block
 
 NAME = "feedback-seg"

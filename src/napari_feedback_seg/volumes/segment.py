@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +16,20 @@ from napari_feedback_seg.io.volume import open_volume
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model, weights_digest
 from napari_feedback_seg.segmentation.device import choose_device, inference_dtype
-from napari_feedback_seg.segmentation.predict import INVERTED, UNLIKE, tiles_of
+from napari_feedback_seg.segmentation.predict import INVERTED, UNLIKE
 from napari_feedback_seg.segmentation.prediction import SegmentOptions, model_shape
 from napari_feedback_seg.segmentation.reader import TileReader
+from napari_feedback_seg.segmentation.tiles import tiles_of
 from napari_feedback_seg.segmentation.unlike import UNLIKE_FROM, spread, unlikeness
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDone, VolumeOpened
 from napari_feedback_seg.volumes.output import Description, Output, prepare
 from napari_feedback_seg.volumes.plan import Block, Plan, block_shape, whole_region
+from napari_feedback_seg.volumes.todo import Blocks
 from napari_feedback_seg.volumes.worker import Job, Worker
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from napari_feedback_seg.io.volume import Volume
     from napari_feedback_seg.segmentation.events import TileDone
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     Events = Generator[TileDone | VolumeOpened | BlockDone | BlockFailed, None, VolumeDone]
 
 _PRECISIONS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-_PATIENCE = 2.0
-"""Seconds between two looks at blocks that other processes are at."""
-
 TRIES = 2
 """So many times a block is tried before it counts as failed."""
 
@@ -162,6 +160,8 @@ def prepare_volume(
     OutputError
         If the output cannot be written, or was begun with another model or other settings.
     """
+    if "://" in str(output):
+        raise OutputError(f"'{output}' is a URL, and labels are written to a disk. Name a folder.")
     source, output = str(source), Path(output)
     volume = open_volume(source)
     if wanted.pixel_size_nm is not None:
@@ -288,76 +288,6 @@ def run(job: Job, messages: Sequence[str] = (), first: Callable[[], Iterable[Blo
         return VolumeDone(seconds, blocks.done, blocks.total, tuple(failed), worker.device)
     finally:
         worker.close()
-
-
-class Blocks:
-    """The blocks of an output that are not done yet; a byte for each of them is all that is held.
-
-    Parameters
-    ----------
-    output : Output
-        The output.
-
-    Attributes
-    ----------
-    done, total : int
-        Blocks that are done, and blocks in all.
-    """
-
-    def __init__(self, output: Output) -> None:
-        self._output, self._plan = output, output.plan
-        self.total = self._plan.count
-        self._over = bytearray(output.is_done(block) for block in self._plan.blocks())
-        self.done = sum(self._over)
-        self._waiting: deque[Block] = deque()
-
-    @property
-    def waiting(self) -> bool:
-        """Whether other processes were at blocks when they were last looked at."""
-        return bool(self._waiting)
-
-    def left(self, first: Callable[[], Iterable[Block]] | None = None) -> Iterator[Block]:
-        """Yield blocks until none is left: those in ``first``, then in their order.
-
-        Those that another process is at come last, and again and again until they are done.
-        """
-        for block in self._plan.blocks():
-            while (wanted := self._first(first)) is not None:
-                yield wanted
-            if not self._over[self._number(block)]:
-                yield block
-        while self._waiting:
-            found = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            for block in found:
-                if self._output.is_done(block):
-                    self.finished(block)
-                else:
-                    yield block
-            if self._waiting:
-                time.sleep(_PATIENCE)
-
-    def finished(self, block: Block) -> None:
-        """Note that a block is done."""
-        self._over[self._number(block)] = 1
-        self.done += 1
-
-    def failed(self, block: Block) -> None:
-        """Note that a block is not to come again."""
-        self._over[self._number(block)] = 1
-
-    def elsewhere(self, block: Block) -> None:
-        """Note that another process is at a block."""
-        self._over[self._number(block)] = 1
-        self._waiting.append(block)
-
-    def _first(self, first: Callable[[], Iterable[Block]] | None) -> Block | None:
-        if first is None:
-            return None
-        return next((block for block in first() if not self._over[self._number(block)]), None)
-
-    def _number(self, block: Block) -> int:
-        (_, down, across), (z, y, x) = self._plan.blocks_along, block.index
-        return (z * down + y) * across + x
 
 
 def doubts(worker: Worker, model: Model) -> tuple[str, ...]:

@@ -1,0 +1,86 @@
+"""Which blocks are still to be done."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from napari_feedback_seg.volumes.output import Output
+    from napari_feedback_seg.volumes.plan import Block
+
+_PATIENCE = 2.0
+"""Seconds between two looks at blocks that other processes are at."""
+
+
+class Blocks:
+    """The blocks of an output that are not done yet; a byte for each of them is all that is held.
+
+    Parameters
+    ----------
+    output : Output
+        The output.
+
+    Attributes
+    ----------
+    done, total : int
+        Blocks that are done, and blocks in all.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._output, self._plan = output, output.plan
+        self.total = self._plan.count
+        self._over = bytearray(output.is_done(block) for block in self._plan.blocks())
+        self.done = sum(self._over)
+        self._waiting: deque[Block] = deque()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether other processes were at blocks when they were last looked at."""
+        return bool(self._waiting)
+
+    def left(self, first: Callable[[], Iterable[Block]] | None = None) -> Iterator[Block]:
+        """Yield blocks until none is left: those in ``first``, then in their order.
+
+        Those that another process is at come last, and again and again until they are done.
+        """
+        for block in self._plan.blocks():
+            while (wanted := self._first(first)) is not None:
+                yield wanted
+            if not self._over[self._number(block)]:
+                yield block
+        while self._waiting:
+            found = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            for block in found:
+                if self._output.is_done(block):
+                    self.finished(block)
+                else:
+                    yield block
+            if self._waiting:
+                time.sleep(_PATIENCE)
+
+    def finished(self, block: Block) -> None:
+        """Note that a block is done."""
+        self._over[self._number(block)] = 1
+        self.done += 1
+
+    def failed(self, block: Block) -> None:
+        """Note that a block is not to come again."""
+        self._over[self._number(block)] = 1
+
+    def elsewhere(self, block: Block) -> None:
+        """Note that another process is at a block."""
+        self._over[self._number(block)] = 1
+        self._waiting.append(block)
+
+    def _first(self, first: Callable[[], Iterable[Block]] | None) -> Block | None:
+        if first is None:
+            return None
+        return next((block for block in first() if not self._over[self._number(block)]), None)
+
+    def _number(self, block: Block) -> int:
+        (_, down, across), (z, y, x) = self._plan.blocks_along, block.index
+        return (z * down + y) * across + x
