@@ -3,6 +3,7 @@
     python benchmarks/on_a_gpu.py pack SETS FOLDER            # here: what must be carried to the GPU
     python benchmarks/on_a_gpu.py steps FOLDER OUT            # there: how fast a training would be
     python benchmarks/on_a_gpu.py run FOLDER OUT --minutes 8  # there: all trainings, side by side
+    python benchmarks/on_a_gpu.py run FOLDER OUT --start MODELS --jobs accurate  # there: go on with one
     python benchmarks/on_a_gpu.py check FOLDER OUT            # there: tests and benchmarks
 
 `pack` writes labelled sets as small as they get without harm: images as WebP of quality 86 (of ssTEM
@@ -68,9 +69,10 @@ def main() -> None:
         command.add_argument("--quick", action="store_true", help="small sizes, for a dry run")
         command.add_argument("--minutes", type=float, default=9, help="after which what still runs is ended")
         command.add_argument("--jobs", nargs="+", default=JOBS, help="which trainings")
-        command.add_argument("--general", type=int, default=30, help="epochs of 3072 patches")
-        command.add_argument("--accurate", type=int, default=20, help="epochs of 3072 patches")
-        command.add_argument("--left-out", type=int, default=6, help="epochs of 1536 patches")
+        command.add_argument("--start", type=Path, help="folder of models of a quarter before, to go on from")
+        command.add_argument("--general", type=int, default=12, help="epochs of 3072 patches")
+        command.add_argument("--accurate", type=int, default=12, help="epochs of 3072 patches")
+        command.add_argument("--left-out", type=int, default=5, help="epochs of 1536 patches")
     training = commands.add_parser("train", help="train one model on all sets")
     training.add_argument("sets", type=Path)
     training.add_argument("run", type=Path)
@@ -284,7 +286,9 @@ def run(options: argparse.Namespace) -> None:
             network = ["--network", "unet" if name == "general-unet" else "self"]
             width = ["--width", "32" if name == "accurate" else "16", "--epochs", str(epochs[name])]
             train_it = [str(Path(__file__)), "train", str(sets), str(work / name), *network, *width]
-            jobs.append(Job(name, [*train_it, *size, *device], 3))
+            before = options.start / f"{name}.safetensors" if options.start else None
+            go_on = ["--start", str(before)] if before and before.exists() else []
+            jobs.append(Job(name, [*train_it, *size, *go_on, *device], 2))
     length = ["--epochs", str(options.left_out), "--patches", "1536", "--batch", "8"]
     if options.quick:
         length = ["--epochs", "1", "--patches", "4", "--batch", "2"]
