@@ -58,7 +58,9 @@ def tables(cards: list[ModelCard]) -> str:
                 *_head("IoU in %", "Rand error"),
             ]
             for name, scores in sets.items():
-                lines += [_lab(name, scores), _lab(f"{name}, first output", scores["first_round"])]
+                lines.append(_lab(name, scores))
+                if "first_round" in scores:
+                    lines.append(_lab(f"{name}, first output", scores["first_round"]))
     return "\n".join([*lines, ""])
 
 
