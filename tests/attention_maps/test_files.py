@@ -224,7 +224,9 @@ class TestCommand:
         assert image.read_bytes() == before
 
 
-def test_command_says_which_pixel_size_it_took(image: Path, stack: Path, model: Model, tmp_path: Path) -> None:
+def test_command_says_which_pixel_size_it_took(
+    image: Path, stack: Path, model: Model, tmp_path: Path
+) -> None:
     path = save_model(model, tmp_path / "m.safetensors")
     shared = ("--at", "40,30", "-m", path, "-o", tmp_path / "map.tif", "--device", "cpu", "--overwrite")
     taken = "does not say its pixel size: that of the model, 4.6 nm, was taken"

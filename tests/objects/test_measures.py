@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.measure import label, regionprops_table
 
-from napari_feedback_seg.objects.measures import measure_cells, measure_image, measure_objects
+from napari_feedback_seg.objects.measures import measure_again, measure_cells, measure_image, measure_objects
 from napari_feedback_seg.objects.run import finish, objects
 from napari_feedback_seg.objects.table import TEXTS, Table, describe
 
@@ -235,3 +235,25 @@ def test_unknown_units_are_pixels():
 def test_a_table_counts_its_rows():
     assert len(Table({})) == 0
     assert "object" in TEXTS
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_objects_measured_again_are_as_if_all_were_measured(flat):
+    labels, grey = np.zeros((6, 50, 60), np.uint32), np.random.default_rng(0).integers(0, 255, (6, 50, 60))
+    labels[1:4, 5:20, 5:30], labels[2:6, 30:45, 40:60], labels[1:3, 25:28, 5:9] = 1, 2, 3
+    membrane = np.zeros(labels.shape, bool)
+    membrane[:, 22] = True
+    if flat:
+        labels, grey, membrane = labels[2], grey[2], membrane[2]
+    others = {"grey": grey, "near": {"membrane": membrane}}
+    before = finish(measure_objects(labels, (10.0, 5.0, 5.0), **others))
+    labels[labels == 3] = 0
+    labels[..., :15] *= np.uint32(1)
+    labels[..., 15:30][labels[..., 15:30] == 1] = 4
+
+    again = measure_again(before, labels, (1, 3, 4), (10.0, 5.0, 5.0), **others)
+
+    whole = finish(measure_objects(labels, (10.0, 5.0, 5.0), **others))
+    assert again["object"].tolist() == [1, 2, 4]
+    for name, column in whole.columns.items():
+        np.testing.assert_allclose(again[name], column, err_msg=name, atol=1e-9)

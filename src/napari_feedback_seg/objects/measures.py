@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.objects.blocks import BlockDone
+from napari_feedback_seg.objects.edits import box_of
 from napari_feedback_seg.objects.outline import Extent, Outline
 from napari_feedback_seg.objects.table import Table
 from napari_feedback_seg.objects.union import pair_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -97,6 +98,86 @@ def measure_objects(
         unit = "nm" if voxel else "px"
         columns[f"distance_{name}_{unit}"] = np.where(np.isfinite(found), found, np.nan)[there]
     return Table(columns)
+
+
+def measure_again(
+    table: Table,
+    labels: Any,
+    numbers: Sequence[int],
+    voxel: Voxel | None = None,
+    *,
+    near: Mapping[str, Any] | None = None,
+    reach_nm: float = REACH_NM,
+    **others: Any,
+) -> Table:
+    """Measure some objects again, after an edit; those that are there no more lose their row.
+
+    Parameters
+    ----------
+    table : Table
+        Of :func:`measure_objects`.
+    labels : ndarray
+        (Y, X) or (Z, Y, X) numbers of objects, as they are now.
+    numbers : sequence of int
+        The objects that have changed.
+    voxel, near, reach_nm, **others
+        As for :func:`measure_objects`.
+    """
+    stack = _deep(labels)
+    there = [number for number in numbers if any((stack[z] == number).any() for z in range(len(stack)))]
+    columns = {name: column[~np.isin(table["object"], numbers)] for name, column in table.columns.items()}
+    if there:
+        boxes = [box_of(stack, number) for number in there]
+        sides = voxel or (1.0, 1.0, 1.0)
+        around = [math.ceil(reach_nm / side) if near else 0 for side in sides]
+        box = tuple(
+            slice(
+                max(0, min(each[axis].start for each in boxes) - around[axis]),
+                max(each[axis].stop for each in boxes) + around[axis],
+            )
+            for axis in range(3)
+        )
+        here = stack[box]
+        part = np.where(np.isin(here, there), here, 0)
+
+        def cut(array: Any) -> Any:
+            return None if array is None else _deep(array)[box].reshape(flat(part).shape)
+
+        def flat(array: Any) -> Any:
+            return array[0] if labels.ndim == 2 else array
+
+        steps = measure_objects(
+            flat(part),
+            voxel,
+            near={name: cut(mask) for name, mask in (near or {}).items()},
+            reach_nm=reach_nm,
+            **{name: cut(each) for name, each in others.items()},
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                found = _moved(stop.value, box, stack.shape)
+                break
+        for name in columns:
+            new = found.columns.get(name, np.full(len(found), np.nan))
+            columns[name] = np.concatenate([columns[name], new])
+        order = np.argsort(columns["object"], kind="stable")
+        columns = {name: column[order] for name, column in columns.items()}
+    return Table(columns)
+
+
+def _moved(table: Table, box: tuple[slice, ...], shape: tuple[int, ...]) -> Table:
+    """Return measures of a part as those of the whole."""
+    columns = dict(table.columns)
+    border = np.zeros(len(table), bool)
+    for axis, name in enumerate("zyx"):
+        for column in (f"centroid_{name}", f"{name}_from", f"{name}_to"):
+            if column in columns:
+                columns[column] = columns[column] + box[axis].start
+        if f"{name}_from" in columns:
+            border |= (columns[f"{name}_from"] == 0) | (columns[f"{name}_to"] == shape[axis] - 1)
+    return Table({**columns, "border": border.astype(np.int64)})
 
 
 class _Sums:

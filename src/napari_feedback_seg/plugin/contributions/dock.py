@@ -1,4 +1,4 @@
-"""The one dock: tabs Segment, Correct and Attention over one shared state."""
+"""The one dock: tabs Segment, Correct, Objects and Attention over one shared state."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from napari_feedback_seg.plugin.contributions.settings import (
 )
 from napari_feedback_seg.plugin.correct.tab import CorrectTab
 from napari_feedback_seg.plugin.forms.tab_order import order_tabs
+from napari_feedback_seg.plugin.objects.tab import ObjectsTab
 from napari_feedback_seg.plugin.segment.pixel_size import PixelSizeLine
 from napari_feedback_seg.plugin.segment.tab import SegmentTab
 
@@ -49,10 +50,12 @@ class FeedbackDock(QWidget):
         self.tabs.setCornerWidget(help_button)
         self.segment_tab = SegmentTab(self.session)
         self.correct_tab = CorrectTab(self.session)
+        self.objects_tab = ObjectsTab(self.session)
         self.attention_tab = AttentionTab(self.session)
         for name, tab in (
             ("Segment", self.segment_tab),
             ("Correct", self.correct_tab),
+            ("Objects", self.objects_tab),
             ("Attention", self.attention_tab),
         ):
             self.tabs.addTab(_scrolling(tab), name)
@@ -70,14 +73,14 @@ class FeedbackDock(QWidget):
         return QSize(360, 640)
 
     def show_tab(self, name: str) -> None:
-        """Bring a tab to the front: ``segment``, ``correct`` or ``attention``."""
+        """Bring a tab to the front: ``segment``, ``correct``, ``objects`` or ``attention``."""
         for index in range(self.tabs.count()):
             if self.tabs.tabText(index).lower() == name:
                 self.tabs.setCurrentIndex(index)
 
     def _order_tabs(self, part: str) -> None:
         if part in ("model", "result"):  # for which widgets are made and removed
-            for tab in (self.segment_tab, self.correct_tab, self.attention_tab):
+            for tab in (self.segment_tab, self.correct_tab, self.objects_tab, self.attention_tab):
                 order_tabs(tab)
 
     def show_help(self) -> None:
@@ -118,6 +121,11 @@ def open_segment(viewer: Viewer) -> None:
 def open_correct(viewer: Viewer) -> None:
     """Open the dock, or raise the one that is there, with the tab Correct."""
     _open(viewer, "correct")
+
+
+def open_objects(viewer: Viewer) -> None:
+    """Open the dock, or raise the one that is there, with the tab Objects."""
+    _open(viewer, "objects")
 
 
 def open_attention(viewer: Viewer) -> None:

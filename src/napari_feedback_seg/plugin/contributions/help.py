@@ -12,6 +12,7 @@ import napari_feedback_seg
 PAGES = {
     "Segment": "tutorial.md",
     "Correct": "correct-and-fine-tune.md",
+    "Objects": "objects.md",
     "Attention": "attention-maps.md",
 }
 

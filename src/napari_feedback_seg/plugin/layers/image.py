@@ -27,6 +27,9 @@ DERIVED_PREFIX = "feedback-seg"
 """Layers whose metadata have a key that begins so were made here: they are no EM images."""
 
 
+OBJECTS_KEY = f"{DERIVED_PREFIX}-objects"
+"""Where the metadata of a layer of numbered objects say what they are."""
+
 UNFINISHED_KEY = f"{DERIVED_PREFIX}-unfinished"
 """In the metadata of a layer whose pixels are still to come: not segmentable yet."""
 

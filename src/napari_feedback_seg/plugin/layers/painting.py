@@ -112,7 +112,7 @@ class Painting:
             getattr(emitter, verb)(callback)
 
     def _on_paint(self, event: Any) -> None:
-        layer, new = event.source, tuple(_part(atom) for atom in event.value)
+        layer, new = event.source, tuple(part_of(atom) for atom in event.value)
         before = self._strokes.get(layer)
         self._soon()
         self._strokes[layer] = Stroke((*before.parts, *new) if before else new)
@@ -177,7 +177,7 @@ def forget_undo(layer: Labels) -> None:
     layer.mode = mode
 
 
-def _part(atom: Any) -> Part:
+def part_of(atom: Any) -> Part:
     """Return the pixels that a step of napari's history is about.
 
     Since napari 0.9 most are a box and a mask in it; those of ``data_setitem`` are an index.

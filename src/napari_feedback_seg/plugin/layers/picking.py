@@ -141,6 +141,26 @@ def picked_pixel(viewer: ViewerModel, layer: Layer | None, position: Sequence[fl
     return z, y, x
 
 
+def picked_voxel(viewer: ViewerModel, layer: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
+    """Return section, row and column of the voxel of labels at a position of the canvas.
+
+    Raises
+    ------
+    InputError
+        If there are none, the canvas shows no section of them, or the position is beside them.
+    """
+    if layer is None:
+        raise InputError("There are no objects. Find them first.")
+    check_sections_shown(viewer)
+    point = np.asarray(layer.world_to_data(in_units_of(viewer, layer, position)), float)
+    z = displayed_section(viewer, layer)
+    y, x = (int(each) for each in np.floor(point[-2:] + 0.5))
+    height, width = layer.data.shape[-2:]
+    if not (0 <= y < height and 0 <= x < width):
+        raise InputError(f"That is beside '{layer.name}'. Click on an object.")
+    return z, y, x
+
+
 def _check_not_tilted(layer: Layer) -> None:
     origin = np.asarray(layer.world_to_data(np.zeros(3)))
     for axis in (1, 2):

@@ -13,7 +13,14 @@ from napari_feedback_seg.plugin.layers import comparison, export
 from napari_feedback_seg.plugin.layers import image as of_image
 from napari_feedback_seg.plugin.layers.attention import AttentionLayers
 from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY, CorrectionLayers
-from napari_feedback_seg.plugin.layers.image import RESULT_KEY, UNFINISHED_KEY, is_em_image, made_from
+from napari_feedback_seg.plugin.layers.image import (
+    OBJECTS_KEY,
+    RESULT_KEY,
+    UNFINISHED_KEY,
+    is_em_image,
+    made_from,
+)
+from napari_feedback_seg.plugin.layers.objects import ObjectLayers
 from napari_feedback_seg.plugin.layers.results import (
     ResultWriter,
     add_classes,
@@ -88,6 +95,7 @@ class ViewerLayers:
 
     def __init__(self, viewer: ViewerModel, later: Callable[[Callable[[], None]], None]) -> None:
         self._viewer = ref(viewer)
+        self.later = later
         self.corrections = CorrectionLayers(lambda: self.viewer, later)
         self._watched: set[Layer] = set()
         self._connections: tuple[tuple[Any, Any], ...] = (
@@ -101,6 +109,7 @@ class ViewerLayers:
             emitter.connect(callback)
         self._watch(set(viewer.layers))
         self.attention = AttentionLayers(self)
+        self.objects = ObjectLayers(self)
 
     @property
     def viewer(self) -> ViewerModel:
@@ -147,7 +156,7 @@ class ViewerLayers:
 
     def image_of(self, layer: Layer) -> Image | None:
         """Return the image that a layer is the result or the corrections of; None if there is none."""
-        for key in (RESULT_KEY, CORRECTIONS_KEY):
+        for key in (RESULT_KEY, CORRECTIONS_KEY, OBJECTS_KEY):
             about: Any = layer.metadata.get(key)
             for image in self.images if isinstance(about, dict) else ():
                 if made_from(about, image):

@@ -16,6 +16,7 @@ from napari_feedback_seg.plugin.session.correcting import Correcting
 from napari_feedback_seg.plugin.session.jobs import Jobs
 from napari_feedback_seg.plugin.session.last_run import LastRun
 from napari_feedback_seg.plugin.session.measuring import Measuring
+from napari_feedback_seg.plugin.session.objects import Objects
 from napari_feedback_seg.plugin.session.pixel_size import PixelSizes
 from napari_feedback_seg.plugin.session.scales import Scales
 from napari_feedback_seg.plugin.session.segmenting import Segmenting
@@ -54,7 +55,7 @@ class Session:
         ``result``, ``settings``, ``job`` (its state or its progress), ``segmenting``
         (what and how to segment), ``correcting`` (what is painted, offered, learnt), ``beside``
         (what is shown side by side), ``corrected`` (there are other corrections), ``measuring``,
-        ``comparing``, ``attention``, ``batch``, ``status``.
+        ``comparing``, ``attention``, ``objects``, ``batch``, ``status``.
     said : str, str
         What a person should read, and its level: info, warning or error.
     """
@@ -86,6 +87,7 @@ class Session:
         self.attention = Attention(self)
         self.measuring = Measuring(self)
         self.comparing = Comparing(self)
+        self.objects = Objects(self)
         self._listen()
         layers.changed.connect(self._on_layers)
         layers.removed.connect(self._on_removed)
@@ -104,7 +106,7 @@ class Session:
     def tell(self, *parts: str) -> None:
         """Tell that parts of the state have changed."""
         for part in parts:
-            for controller in (self.correcting, self.measuring, self.comparing):
+            for controller in (self.correcting, self.measuring, self.comparing, self.objects):
                 controller.changed(part)
             self.changed.emit(part)
 
@@ -180,6 +182,7 @@ class Session:
         self.segmenting.layer_removed(layer)
         self.beside.layer_removed(layer)
         self.attention.layer_removed(layer)
+        self.objects.layer_removed(layer)
         if layer == self._image:
             self.image = next(iter(self.images), None)
 
@@ -302,6 +305,7 @@ class Session:
         self.beside.close()
         self.segmenting.forget()
         self.attention.forget()
+        self.objects.forget()
         self.correcting.forget()
         self.measuring.forget()
         self.comparing.forget()

@@ -1,0 +1,1 @@
+"""The tab Objects: widgets that draw what the session says of single objects."""

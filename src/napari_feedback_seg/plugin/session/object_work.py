@@ -1,0 +1,158 @@
+"""What finding objects needs, taken on the GUI thread, and the work itself, off it. No Qt, no napari."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from napari.layers import Image, Labels
+
+    from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.objects.blocks import BlockDone
+    from napari_feedback_seg.objects.editor import ObjectEditor
+    from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, Voxel
+    from napari_feedback_seg.objects.table import Table
+
+CELLS = "cells"
+"""What cells are called among the classes."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Objects that are wanted.
+
+    Attributes
+    ----------
+    image, result : Image, Labels
+        The image, and the result that they are made from.
+    what : str
+        Name of a class, or :data:`CELLS`.
+    labels : array-like
+        The result with its corrections.
+    probabilities : mapping
+        Of the classes, by name, as far as they are known.
+    classes : sequence of LabelClass
+        What the labels mean.
+    options : ObjectOptions or CellOptions
+        How.
+    voxel : (float, float, float)
+        Depth, height and width of a voxel in nm, nominal where they are unknown.
+    known : bool
+        Whether they are known.
+    grey, cells : array-like or None
+        The image, and its numbered cells.
+    """
+
+    image: Image
+    result: Labels
+    what: str
+    labels: Any
+    probabilities: Mapping[str, Any]
+    classes: Sequence[LabelClass]
+    options: ObjectOptions | CellOptions
+    voxel: Voxel
+    known: bool
+    grey: Any = None
+    cells: Any = None
+
+    @property
+    def measured_in(self) -> Voxel | None:
+        """The voxel, if it is known."""
+        return self.voxel if self.known else None
+
+    @property
+    def title(self) -> str:
+        """What a person reads meanwhile."""
+        return f"Finding {self.what} of {self.image.name}"
+
+
+@dataclass
+class Objects:
+    """Objects that were found, and are edited in place.
+
+    Attributes
+    ----------
+    order : Order
+        What they were made from.
+    labels : ndarray
+        Their numbers.
+    count : int
+        How many there were at first.
+    table : Table
+        Their measures.
+    near : dict
+        Where the classes are to which distances are measured.
+    """
+
+    order: Order
+    labels: np.ndarray
+    count: int
+    table: Table
+    near: dict[str, np.ndarray] = field(default_factory=dict)
+    layer: Labels | None = None
+    editor: ObjectEditor | None = None
+    selected: int = 0
+    meshes: dict[int, Any] = field(default_factory=dict)
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """What else is measured."""
+        return {"grey": self.order.grey, "cells": self.order.cells, "near": self.near}
+
+
+@dataclass(frozen=True)
+class _Sections:
+    """Sections that are read as a sequence, also of a single one."""
+
+    array: Any
+
+    def __getitem__(self, z: int) -> np.ndarray:
+        return np.asarray(self.array[z] if self.array.ndim == 3 else self.array)
+
+
+@dataclass(frozen=True)
+class _Channels:
+    arrays: Sequence[Any]
+
+    def __getitem__(self, z: int) -> np.ndarray:
+        return np.stack([_Sections(each)[z] for each in self.arrays])
+
+
+def find(order: Order) -> Generator[BlockDone, None, Objects]:
+    """Find the objects, number and measure them."""
+    from napari_feedback_seg.objects.cells import find_cells
+    from napari_feedback_seg.objects.make import find_objects
+    from napari_feedback_seg.objects.measures import measure_objects
+    from napari_feedback_seg.objects.options import CellOptions
+    from napari_feedback_seg.objects.sources import Segmentation
+
+    shape = tuple(order.labels.shape)
+    hard = Segmentation(_Sections(order.labels), tuple(order.classes), shape)
+    soft = hard
+    if order.probabilities and len(order.probabilities) == len(order.classes):
+        arrays = [order.probabilities[each.name] for each in order.classes]
+        soft = Segmentation(_Channels(arrays), tuple(order.classes), shape, soft=True)
+    evidence = np.zeros(shape, np.uint8)
+    planes = evidence[None] if evidence.ndim == 2 else evidence
+    if isinstance(order.options, CellOptions):
+        for plane, section in zip(planes, soft.borders(), strict=True):
+            plane[:] = section
+        labels, count = yield from find_cells(evidence, order.options, order.voxel)
+    else:
+        value = next(each.value for each in order.classes if each.name == order.what)
+        for plane, section, right in zip(planes, soft.of_class(value), hard.of_class(value), strict=True):
+            # What a person corrected is in the labels, and the probability is not: the labels count.
+            plane[:] = np.where(right > 0, np.maximum(section, 128), np.minimum(section, 127))
+        labels, count = yield from find_objects(evidence, order.options, order.voxel)
+    near = {}
+    for each in order.classes:
+        if each.name == "membrane" and order.what != CELLS:
+            near[each.name] = np.stack(list(hard.of_class(each.value))).reshape(shape) > 0
+    found = Objects(order, labels, count, None, near)  # type: ignore[arg-type]
+    found.table = yield from measure_objects(labels, order.measured_in, count=count, **found.others)
+    return found

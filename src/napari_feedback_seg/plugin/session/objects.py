@@ -1,0 +1,522 @@
+"""Single mitochondria, synapses and cells of the image: found, measured, put right. No Qt, no napari."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
+from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, voxel_of
+from napari_feedback_seg.plugin.session.drafts import first_draft
+from napari_feedback_seg.plugin.session.object_work import CELLS, Order, find
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from napari.layers import Labels, Layer
+
+    from napari_feedback_seg.objects.edits import Change, Edit, Place
+    from napari_feedback_seg.objects.meshes import Mesh
+    from napari_feedback_seg.objects.table import Table
+    from napari_feedback_seg.plugin.session.jobs import State
+    from napari_feedback_seg.plugin.session.object_work import Objects as Found
+    from napari_feedback_seg.plugin.session.session import Session
+
+SPLIT, MERGE, DELETE, ADD = "split", "merge", "delete", "add"
+
+_NOT_OBJECTS = ("membrane", "cytoplasm")
+_DRAG = 4  # places from which on a click is a line
+
+
+class Objects:
+    """The one controller of objects.
+
+    Attributes
+    ----------
+    options, cell_options : ObjectOptions, CellOptions
+        How objects and cells are made.
+    tool : str
+        What a click does: ``split``, ``merge``, ``delete`` or ``add``; empty: it selects.
+    colour_by : str
+        Column that the objects are coloured by; empty: by number.
+    status : str
+        How it is going, in a sentence.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._layers = session.layers.objects
+        self._found: dict[tuple[Any, str], Found] = {}
+        self._order: Order | None = None
+        self._what = ""
+        self._first: Place | None = None
+        self._told = False
+        self.options, self.cell_options = ObjectOptions(), CellOptions()
+        self.tool = self.colour_by = self.status = ""
+        self._layers.pointed.connect(self._pointed)
+        self._layers.selected.connect(self._on_selected)
+        self._layers.painted.connect(self._on_painted)
+        self._layers.undo.connect(self.undo)
+        self._layers.redo.connect(self.redo)
+
+    # --- what there is
+
+    @property
+    def state(self) -> State:
+        """What it is doing."""
+        return self._session.jobs.state_of(self)
+
+    @property
+    def choices(self) -> list[str]:
+        """What can be found in the result of the image."""
+        result = self._session.result
+        classes = self._session.layers.classes_of(result) if result is not None else ()
+        names = [each.name for each in classes if each.name not in _NOT_OBJECTS]
+        return [*names, CELLS] if classes else []
+
+    @property
+    def what(self) -> str:
+        """Which of them is chosen."""
+        choices = self.choices
+        return self._what if self._what in choices else choices[0] if choices else ""
+
+    def choose(self, what: str) -> None:
+        """Choose what to find."""
+        self.set_tool("")
+        self._what, self.status = what, ""
+        self._tell()
+
+    def set_options(self, options: ObjectOptions | CellOptions) -> None:
+        """Set how they are made."""
+        if isinstance(options, CellOptions):
+            self.cell_options = options
+        else:
+            self.options = options
+        self._tell()
+
+    @property
+    def found(self) -> Found | None:
+        """The objects of the image that are chosen, if they were found."""
+        image = self._session.image
+        return None if image is None else self._found.get((image.unique_id, self.what))
+
+    @property
+    def table(self) -> Table | None:
+        """Their measures."""
+        return self.found.table if self.found is not None else None
+
+    # --- find and measure
+
+    def find(self) -> bool:
+        """Find the objects and measure them; return whether that has begun."""
+        try:
+            order = self._make_order()
+        except FeedbackSegError as error:
+            self._say(str(error))
+            return False
+        self.set_tool("")
+        self._order = order
+        self.status = f"{order.title}..."
+        begun = self._session.jobs.run(
+            partial(find, order),
+            title=order.title,
+            owner=self,
+            on_done=self._show,
+            on_failed=self._failed,
+            on_stopped=partial(self._end, "Cancelled."),
+        )
+        if not begun:
+            self._end("")
+        self._tell()
+        return begun
+
+    def _make_order(self) -> Order:
+        session = self._session
+        image, result = session.image, session.result
+        if image is None or result is None or not self.what:
+            raise InputError("There is nothing to find objects in. Segment the image first.")
+        session.correcting.corrections.look()
+        what = self.what
+        size = session.pixel_sizes.of(image)
+        spacing = self._layers.spacing(image) or session.pixel_sizes.spacing_of(image)
+        whole = session.layers.region_of(result) is None
+        cells = self._layers.layer_of(image, CELLS) if what != CELLS else None
+        same = cells is not None and cells.data.shape == result.data.shape
+        return Order(
+            image=image,
+            result=result,
+            what=what,
+            labels=session.correcting.corrections.of_result(result),
+            probabilities=self._layers.probabilities(result),
+            classes=session.layers.classes_of(result),
+            options=self.cell_options if what == CELLS else self.options,
+            voxel=voxel_of(size, spacing),
+            known=size is not None and (result.ndim == 2 or spacing is not None),
+            grey=session.layers.sections(image).data if whole else None,
+            cells=cells.data if cells is not None and same else None,
+        )
+
+    def _show(self, found: Found) -> None:
+        from napari_feedback_seg.objects.editor import ObjectEditor
+
+        order = found.order
+        self._order = None
+        if order.image not in self._session.images:
+            return
+        found.editor = ObjectEditor(found.labels, order.voxel, found.count)
+        before = self._found.get((order.image.unique_id, order.what))
+        edits = before.editor.edits if before is not None and before.editor is not None else self._kept(found)
+        problems = found.editor.do_again(edits)
+        if edits:
+            found.table = self._measured_again(found)
+        found.layer = self._layers.show(order.image, order.result, found.labels, order.what)
+        self._found[order.image.unique_id, order.what] = found
+        self.status = self._count(found)
+        if edits:
+            self.status += (
+                f" {len(edits) - len(problems)} edits of before were done again: Undo takes them back."
+            )
+        if problems:
+            self.status += f" {len(problems)} edits no longer fit."
+        if not order.known:
+            self.status += " The pixel size, or the distance of the sections, is unknown: all is in pixels."
+        self._draw(found)
+
+    def _count(self, found: Found) -> str:
+        count = len(found.table)
+        if not count:
+            return f"No {found.order.what} were found: there are none, or all are smaller than the least."
+        from napari_feedback_seg.objects.measures import measure_image
+
+        whole = measure_image(found.table, found.labels.shape, found.order.measured_in)
+        name = next(each for each in whole.columns if each.startswith("density"))
+        unit = {"um3": "µm³", "um2": "µm²", "px": "pixel"}[name.rpartition("_")[2]]
+        return f"{count:,} {found.order.what}, {float(whole[name][0]):.3g} per {unit}."
+
+    def _failed(self, error: Exception) -> None:
+        self._end(in_words(error))
+
+    def _end(self, status: str) -> None:
+        self._order, self.status = None, status
+        self._tell()
+
+    def _draw(self, found: Found) -> None:
+        if found.layer is not None and found.layer in self._session.layers:
+            self._layers.set_features(found.layer, found.table, self.colour_by)
+        self._tell()
+
+    # --- select
+
+    def select(self, number: int, *, jump: bool = True) -> None:
+        """Choose an object, and show it in the middle of the view."""
+        found = self.found
+        if found is None or found.layer is None:
+            return
+        found.selected = number
+        self._layers.select(found.layer, number)
+        rows = np.flatnonzero(found.table["object"] == number)
+        if jump and len(rows) and found.layer in self._session.layers:
+            row = int(rows[0])
+            place = [round(float(found.table[f"centroid_{axis}"][row])) for axis in "yx"]
+            z = round(float(found.table["centroid_z"][row])) if "centroid_z" in found.table.columns else 0
+            self._session.layers.corrections.go_to(found.layer, z, *place)
+        self._tell()
+
+    def _on_selected(self, layer: Labels, number: int) -> None:
+        found = self.found
+        if found is not None and layer == found.layer and number != found.selected:
+            found.selected = number
+            self._tell()
+
+    def colour(self, column: str) -> None:
+        """Colour the objects by a measure, or by number if empty."""
+        self.colour_by = column
+        if self.found is not None:
+            self._draw(self.found)
+
+    # --- edit
+
+    def set_tool(self, tool: str) -> None:
+        """Take a tool in hand, or none."""
+        found = self.found
+        if tool and (found is None or found.layer is None or found.layer not in self._session.layers):
+            self._say("There are no objects to edit. Find them first.")
+            tool = ""
+        before, self.tool, self._first = self.tool, tool, None
+        layer = found.layer if found is not None else None
+        if before == ADD and layer is not None and layer in self._session.layers:
+            self._layers.put_brush_away(layer)
+        self._layers.follow(layer if tool in (SPLIT, MERGE, DELETE) else None)
+        if tool == ADD and layer is not None and found is not None:
+            self._layers.take_brush(layer, int(found.labels.max(initial=0)) + 1)
+        self.status = _HINTS.get(tool, "" if before else self.status)
+        self._tell()
+
+    def _pointed(self, places: Sequence[Place]) -> None:
+        from napari_feedback_seg.objects.edits import Cut, Delete, Merge, Split
+
+        last = places[-1]
+        if self.tool == SPLIT and len(places) >= _DRAG:
+            self.do(Cut(tuple(places)))
+        elif self.tool == DELETE:
+            self.do(Delete(last))
+        elif self._first is None:
+            self._first = last
+            self.status = (
+                "Now click the other place." if self.tool == SPLIT else "Now click the other object."
+            )
+            self._tell()
+        else:
+            first, self._first = self._first, None
+            self.do(Split(first, last) if self.tool == SPLIT else Merge(first, last))
+
+    def _on_painted(self, layer: Labels, places: np.ndarray, number: int) -> None:
+        from napari_feedback_seg.objects.edits import Paint, pack
+
+        found = self.found
+        if found is None or layer != found.layer:
+            return
+        labels = _deep(found.labels)
+        to = None
+        there = next((z for z in range(len(labels)) if (labels[z] == number).any()), None) if number else None
+        if there is not None:
+            y, x = np.argwhere(labels[there] == number)[0]
+            to = (there, int(y), int(x))
+        self.do(Paint(pack(places), to, erase=not number))
+        if number and to is None:
+            self._layers.select(layer, int(labels.max()))
+
+    def do(self, edit: Edit) -> bool:
+        """Do an edit of the objects; return whether it fits."""
+        found = self.found
+        if found is None or found.editor is None:
+            return False
+        try:
+            change = found.editor.do(edit)
+        except InputError as error:
+            self._first = None
+            self._say(str(error))
+            return False
+        self._changed(found, change)
+        return True
+
+    def undo(self) -> None:
+        """Take the last edit back."""
+        found = self.found
+        change = found.editor.undo() if found is not None and found.editor is not None else None
+        if found is not None and change is not None:
+            self._changed(found, change)
+
+    def redo(self) -> None:
+        """Do again what was undone."""
+        found = self.found
+        change = found.editor.redo() if found is not None and found.editor is not None else None
+        if found is not None and change is not None:
+            self._changed(found, change)
+
+    def _changed(self, found: Found, change: Change) -> None:
+        for number in change.numbers:
+            found.meshes.pop(number, None)
+        if found.layer is not None and found.layer in self._session.layers:
+            self._layers.refresh(found.layer)
+        found.table = self._measured_again(found, change.numbers)
+        self.status = self._count(found)
+        self._keep(found)
+        self._draw(found)
+
+    def _measured_again(self, found: Found, numbers: Sequence[int] | None = None) -> Table:
+        from napari_feedback_seg.objects.measures import measure_again, measure_objects
+        from napari_feedback_seg.objects.run import finish
+
+        if numbers is None:
+            return finish(measure_objects(found.labels, found.order.measured_in, **found.others))
+        return measure_again(
+            found.table, found.labels, numbers, found.order.measured_in, reach_nm=250.0, **found.others
+        )
+
+    # --- keep edits
+
+    def _path(self, found: Found) -> Path:
+        layers, image = self._session.layers, found.order.image
+        shape = tuple(int(length) for length in found.labels.shape)
+        draft = first_draft(layers.corrections.source(image), image.name, shape)
+        return draft.folder / f"objects-{found.order.what}.json"
+
+    def _keep(self, found: Found) -> None:
+        assert found.editor is not None
+        try:
+            self._path(found).parent.mkdir(parents=True, exist_ok=True)
+            self._save(found, self._path(found), overwrite=True)
+            self._told = False
+        except (FeedbackSegError, OSError) as error:
+            if not self._told:
+                self._told = True
+                self._session.said.emit(f"The edits could not be saved by themselves: {error}", "warning")
+
+    def _kept(self, found: Found) -> list[Edit]:
+        from napari_feedback_seg.objects.editor import load_edits
+
+        try:
+            path = self._path(found)
+            return load_edits(path, _deep(found.labels).shape) if path.is_file() else []
+        except FeedbackSegError:
+            return []
+
+    def _save(self, found: Found, path: Path, *, overwrite: bool) -> None:
+        from napari_feedback_seg.objects.editor import save_edits
+
+        assert found.editor is not None
+        save_edits(path, found.editor.edits, _deep(found.labels).shape, overwrite=overwrite)
+
+    def save_edits(self, path: Path, *, overwrite: bool = False) -> None:
+        """Save the edits as a file."""
+        found = self.found
+        if found is not None:
+            self._try(
+                partial(self._save, found, path, overwrite=overwrite), f"The edits are saved as {path}."
+            )
+
+    def open_edits(self, path: Path) -> None:
+        """Do the edits of a file, after those that were done."""
+        from napari_feedback_seg.objects.editor import load_edits
+
+        found = self.found
+        if found is None or found.editor is None:
+            self._say("There are no objects to edit. Find them first.")
+            return
+        try:
+            edits = load_edits(path, _deep(found.labels).shape)
+        except FeedbackSegError as error:
+            self._say(str(error))
+            return
+        problems = found.editor.do_again(edits)
+        if found.layer is not None:
+            self._layers.refresh(found.layer)
+        found.table = self._measured_again(found)
+        self._keep(found)
+        self.status = f"{len(edits) - len(problems)} of {len(edits)} edits were done."
+        self._draw(found)
+
+    # --- save
+
+    def save_table(self, path: Path, *, overwrite: bool = False, decimal_comma: bool = False) -> None:
+        """Save the table as CSV."""
+        table = self.table
+        if table is not None:
+            write = partial(table.write_csv, path, overwrite=overwrite, decimal_comma=decimal_comma)
+            self._try(write, f"The table is saved as {path}.")
+
+    def save_meshes(self, path: Path, *, overwrite: bool = False) -> None:
+        """Save the meshes that are shown."""
+        from napari_feedback_seg.objects.meshes import write_meshes
+
+        found = self.found
+        if found is not None and found.meshes and found.layer is not None:
+            meshes = list(found.meshes.values())
+            colours = self._layers.colours(found.layer, list(found.meshes))
+            write = partial(write_meshes, path, meshes, colours, overwrite=overwrite)
+            self._try(write, f"{len(meshes)} meshes are saved as {path}.")
+
+    def _try(self, write: Any, done: str) -> None:
+        try:
+            write()
+        except FeedbackSegError as error:
+            self._session.said.emit(str(error), "error")
+        else:
+            self._session.said.emit(done, "info")
+
+    # --- meshes
+
+    def make_meshes(self, numbers: Sequence[int]) -> bool:
+        """Show the meshes of objects, in 3D; return whether that has begun."""
+        found = self.found
+        if found is None or not numbers:
+            self._say("Choose objects in the table first.")
+            return False
+        self.set_tool("")
+        labels, voxel = found.labels, found.order.voxel
+
+        def work() -> Generator[Any, None, list[Mesh]]:
+            from napari_feedback_seg.objects.blocks import BlockDone
+            from napari_feedback_seg.objects.meshes import mesh_of
+
+            meshes = []
+            for done, number in enumerate(numbers, start=1):
+                meshes.append(mesh_of(labels, number, voxel))
+                yield BlockDone(done, len(numbers))
+            return meshes
+
+        return self._session.jobs.run(
+            work,
+            title=f"Meshes of {found.order.what}",
+            owner=self,
+            on_done=partial(self._show_meshes, found),
+            on_failed=self._failed,
+        )
+
+    def _show_meshes(self, found: Found, meshes: list[Mesh]) -> None:
+        if found.layer is None or found.layer not in self._session.layers:
+            return
+        found.meshes = {mesh.number: mesh for mesh in meshes}
+        order = found.order
+        self._layers.show_meshes(order.image, found.layer, meshes, order.voxel, order.what)
+        self._layers.show_in_3d(True)
+        if order.known:
+            columns = {}
+            for name, measure in (("mesh_volume_um3", "volume_um3"), ("mesh_surface_um2", "surface_um2")):
+                column = np.full(len(found.table), np.nan)
+                for mesh in meshes:
+                    column[found.table["object"] == mesh.number] = getattr(mesh, measure)
+                columns[name] = column
+            found.table = found.table.with_columns(columns)
+        self.status = f"{len(meshes)} meshes are shown."
+        self._draw(found)
+
+    # --- what happens meanwhile
+
+    def layer_removed(self, layer: Layer) -> None:
+        """Let go of a layer that was deleted, or of all objects of an image."""
+        if self._order is not None and layer in (self._order.image, self._order.result):
+            self._session.jobs.cancel(quietly=True)
+            self._say("The image was closed while its objects were found: that was stopped.")
+        for key, found in list(self._found.items()):
+            if layer in (found.layer, found.order.image):
+                if found is self.found:
+                    self.set_tool("")
+                del self._found[key]
+                self.status = ""
+        self._tell()
+
+    def changed(self, part: str) -> None:
+        """Take note that a part of the session has changed."""
+        if part == "image":
+            self.set_tool("")
+
+    def forget(self) -> None:
+        """Put the tools away; may be called again."""
+        self.tool, self._order = "", None
+        self._layers.follow(None)
+
+    def _say(self, sentence: str) -> None:
+        self.status = sentence
+        self._session.said.emit(sentence, "warning")
+        self._tell()
+
+    def _tell(self) -> None:
+        self._session.tell("objects")
+
+
+_HINTS = {
+    SPLIT: "Click two places on the object, or draw a line across it.",
+    MERGE: "Click two objects.",
+    DELETE: "Click the object.",
+    ADD: "Paint a new object, through the sections too. Choose Add again for another.",
+}
+
+
+def _deep(labels: np.ndarray) -> np.ndarray:
+    """Return labels as a stack."""
+    return labels[None] if labels.ndim == 2 else labels
