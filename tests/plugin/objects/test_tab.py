@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_feedback_seg.plugin.layers.results import ResultWriter
 from napari_feedback_seg.plugin.session.records import RunRecord
@@ -51,9 +51,13 @@ def cells(table, column=0):
 
 def drag(viewer, qtbot, *places):
     """Press at the first place (Y, X) of the section that is shown, move over the others, release."""
-    qtbot.wait(100)
+    window = next(each for each in QApplication.topLevelWidgets() if each.windowTitle() == "napari")
+    if not window.isVisible():
+        viewer.show()
+        viewer.window.resize(1000, 700)
+        qtbot.wait(200)
     native = next(
-        each for each in QApplication.allWidgets() if type(each).__name__.startswith("CanvasBackend")
+        each for each in window.findChildren(QWidget) if type(each).__name__ == "CanvasBackendDesktop"
     )
     layer = viewer.layers["stack"]
     low, high = layer.extent.world[:, -2:]
@@ -74,6 +78,7 @@ def drag(viewer, qtbot, *places):
         where = QPointF(native.mapToGlobal(point))
         event = QMouseEvent(kind, QPointF(point), where, button, held, Qt.KeyboardModifier.NoModifier)
         QApplication.sendEvent(native, event)
+        qtbot.wait(30)  # vispy passes moves over that come too fast
     qtbot.wait(50)
 
 
@@ -105,7 +110,7 @@ def test_tools_with_the_mouse(tab, dock, viewer, qtbot, press):
     press(tab.tools["split"])
     assert not tab.tools["merge"].isChecked()
     drag(viewer, qtbot, *[(y, 23) for y in range(4, 38, 3)])
-    assert len(cells(tab.table)) == 3
+    assert len(cells(tab.table)) == 3, tab.status.text()
     press(tab.undo_button)
     assert len(cells(tab.table)) == 2
     press(tab.redo_button)

@@ -130,8 +130,8 @@ class ObjectsTab(QWidget):
 
     # --- what a person does
 
-    def _take_tool(self, tool: str, checked: bool) -> None:
-        self._objects.set_tool(tool if checked else "")
+    def _take_tool(self, tool: str) -> None:
+        self._objects.set_tool("" if self._objects.tool == tool else tool)
 
     def _make_meshes(self) -> None:
         table = self._objects.table
