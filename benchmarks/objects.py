@@ -7,10 +7,14 @@
 `mitochondria` finds them in a stack, and compares with the 3D components of the true mask (label 2 of
 TRUTH), and in each section with its 2D components: F1 at an intersection over union above 0.5, and panoptic
 quality. Once from the labels of a model or their probabilities, and once from the true mask itself, which
-shows what cutting and linking alone cost. `cells` compares with numbered cells, 0 not counted: adapted Rand error and
-variation of information, in sections (against the components of each true cell in a section; `ids`: against
-its numbers, which no single section can tell) and through z, beside plain components. `speed` takes a stack that is made by code, and tells
-seconds and peak memory for each 10^8 voxels, beside scikit-image and cc3d (pip install connected-components-3d).
+shows what cutting and linking alone cost.
+
+`cells` compares with numbered cells, 0 not counted: adapted Rand error and variation of information in bits,
+in sections (against the components of each true cell; `ids`: against its numbers, which no single section
+can tell) and through z, beside plain components.
+
+`speed` takes a stack that is made by code, and tells seconds and peak memory for each 10^8 voxels, beside
+scikit-image and cc3d (pip install connected-components-3d).
 
 TRUTH and CELLS are TIFF stacks, or folders of PNG sections.
 """
