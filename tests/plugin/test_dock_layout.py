@@ -24,7 +24,7 @@ from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.session.attention_view import View
 
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox)
-TABS = ("segment", "correct", "attention")
+TABS = ("segment", "correct", "objects", "attention")
 
 
 @pytest.fixture
@@ -46,6 +46,8 @@ def shown(viewer, dock, section, finish):
     finish(dock)
     session.comparing.start()
     finish(dock)
+    session.objects.find()
+    finish(dock)
     session.attention.pick(image.data_to_world((0, 30, 20)))
     finish(dock)
     session.batch.set(inputs=["/a folder/of images"], output="/another/folder")
@@ -61,7 +63,9 @@ def controls(tab):
 
 
 def tabs_of(dock):
-    return dict(zip(TABS, (dock.segment_tab, dock.correct_tab, dock.attention_tab), strict=True))
+    return dict(
+        zip(TABS, (dock.segment_tab, dock.correct_tab, dock.objects_tab, dock.attention_tab), strict=True)
+    )
 
 
 def cut(tab):

@@ -113,7 +113,7 @@ class CellOptions:
 
     through: Through = Through.AUTO
     bias: Annotated[float, {"label": "Ma&ny or few", "min": 0.05, "max": 0.95, "step": 0.05}] = 0.5
-    least_nm: Annotated[float, {"label": "&Least diameter, nm", "min": 0.0, "max": 1e5, "step": 10}] = 60.0
+    least_nm: Annotated[float, {"label": "L&east diameter, nm", "min": 0.0, "max": 1e5, "step": 10}] = 60.0
     gap: Annotated[int, {"label": "Missing sections", "min": 0, "max": 3}] = 1
 
     def __post_init__(self) -> None:

@@ -232,7 +232,6 @@ def test_matrix_says_in_words_what_a_cell_means(qtbot, small_model):
     ]
 
 
-
 def _click(qtbot, widget):
     qtbot.mouseMove(widget, widget.rect().center())
     qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=widget.rect().center())

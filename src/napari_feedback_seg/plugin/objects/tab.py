@@ -11,9 +11,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QLabel,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -21,7 +19,7 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm, narrow
-from napari_feedback_seg.plugin.forms.row import row
+from napari_feedback_seg.plugin.forms.row import button, row, sentence
 from napari_feedback_seg.plugin.objects.histogram import Histogram
 from napari_feedback_seg.plugin.objects.table import ObjectTable, heading
 from napari_feedback_seg.plugin.session.jobs import State
@@ -53,37 +51,38 @@ class ObjectsTab(QWidget):
     def _make_widgets(self) -> None:
         objects = self._objects
         self.what_box = QComboBox()
-        self.what_box.setToolTip("What to find: objects of a class, or the cells that membranes enclose")
+        self.what_box.setToolTip(
+            "What to find: objects of a class, or the cells that membranes enclose (Alt+O)"
+        )
         narrow(self.what_box)
         self.form = OptionsForm(objects.options)
         self.cell_form = OptionsForm(objects.cell_options)
         self.how = Fold("How", _column(self.form, self.cell_form))
-        self.find_button = _button("&Find objects", "Find the objects in the result, number and measure them")
+        self.find_button = button("&Find objects", "Find the objects in the result, number and measure them")
         self.tools = {
-            SPLIT: _button("&Split", "Click two places on an object, or draw a line across it"),
-            MERGE: _button("&Merge", "Click two objects to make one of them"),
-            DELETE: _button("&Delete", "Click an object to delete it"),
-            ADD: _button("&Add", "Paint a new object, through the sections too"),
+            SPLIT: button("&Split", "Click two places on an object, or draw a line across it"),
+            MERGE: button("&Merge", "Click two objects to make one of them"),
+            DELETE: button("&Delete", "Click an object to delete it"),
+            ADD: button("&Add", "Paint a new object, through the sections too"),
         }
-        for button in self.tools.values():
-            button.setCheckable(True)
-        self.undo_button = _button("&Undo", "Take the last edit back (Ctrl+Z on the objects)")
-        self.redo_button = _button("&Redo", "Do again what was undone")
+        for each in self.tools.values():
+            each.setCheckable(True)
+        self.undo_button = button("&Undo", "Take the last edit back (Ctrl+Z on the objects)")
+        self.redo_button = button("&Redo", "Do again what was undone")
         self.table = ObjectTable()
         self.measure_box = QComboBox()
-        self.measure_box.setToolTip("Colour the objects by this measure, and show how it is spread")
+        self.measure_box.setToolTip("Colour the objects by this measure, and show how it is spread (Alt+B)")
         narrow(self.measure_box)
         self.histogram = Histogram()
-        self.mesh_button = _button("Mes&hes", "Show the chosen objects, or all, as surfaces in 3D")
-        self.save_meshes_button = _button("Save meshes...", "Save the meshes as PLY, OBJ, STL or GLB, in µm")
-        self.copy_button = _button("&Copy", "Copy the table, to paste it into a spreadsheet")
-        self.save_button = _button("Save &table...", "Save the table as CSV")
-        self.save_edits_button = _button("Save edits...", "Save the edits, to do them again")
-        self.open_edits_button = _button("Open edits...", "Do the edits of a file")
+        self.mesh_button = button("Mes&hes", "Show the chosen objects, or all, as surfaces in 3D")
+        self.save_meshes_button = button("Save meshes...", "Save the meshes as PLY, OBJ, STL or GLB, in µm")
+        self.copy_button = button("&Copy", "Copy the table, to paste it into a spreadsheet")
+        self.save_button = button("Sa&ve table...", "Save the table as CSV")
+        self.save_edits_button = button("Save edits...", "Save the edits, to do them again")
+        self.open_edits_button = button("Open edits...", "Do the edits of a file")
         self.progress = QProgressBar()
-        self.cancel_button = _button("Cancel", "Stop")
-        self.status = QLabel()
-        self.status.setWordWrap(True)
+        self.cancel_button = button("Cancel", "Stop")
+        self.status = sentence()
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
@@ -114,8 +113,8 @@ class ObjectsTab(QWidget):
         self.cell_form.changed.connect(objects.set_options)
         self.find_button.clicked.connect(objects.find)
         self.cancel_button.clicked.connect(self._session.jobs.cancel)
-        for tool, button in self.tools.items():
-            button.clicked.connect(partial(self._take_tool, tool))
+        for tool, each in self.tools.items():
+            each.clicked.connect(partial(self._take_tool, tool))
         self.undo_button.clicked.connect(objects.undo)
         self.redo_button.clicked.connect(objects.redo)
         self.table.chosen.connect(objects.select)
@@ -192,9 +191,9 @@ class ObjectsTab(QWidget):
         self.form.value, self.cell_form.value = objects.options, objects.cell_options
         self.find_button.setText("&Find cells" if cells else "&Find objects")
         self.table.show_table(objects.table, found.selected if found is not None else 0)
-        for tool, button in self.tools.items():
-            button.setChecked(objects.tool == tool)
-            button.setEnabled(found is not None)
+        for tool, each in self.tools.items():
+            each.setChecked(objects.tool == tool)
+            each.setEnabled(found is not None)
         editor = found.editor if found is not None else None
         self.undo_button.setEnabled(editor is not None and editor.can_undo)
         self.redo_button.setEnabled(editor is not None and editor.can_redo)
@@ -253,10 +252,3 @@ def _column(*widgets: QWidget) -> QWidget:
     for widget in widgets:
         layout.addWidget(widget)
     return column
-
-
-def _button(text: str, tooltip: str) -> QPushButton:
-    button = QPushButton(text)
-    key = text[text.index("&") + 1].upper() if "&" in text else ""
-    button.setToolTip(f"{tooltip} (Alt+{key})" if key else tooltip)
-    return button
