@@ -28,6 +28,8 @@ import psutil
 import tifffile
 
 SECOND = 0.1
+SIDE = 4096
+"""Pixels of a block, each way, in the simulation."""
 
 
 def make(folder: Path, sections: int, side: int) -> tuple[Path, Path]:
@@ -157,6 +159,17 @@ def efficiency(workers: int, block_s: float, blocks: int, a_second: float, start
     return blocks * block_s / (workers * (start_s + paced + block_s / 2))
 
 
+def simulate(block_s: float, a_second: float) -> dict[str, dict[int, float]]:
+    """Return and print the efficiency of 8, 64 and 512 workers for 1 and 10 TB."""
+    found = {}
+    for terabytes in (1, 10):
+        blocks = round(terabytes * 1e12 / SIDE**2)
+        each = {n: round(efficiency(n, block_s, blocks, a_second, 20), 3) for n in (8, 64, 512)}
+        found[f"{terabytes} TB"] = each
+        print(f"{terabytes} TB, {blocks} blocks, {block_s:.1f} s each, {a_second:.0f} a second: {each}")
+    return found
+
+
 def main() -> None:
     """Measure, and print or write what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -165,6 +178,9 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--blocks", type=int, default=5000, help="for the scheduler's pace")
+    parser.add_argument(
+        "--block-seconds", type=float, help="of a block of 4096 x 4096, for the simulation alone"
+    )
     parser.add_argument("--output", type=Path)
     for name in ("--child", "--source"):
         parser.add_argument(name, help=argparse.SUPPRESS)
@@ -174,6 +190,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         child(arguments)
+        return
+    if arguments.block_seconds:
+        simulate(arguments.block_seconds, dispatch(arguments.blocks, 2))
         return
     folder = Path(tempfile.mkdtemp())
     try:
@@ -197,15 +216,8 @@ def main() -> None:
         pace = dispatch(arguments.blocks, 2)
         found["blocks a second through the scheduler"] = round(pace)
         print(f"blocks a second through the scheduler: {pace:.0f}")
-        side = 4096
-        block_s = (
-            found["OME-Zarr, this process"]["seconds"] / arguments.sections * (side / arguments.side) ** 2
-        )
-        for terabytes in (1, 10):
-            blocks = round(terabytes * 1e12 / side**2)
-            each = {n: round(efficiency(n, block_s, blocks, pace, 20), 3) for n in (8, 64, 512)}
-            found[f"{terabytes} TB, blocks of {side}: efficiency by simulation"] = each
-            print(f"{terabytes} TB, {blocks} blocks of {side}, {block_s:.1f} s each: {each}")
+        section_s = found["OME-Zarr, this process"]["seconds"] / arguments.sections
+        found["efficiency by simulation"] = simulate(section_s * (SIDE / arguments.side) ** 2, pace)
     finally:
         shutil.rmtree(folder)
     if arguments.output:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _AHEAD = 3
 """Blocks for each worker that are with the scheduler at once: enough that none waits for the next."""
 
+_LOOK = 10.0
+"""Seconds between two looks at how many workers there are."""
+
 PATIENCE = 30
 """Seconds that the scheduler of a cluster has to answer."""
 
@@ -157,13 +160,18 @@ def run_on_workers(
         given: dict[Any, tuple[Block, int]] = {}
         results = as_completed(loop=client.loop)
 
+        wave, looked_at = 0, -_LOOK
+
         def give(block: Block, attempt: int) -> None:
             future = client.submit(segment_on_worker, block, pure=False)
             given[future] = block, attempt
             results.add(future)
 
         def fill(left: Iterator[Block]) -> None:
-            wave = _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+            nonlocal wave, looked_at
+            if time.monotonic() > looked_at + _LOOK:  # workers come and go
+                wave = _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+                looked_at = time.monotonic()
             while len(given) < wave:
                 block = next(left, None)
                 if block is None:
