@@ -126,8 +126,15 @@ class TestFinetune:
         np.testing.assert_array_equal(session.result.data, before)
         correcting.show_before(False)
         np.testing.assert_array_equal(session.result.data, after)
+        correcting.show_before(True)
+        session.last_run.undo()  # the tab Segment has an undo of its own
+        assert not correcting.shows_before
+        np.testing.assert_array_equal(session.result.data, before)
+        session.last_run.undo()
+        np.testing.assert_array_equal(session.result.data, after)
         # back, and forth
         correcting.go_back()
+        assert session.last_run.writer is None
         assert session.model_name == "small"
         np.testing.assert_array_equal(session.result.data, before)
         assert (correcting.proposal, session.layers.record_of(session.result).last.model) == (None, "small")

@@ -402,6 +402,7 @@ class Correcting:
         before = self.models.current
         step()
         self.answers.swap(self._session.image, before, self.models.current)
+        self._session.last_run.forget()
         self.proposal = None
         self._say("")
 

@@ -46,11 +46,16 @@ class LastRun:
         writer = self.writer
         if writer is None:
             return
+        self._session.correcting.before_segmenting()  # the model before is shown no longer
         self._session.beside.close()
         writer.swap()
         self.undone = not self.undone
         self._session.tell("result", "segmenting")
         self._session.note(f"The result {'before' if self.undone else 'of'} the last run is back.")
+
+    def forget(self) -> None:
+        """Undo it no more, because the result says what another model says."""
+        self._writer, self.undone = None, False
 
     def show_split(self) -> None:
         """Show both side by side: what of it is on the screen."""
