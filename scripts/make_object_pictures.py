@@ -92,8 +92,6 @@ def main() -> None:
         finish(dock, dock.objects_tab.find_button.click)
         middle = len(grey) // 2
         viewer.dims.set_point(0, middle * voxel[0])
-        wait(1500)
-        shoot(viewer, options.to / "objects-found.jpg")
         objects.colour("volume_um3")
         wait(1500)
         shoot(viewer, options.to / "objects-coloured.jpg")

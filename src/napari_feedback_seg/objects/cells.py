@@ -9,6 +9,7 @@ import bioimage_cpp as bic
 import numpy as np
 from scipy import ndimage
 
+from napari_feedback_seg.objects.instances import peaks_of
 from napari_feedback_seg.objects.make import number, way_through, without_detours
 from napari_feedback_seg.objects.options import Through, least_voxels
 
@@ -115,9 +116,7 @@ def superpixels(
         return np.asarray(tissue, np.uint32)
     distance = bic.distance.distance_transform(within, sampling=list(sides))
     distance = ndimage.gaussian_filter(distance, [SMOOTH_NM / side for side in sides])
-    cross = ndimage.generate_binary_structure(2, 1)
-    peaks = (ndimage.maximum_filter(distance, footprint=cross) == distance) & within
-    seeds = bic.segmentation.label(peaks, connectivity=2).astype(np.uint32)
+    seeds = bic.segmentation.label(peaks_of(distance, within), connectivity=2).astype(np.uint32)
     height = 0.8 * border + 0.2 * (1 - distance / max(float(distance.max()), 1e-6))
     found: Numbers = bic.segmentation.watershed(height.astype(np.float32), seeds, mask=tissue)
     return found

@@ -87,9 +87,7 @@ def split(
     height = np.asarray(bic.distance.distance_transform(inside, sampling=list(sides)), np.float32)
     if probability is not None:
         height *= np.clip(probability, 0.25, 1)
-    cross = ndimage.generate_binary_structure(inside.ndim, 1)
-    peaks = (ndimage.maximum_filter(height, footprint=cross) == height) & inside
-    seeds = _label(peaks)
+    seeds = _label(peaks_of(height, inside))
     basins = bic.segmentation.watershed(-height, seeds, mask=inside)
     count = int(basins.max())
     peak = np.zeros(count + 1, np.float32)
@@ -99,6 +97,19 @@ def split(
     parents = _join(pairs, saddles, peak, options.split, options.least_nm / 4)
     numbered: Numbers = _renumbered(parents)[basins]
     return numbered
+
+
+def peaks_of(height: Floats, inside: Mask) -> Mask:
+    """Return where no neighbour over a side is higher."""
+    peaks = inside.copy()
+    for axis in range(height.ndim):
+        one: list[Any] = [slice(None)] * height.ndim
+        two = list(one)
+        one[axis], two[axis] = slice(None, -1), slice(1, None)
+        low, high = tuple(one), tuple(two)
+        peaks[low] &= height[low] >= height[high]
+        peaks[high] &= height[high] >= height[low]
+    return peaks
 
 
 def _passes(basins: Numbers, height: Floats) -> tuple[np.ndarray, Floats]:

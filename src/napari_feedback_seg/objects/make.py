@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Decide = Callable[["Overlaps"], npt.NDArray[np.int64]]
 
-MARGIN_NM = 250.0
+MARGIN_NM = 150.0
 """How far beyond a block is looked."""
 
 LINK = 0.5
