@@ -36,6 +36,7 @@ def worker_processes() -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_two_workers_give_equal_labels(tmp_path, volume, tissue, small_model):
     done: list[Any] = []
     output = tmp_path / "out.zarr"
@@ -78,7 +79,7 @@ def test_a_bad_block_is_listed_and_the_rest_done(tmp_path, volume, small_model):
 
 def test_a_cluster_that_is_there(tmp_path, volume, tissue, small_model):
     output = tmp_path / "out.zarr"
-    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as cluster:
         address = cluster.scheduler_address
         segment_volume(volume, output, small_model, block=SMALL, scheduler=address)
     np.testing.assert_array_equal(labels_of(output), segment(tissue, small_model).labels)

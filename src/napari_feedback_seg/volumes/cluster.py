@@ -113,7 +113,8 @@ def connected(workers: int, scheduler: str | None, dashboard: bool) -> Iterator[
                 processes=True,
                 memory_limit=0,  # a block's memory is bounded by its size
                 host="127.0.0.1",
-                dashboard_address="127.0.0.1:0" if dashboard else None,
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": dashboard},
                 silence_logs=50,
             )
         )
