@@ -70,6 +70,40 @@ def test_cells_are_among_the_choices_and_the_table_says_which(objects, runner):
     assert len(set(objects.table["cell"].tolist())) == 2
 
 
+def test_the_table_of_cells_says_what_lies_in_each(objects, runner):
+    for what in (CELLS, "mitochondria"):
+        objects.choose(what)
+        objects.find()
+        runner.finish()
+    objects.choose(CELLS)
+    assert sorted(objects.table["count_mitochondria"].tolist()) == [1, 2]
+    assert objects.table["fraction_mitochondria"].max() < 0.2
+    objects.choose("mitochondria")
+    objects.do(Delete((6, 40, 70)))
+    objects.choose(CELLS)
+    assert sorted(objects.table["count_mitochondria"].tolist()) == [0, 2]
+
+
+def test_a_preview_shows_the_section_that_is_displayed_until_objects_are_found(
+    objects, runner, viewer, image
+):
+    viewer.dims.set_point(0, 6 * 20)
+    objects.set_options(ObjectOptions(split=0.0))
+    objects.preview()
+    runner.finish()
+    layer = viewer.layers["preview of objects"]
+    assert layer.data.shape == (1, 60, 90)
+    np.testing.assert_allclose(layer.data_to_world((0, 0, 0)), image.data_to_world((6, 0, 0)))
+    assert "2 mitochondria" in objects.status
+    objects.choose(CELLS)
+    objects.preview()
+    runner.finish()
+    assert "2 cells" in objects.status
+    objects.find()
+    runner.finish()
+    assert "preview of objects" not in viewer.layers
+
+
 def test_options_count(objects, runner):
     objects.set_options(ObjectOptions(split=0.0))
     objects.find()

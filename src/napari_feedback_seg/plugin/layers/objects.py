@@ -13,6 +13,7 @@ from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.plugin.layers.image import (
     OBJECTS_KEY,
     like,
+    like_part,
     made_from,
     spacing_nm,
 )
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.objects.table import Table
     from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
 
-MESHES_KEY = f"{OBJECTS_KEY}-meshes"
+MESHES_KEY, PREVIEW_KEY = f"{OBJECTS_KEY}-meshes", f"{OBJECTS_KEY}-preview"
 
 _UNDO, _REDO = "Control-Z", "Control-Shift-Z"
 
@@ -111,6 +112,24 @@ class ObjectLayers:
         result.visible = False
         self._layers.viewer.layers.selection.active = layer
         return layer
+
+    def show_preview(self, result: Labels, z: int, labels: np.ndarray) -> None:
+        """Show the objects of one section of a result, for now."""
+        self.end_preview()
+        rows, columns = labels.shape
+        whole = (slice(0, rows), slice(0, columns))
+        data = labels[None] if result.ndim == 3 else labels
+        place = like_part(result, whole, z) if result.ndim == 3 else like(result)
+        viewer, metadata = self._layers.viewer, {PREVIEW_KEY: True}
+        active = viewer.layers.selection.active
+        viewer.add_layer(Labels(data, name="preview of objects", metadata=metadata, opacity=0.6, **place))
+        viewer.layers.selection.active = active
+
+    def end_preview(self) -> None:
+        """Take the preview away; may be called again."""
+        viewer = self._layers.viewer
+        for layer in [each for each in viewer.layers if PREVIEW_KEY in each.metadata]:
+            viewer.layers.remove(layer)
 
     def set_features(self, layer: Labels, table: Table, colour_by: str) -> None:
         """Give a layer the measures of its objects, and colour it by one of them; by number if empty."""

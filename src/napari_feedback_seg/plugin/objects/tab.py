@@ -59,6 +59,9 @@ class ObjectsTab(QWidget):
         self.cell_form = OptionsForm(objects.cell_options)
         self.how = Fold("How", _column(self.form, self.cell_form))
         self.find_button = button("&Find objects", "Find the objects in the result, number and measure them")
+        self.preview_button = button(
+            "Preview", "Show what these options find in the section that is displayed"
+        )
         self.tools = {
             SPLIT: button("&Split", "Click two places on an object, or draw a line across it"),
             MERGE: button("&Merge", "Click two objects to make one of them"),
@@ -91,7 +94,7 @@ class ObjectsTab(QWidget):
         form.addRow("&Objects", self.what_box)
         layout.addLayout(form)
         layout.addWidget(self.how)
-        layout.addLayout(row(self.find_button))
+        layout.addLayout(row(self.find_button, self.preview_button))
         layout.addLayout(row(self.progress, self.cancel_button))
         layout.addWidget(self.status)
         layout.addWidget(self.table)
@@ -112,6 +115,7 @@ class ObjectsTab(QWidget):
         self.form.changed.connect(objects.set_options)
         self.cell_form.changed.connect(objects.set_options)
         self.find_button.clicked.connect(objects.find)
+        self.preview_button.clicked.connect(objects.preview)
         self.cancel_button.clicked.connect(self._session.jobs.cancel)
         for tool, each in self.tools.items():
             each.clicked.connect(partial(self._take_tool, tool))
@@ -236,7 +240,8 @@ class ObjectsTab(QWidget):
         self.cancel_button.setEnabled(state is not State.CANCELLING)
         self.progress.setRange(0, jobs.total)
         self.progress.setValue(jobs.done)
-        self.find_button.setEnabled(bool(self._objects.choices) and not jobs.busy)
+        for each in (self.find_button, self.preview_button):
+            each.setEnabled(bool(self._objects.choices) and not jobs.busy)
 
 
 def _named(chosen: str, suffix: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from napari.layers import Image, Labels
 
@@ -125,6 +125,7 @@ class _Channels:
 
 def find(order: Order) -> Generator[BlockDone, None, Objects]:
     """Find the objects, number and measure them."""
+    from napari_feedback_seg.metrics import BORDERS
     from napari_feedback_seg.objects.cells import find_cells
     from napari_feedback_seg.objects.make import find_objects
     from napari_feedback_seg.objects.measures import measure_objects
@@ -132,27 +133,56 @@ def find(order: Order) -> Generator[BlockDone, None, Objects]:
     from napari_feedback_seg.objects.sources import Segmentation
 
     shape = tuple(order.labels.shape)
-    hard = Segmentation(_Sections(order.labels), tuple(order.classes), shape)
-    soft = hard
-    if order.probabilities and len(order.probabilities) == len(order.classes):
-        arrays = [order.probabilities[each.name] for each in order.classes]
-        soft = Segmentation(_Channels(arrays), tuple(order.classes), shape, soft=True)
     evidence = np.zeros(shape, np.uint8)
     planes = evidence[None] if evidence.ndim == 2 else evidence
+    for plane, section in zip(planes, _evidence(order), strict=True):
+        plane[:] = section
     if isinstance(order.options, CellOptions):
-        for plane, section in zip(planes, soft.borders(), strict=True):
-            plane[:] = section
         labels, count = yield from find_cells(evidence, order.options, order.voxel)
     else:
-        value = next(each.value for each in order.classes if each.name == order.what)
-        for plane, section, right in zip(planes, soft.of_class(value), hard.of_class(value), strict=True):
-            # What a person corrected is in the labels, and the probability is not: the labels count.
-            plane[:] = np.where(right > 0, np.maximum(section, 128), np.minimum(section, 127))
         labels, count = yield from find_objects(evidence, order.options, order.voxel)
+    hard = Segmentation(_Sections(order.labels), tuple(order.classes), shape)
     near = {}
-    for each in order.classes:
-        if each.name == "membrane" and order.what != CELLS:
+    for each in order.classes if order.what != CELLS else ():
+        if each.name in BORDERS and each.name != order.what:
             near[each.name] = np.stack(list(hard.of_class(each.value))).reshape(shape) > 0
     found = Objects(order, labels, count, None, near)  # type: ignore[arg-type]
     found.table = yield from measure_objects(labels, order.measured_in, count=count, **found.others)
     return found
+
+
+def preview(order: Order, z: int) -> Generator[None, None, np.ndarray]:
+    """Find the objects of one section (Y, X) alone."""
+    from napari_feedback_seg.objects.cells import cells_of_section
+    from napari_feedback_seg.objects.instances import instances
+    from napari_feedback_seg.objects.options import CellOptions
+
+    yield
+    section = next(_evidence(order, z))
+    if isinstance(order.options, CellOptions):
+        return cells_of_section(section, order.options, order.voxel[1:])
+    return instances(section[None], order.options, order.voxel)[0]
+
+
+def _evidence(order: Order, only: int | None = None) -> Iterator[np.ndarray]:
+    """Yield of each section what objects are made from, or of one alone."""
+    from napari_feedback_seg.objects.options import CellOptions
+    from napari_feedback_seg.objects.sources import Segmentation
+
+    shape = tuple(order.labels.shape)
+    arrays = [order.labels, *order.probabilities.values()]
+    if only is not None:
+        arrays = [_Sections(each)[only] for each in arrays]
+        shape = shape[-2:]
+    classes = tuple(order.classes)
+    hard = soft = Segmentation(_Sections(arrays[0]), classes, shape)
+    known = dict(zip(order.probabilities, arrays[1:], strict=True))
+    if known and len(known) == len(classes):
+        soft = Segmentation(_Channels([known[each.name] for each in classes]), classes, shape, soft=True)
+    if isinstance(order.options, CellOptions):
+        yield from soft.borders()
+        return
+    value = next(each.value for each in classes if each.name == order.what)
+    for section, right in zip(soft.of_class(value), hard.of_class(value), strict=True):
+        # What a person corrected is in the labels, and not in the probability: the labels count.
+        yield np.where(right > 0, np.maximum(section, 128), np.minimum(section, 127))

@@ -10,7 +10,7 @@ import numpy as np
 from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
 from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, voxel_of
 from napari_feedback_seg.plugin.session.drafts import first_draft
-from napari_feedback_seg.plugin.session.object_work import CELLS, Order, find
+from napari_feedback_seg.plugin.session.object_work import CELLS, Order, find, preview
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -133,6 +133,30 @@ class Objects:
         self._tell()
         return begun
 
+    def preview(self) -> bool:
+        """Show what would be found in the section that is displayed; return whether that has begun."""
+        try:
+            order = self._make_order()
+        except FeedbackSegError as error:
+            self._say(str(error))
+            return False
+        z = self._session.layers.displayed_section(order.image)
+        return self._session.jobs.run(
+            partial(preview, order, z),
+            title=f"Preview of {order.what}",
+            owner=self,
+            on_done=partial(self._show_preview, order, z),
+            on_failed=self._failed,
+        )
+
+    def _show_preview(self, order: Order, z: int, labels: np.ndarray) -> None:
+        if order.result in self._session.layers:
+            self._layers.show_preview(order.result, z, labels)
+            count = len(np.unique(labels)) - bool((labels == 0).any())
+            self._end(
+                f"Preview of section {z}: {count} {order.what}. Find objects to have them in all sections."
+            )
+
     def _make_order(self) -> Order:
         session = self._session
         image, result = session.image, session.result
@@ -173,7 +197,9 @@ class Objects:
         if edits:
             found.table = self._measured_again(found)
         found.layer = self._layers.show(order.image, order.result, found.labels, order.what)
+        self._layers.end_preview()
         self._found[order.image.unique_id, order.what] = found
+        self._note_what_cells_hold(found)
         self.status = self._count(found)
         if edits:
             self.status += (
@@ -184,6 +210,20 @@ class Objects:
         if not order.known:
             self.status += " The pixel size, or the distance of the sections, is unknown: all is in pixels."
         self._draw(found)
+
+    def _note_what_cells_hold(self, found: Found) -> None:
+        """Give the table of cells how many objects of each class lie in each, and which part they fill."""
+        from napari_feedback_seg.objects.measures import measure_cells
+
+        image = found.order.image
+        cells = self._found.get((image.unique_id, CELLS))
+        for (identity, what), each in self._found.items():
+            if cells is not None and identity == image.unique_id and "cell" in each.table.columns:
+                held = measure_cells(each.table, cells.table)
+                columns = {f"{name}_{what}": held[name] for name in ("count", "fraction")}
+                cells.table = cells.table.with_columns(columns)
+                if cells.layer is not None and cells.layer in self._session.layers:
+                    self._layers.set_features(cells.layer, cells.table, "")
 
     def _count(self, found: Found) -> str:
         count = len(found.table)
@@ -323,6 +363,7 @@ class Objects:
         if found.layer is not None and found.layer in self._session.layers:
             self._layers.refresh(found.layer)
         found.table = self._measured_again(found, change.numbers)
+        self._note_what_cells_hold(found)
         self.status = self._count(found)
         self._keep(found)
         self._draw(found)
