@@ -83,6 +83,7 @@ def test_the_menus_have_their_entries(viewer, entries):
     assert set(entries(window.layers_menu, NAME)) == {
         f"Segment > Segment EM sections ({NAME})",
         f"Annotate > Correct EM labels ({NAME})",
+        f"Measure > Count and measure EM objects ({NAME})",
         f"Visualize > Show attention maps ({NAME})",
     }
     assert set(entries(window.plugins_menu, NAME)) == {DOCK}
