@@ -56,7 +56,7 @@ def open_channels(path: str | os.PathLike[str]) -> ChannelImage | None:
     Raises
     ------
     InputError
-        If the file is missing or damaged.
+        If the file is missing.
     """
     path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
@@ -64,8 +64,10 @@ def open_channels(path: str | os.PathLike[str]) -> ChannelImage | None:
     if not path.is_file():
         raise InputError(f"There is no file '{path}'.")
     with decoding(path), tifffile.TiffFile(path) as tiff:
+        if not tiff.series:  # damaged, as who opens it next will say
+            return None
         series = tiff.series[0]
-        axes = series.axes.replace("S", "Y") if series.axes == "CS" else series.axes
+        axes = series.axes
         lengths = dict(zip(axes, series.shape, strict=True))
         if series.dtype.kind != "f" or axes not in ("CYX", "ZCYX"):
             return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-REACH_NM = 1000.0
+REACH_NM = 500.0
 """Distances to a class are looked for up to here."""
 
 

@@ -77,7 +77,9 @@ class ObjectsTab(QWidget):
         self.measure_box.setToolTip("Colour the objects by this measure, and show how it is spread (Alt+B)")
         narrow(self.measure_box)
         self.histogram = Histogram()
-        self.mesh_button = button("Mes&hes", "Show the chosen objects, or all, as surfaces in 3D")
+        self.mesh_button = button(
+            "Mes&hes", "Show the chosen rows, if several, or else all objects as surfaces in 3D"
+        )
         self.save_meshes_button = button("Save meshes...", "Save the meshes as PLY, OBJ, STL or GLB, in µm")
         self.copy_button = button("&Copy", "Copy the table, to paste it into a spreadsheet")
         self.save_button = button("Sa&ve table...", "Save the table as CSV")

@@ -374,9 +374,7 @@ class Objects:
 
         if numbers is None:
             return finish(measure_objects(found.labels, found.order.measured_in, **found.others))
-        return measure_again(
-            found.table, found.labels, numbers, found.order.measured_in, reach_nm=250.0, **found.others
-        )
+        return measure_again(found.table, found.labels, numbers, found.order.measured_in, **found.others)
 
     # --- keep edits
 
