@@ -32,6 +32,7 @@ from PIL import Image
 from napari_feedback_seg import load_model
 from napari_feedback_seg.correction.corrections import CorrectedSection
 from napari_feedback_seg.correction.feature_maps import tile_maps
+from napari_feedback_seg.correction.finetune import FineTuning
 from napari_feedback_seg.correction.instant import InstantAnswers
 from napari_feedback_seg.datasets.sstem import read_sstem_section
 from napari_feedback_seg.segmentation.predict import segment
@@ -63,7 +64,13 @@ LABS: dict[str, list[tuple[str, list[Any], list[Any]]]] = {
     ],
 }
 SHIFTED = ("8 nm, unsaid", "blurred", "noisy", "stain")
-METHODS = ("strokes", "random forest", "random forest, deep features")
+METHODS = (
+    "strokes",
+    "random forest",
+    "random forest, deep features",
+    "fine-tune",
+    "strokes, then fine-tune",
+)
 
 
 def main() -> None:
@@ -300,9 +307,42 @@ def deep_forest(setup: Setup, labels: list[np.ndarray]) -> tuple[Any, str]:
     return forest(setup, labels, deep=True)
 
 
+def fine_tuned(setup: Setup, labels: list[np.ndarray], at_once: bool = False) -> tuple[Any, str]:
+    """Fine-tune the model, whether it is recommended or not; from the answer to the strokes if wanted."""
+    if not any(painted.any() for painted in labels):
+        return answered_at_once(setup, labels)
+    sections = [
+        CorrectedSection(section.image, painted, number, source="painted")
+        for number, (section, painted) in enumerate(zip(setup.painted, labels, strict=True))
+        if painted.any()
+    ]
+    adaptation = None
+    if at_once:
+        setup.answers.set_strokes(sections)
+        adaptation = drain(setup.answers.fit())
+    result = drain(FineTuning(setup.model, sections, adaptation=adaptation, device="cpu").run())
+
+    def predict(section: Section, painted: np.ndarray | None) -> np.ndarray:
+        found = segment(section.image, result.tuned).labels
+        return found if painted is None else np.where(painted > 0, painted, found)
+
+    return predict, result.recommendation
+
+
+def answered_then_tuned(setup: Setup, labels: list[np.ndarray]) -> tuple[Any, str]:
+    """Fine-tune the model from the answer to the strokes."""
+    return fine_tuned(setup, labels, at_once=True)
+
+
 METHOD = {
     "nothing": answered_at_once,
-    **dict(zip(METHODS, (answered_at_once, forest, deep_forest), strict=True)),
+    **dict(
+        zip(
+            METHODS,
+            (answered_at_once, forest, deep_forest, fine_tuned, answered_then_tuned),
+            strict=True,
+        )
+    ),
 }
 
 
@@ -318,21 +358,22 @@ def drain(events: Any) -> Any:
 def table(results: list[dict[str, Any]]) -> str:
     """Return mean IoU in percent, other | painted, the mean over the seeds; a column for each budget."""
     budgets = sorted({each["strokes"] for each in results} - {0})
-    lines = ["| | annotator | method | 0 | " + " | ".join(map(str, budgets)) + " |"]
-    lines.append("|---|---|---|---|" + "---|" * len(budgets))
+    lines = ["| model | images | annotator | method | 0 | " + " | ".join(map(str, budgets)) + " |"]
+    lines.append("|---|---|---|---|---|" + "---|" * len(budgets))
     keys = dict.fromkeys(
-        (each["lab"], each["shift"], each["annotator"], each["method"])
+        (each["model"], each["lab"], each["shift"], each["annotator"], each["method"])
         for each in results
         if each["method"] != "nothing"
     )
-    for lab, shift, annotator, method in sorted(keys):
-        of_lab = [each for each in results if (each["lab"], each["shift"]) == (lab, shift)]
-        cells = [cell([each for each in of_lab if each["method"] == "nothing"])]
+    for model, lab, shift, annotator, method in sorted(keys):
+        about = model, lab, shift
+        here = [each for each in results if (each["model"], each["lab"], each["shift"]) == about]
+        cells = [cell([each for each in here if each["method"] == "nothing"])]
         for budget in budgets:
             key = annotator, method, budget
-            cells.append(cell([e for e in of_lab if (e["annotator"], e["method"], e["strokes"]) == key]))
+            cells.append(cell([e for e in here if (e["annotator"], e["method"], e["strokes"]) == key]))
         name = lab if shift == "unshifted" else f"{lab}, {shift}"
-        lines.append(f"| {name} | {annotator} | {method} | " + " | ".join(cells) + " |")
+        lines.append(f"| {model} | {name} | {annotator} | {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

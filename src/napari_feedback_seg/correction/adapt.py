@@ -16,7 +16,7 @@ from napari_feedback_seg.segmentation import predict
 from napari_feedback_seg.segmentation.prediction import painted_over
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator, Sequence
     from pathlib import Path
 
     from napari_feedback_seg.classes import LabelClass
@@ -141,11 +141,13 @@ def learn(
     *,
     new_classes: Sequence[LabelClass] = (),
     device: str = "auto",
+    muted: Collection[str] = (),
+    muted_classes: Collection[int] = (),
 ) -> Generator[FitProgress, None, Adaptation]:
     """Learn from the strokes of sections; yield after each step; return what was learnt."""
     answers = InstantAnswers(model, new_classes=new_classes, device=device, memory_mb=0)
     try:
-        answers.set_strokes(sections)
+        answers.set_strokes(sections, muted=muted, muted_classes=muted_classes)
         return (yield from answers.fit())
     finally:
         answers.close()

@@ -120,6 +120,8 @@ class InstantAnswers:
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     memory_mb : float
         What may be kept in memory of the maps inside the network.
+    overlap : float
+        Fraction of a tile that it shares with the next, in the answers.
 
     Attributes
     ----------
@@ -138,11 +140,12 @@ class InstantAnswers:
         new_classes: Sequence[LabelClass] = (),
         device: str = "auto",
         memory_mb: float = MEMORY_MB,
+        overlap: float = 0.25,
     ) -> None:
         self.model = add_classes(model, new_classes)
         self.strokes: list[Stroke] = []
         self.adaptation = Adaptation(None, model.card.name, weights_digest(model), tuple(new_classes))
-        self._device, self._memory_mb = choose_device(device), memory_mb
+        self._device, self._memory_mb, self._overlap = choose_device(device), memory_mb, overlap
         self._readers = Readers(self.model.card)
         self._plain = Seen(self.model, self._readers, self._device, memory_mb)
         self._restated: Seen | None = None
@@ -373,7 +376,7 @@ class InstantAnswers:
         seen: Seen,
         residual: Residual | None,
     ) -> Generator[object, None, Prediction]:
-        options = SegmentOptions(pixel_size_nm=section.pixel_size_nm, region=region)
+        options = SegmentOptions(overlap=self._overlap, pixel_size_nm=section.pixel_size_nm, region=region)
         reader = self._readers.of(section)
         events = segment_with(section.image, seen.model, options, seen.cache, section.index, reader)
         while True:

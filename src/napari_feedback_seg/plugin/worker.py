@@ -79,7 +79,9 @@ class _Work(QObject):
     event = Signal(object)
     ended = Signal(object)
 
-    def __init__(self, make: Callable[[], Generator[Any, None, Any]], bar: cancelable_progress) -> None:
+    def __init__(
+        self, make: Callable[[], Generator[Any, None, Any]], bar: cancelable_progress | None
+    ) -> None:
         super().__init__()
         self._make: Callable[[], Generator[Any, None, Any]] | None = make
         self.bar = bar
@@ -115,7 +117,8 @@ class _Work(QObject):
     @property
     def stopping(self) -> bool:
         """Whether the work is to end early."""
-        return bool(self.stopped or self.bar.is_canceled or self.worker.abort_requested)
+        cancelled = self.bar is not None and self.bar.is_canceled
+        return bool(self.stopped or cancelled or self.worker.abort_requested)
 
     def _emit(self, event: Any) -> None:
         """Emit an event, as soon as the GUI thread is not too far behind."""
@@ -137,7 +140,7 @@ class _Running(QObject):
         on_end: Callable[[Returned | Failed | None], None],
     ) -> None:
         super().__init__()
-        self._bar: cancelable_progress | None = cancelable_progress(total=0, desc=title)
+        self._bar: cancelable_progress | None = cancelable_progress(total=0, desc=title) if title else None
         self._on_event, self._on_end = on_event, on_end
         self._drawn = 0.0
         self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()

@@ -18,6 +18,7 @@ def command_lines(
     image_path: str | None,
     name: str,
     probabilities: bool = False,
+    strokes: str | None = None,
 ) -> list[str]:
     """Return the command lines that give the same labels: one, or one for each run that is left to see.
 
@@ -33,6 +34,9 @@ def command_lines(
         What the outputs are named after.
     probabilities : bool
         Whether probabilities are written, too.
+    strokes : str, optional
+        What tells the strokes that ``NAME.strokes`` was learnt from. A run that was made with others is
+        repeated from the corrections.
     """
     runs = _not_covered(record.get("runs", ()))
     lines = []
@@ -40,6 +44,10 @@ def command_lines(
         output = f"{name}-labels.tif" if len(runs) == 1 else f"{name}-run{number}-labels.tif"
         words = ["feedback-seg", "segment", image_path or f"{name}.tif", "-o", output]
         words += ["--model", _model_argument(run), *_settings_arguments(run)]
+        if run.get("strokes"):
+            image = image_path or f"{name}.tif"
+            known = run["strokes"] == strokes
+            words += ["--strokes", *([f"{name}.strokes"] if known else [image, f"{name}-corrections.tif"])]
         if probabilities:
             words.append("--probabilities")
         rows, columns = run["region"]

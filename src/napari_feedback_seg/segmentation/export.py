@@ -31,7 +31,7 @@ from napari_feedback_seg.segmentation.measure import Meter
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
 
 RUN_SUFFIX = "-run.json"
 """What the name of the record ends with; opening that file opens the result."""
@@ -66,6 +66,10 @@ class Result:
         Distance of the sections of a stack.
     image_path : str, optional
         The file that the image was opened from.
+    strokes : str
+        What tells the strokes that were learnt from others, if any were.
+    save_strokes : callable, optional
+        Writes what was learnt of them to a file.
     """
 
     labels: Any
@@ -76,6 +80,8 @@ class Result:
     pixel_size_nm: tuple[float, float] | None = None
     spacing_nm: float | None = None
     image_path: str | None = None
+    strokes: str = ""
+    save_strokes: Callable[[Path], object] | None = None
 
     @property
     def name(self) -> str:
@@ -131,8 +137,8 @@ def export(
     """Write a result to a new folder; yield an event for each section.
 
     The folder gets ``NAME-labels.tif``, ``NAME-probabilities.tif`` and
-    ``NAME-corrections.tif`` if there are any, ``NAME-measures.csv`` and the record
-    ``NAME-run.json``. It appears when all of that is written.
+    ``NAME-corrections.tif`` if there are any, ``NAME.strokes`` if something was learnt of them at once,
+    ``NAME-measures.csv`` and the record ``NAME-run.json``. It appears when all of that is written.
 
     Parameters
     ----------
@@ -164,6 +170,8 @@ def export(
         files["probabilities"] = f"{name}-probabilities.tif"
     if result.corrections is not None:
         files["corrections"] = f"{name}-corrections.tif"
+    if result.save_strokes is not None:
+        files["strokes"] = f"{name}.strokes"
     meter = Meter(result.classes, result.pixel_size_nm, least)
     stack = len(shape) == 3
     count = shape[0] if stack else 1
@@ -212,6 +220,8 @@ def export(
                     write_corrections(corrected.astype(np.uint8))
                 yield SectionExported(z + 1, count)
         meter.result(stack).write_csv(unfinished / files["measures"])
+        if result.save_strokes is not None:
+            result.save_strokes(unfinished / files["strokes"])
         run = {
             **_run(result, shape, edited),
             "files": files,
@@ -240,7 +250,7 @@ def _run(result: Result, shape: tuple[int, ...], edited: Collection[int]) -> dic
         whence = "came from no file" if path is None else "is not in its file as it was segmented"
         notes.append(f"The image {whence}: save it as {result.name}.tif before you run the command line.")
         path = None
-    commands = command_lines(record, shape, path, result.name, bool(result.probabilities))
+    commands = command_lines(record, shape, path, result.name, bool(result.probabilities), result.strokes)
     if len(commands) > 1:
         notes.append("The result is of several runs; where they overlap, the later one counts.")
     if edited:

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QShortcut,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -44,16 +45,20 @@ class ClassButtons(QWidget):
         Name and colour of a new class.
     unwanted : int
         The value of a class that is to be taken away again.
+    muted : int, bool
+        The value of a class whose strokes are not to be learnt from, or are again.
     """
 
     chosen = Signal(int)
     wanted = Signal(str, str)
     unwanted = Signal(int)
+    muted = Signal(int, bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.buttons: dict[int, QPushButton] = {}
         self.counts: dict[int, QLabel] = {}
+        self.mutes: dict[int, QToolButton] = {}
         self._classes: tuple[tuple[LabelClass, ...], tuple[LabelClass, ...]] | None = None
         self._shortcuts: list[QShortcut] = []
         self._group = QButtonGroup(self)
@@ -64,6 +69,7 @@ class ClassButtons(QWidget):
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setVerticalSpacing(2)
+        self._grid.setHorizontalSpacing(4)
         self._grid.setColumnStretch(1, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -74,12 +80,12 @@ class ClassButtons(QWidget):
         if (tuple(classes), tuple(added)) == self._classes:
             return
         self._classes = tuple(classes), tuple(added)
-        for widget in (*self.buttons.values(), *self.counts.values()):
+        for widget in (*self.buttons.values(), *self.counts.values(), *self.mutes.values()):
             self._grid.removeWidget(widget)
             widget.deleteLater()
         for shortcut in self._shortcuts:
             shortcut.deleteLater()
-        self.buttons, self.counts, self._shortcuts = {}, {}, []
+        self.buttons, self.counts, self.mutes, self._shortcuts = {}, {}, {}, []
         rows = [(each.value, each.name, each.color) for each in classes] + [(UNLABELLED, ERASER, "#ffffff")]
         for row, (value, name, color) in enumerate(rows):
             button = QPushButton(color_icon(color), name)
@@ -97,23 +103,36 @@ class ClassButtons(QWidget):
             if value in {each.value for each in added}:
                 self._let_remove(button, value, name)
             count = QLabel()
+            count.setWordWrap(True)
             count.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self._grid.addWidget(button, row, 0)
             self._grid.addWidget(count, row, 1)
             self.buttons[value], self.counts[value] = button, count
+            if value != UNLABELLED:
+                self.mutes[value] = self._mute_button(value, name)
+                self._grid.addWidget(self.mutes[value], row, 2)
         self._grid.addWidget(self.add_button, len(rows), 0)
 
-    def show_counts(self, counts: dict[int, Count]) -> None:
-        """Show the pixels and strokes of each class."""
+    def show_counts(self, counts: dict[int, Count], muted: Collection[int] = ()) -> None:
+        """Show the pixels and strokes of each class, and which classes are muted."""
         for value, label in self.counts.items():
             found = counts.get(value)
             strokes = f"{found.strokes} stroke{'s' * (found.strokes != 1)}" if found else ""
             label.setText(f"{strokes}, {found.pixels:,} px" if found else "")
+            if value in self.mutes:
+                self.mutes[value].setVisible(found is not None or value in muted)
+                self.mutes[value].setChecked(value in muted)
 
     def check(self, value: int) -> None:
         """Show which value is painted."""
         if value in self.buttons:
             self.buttons[value].setChecked(True)
+
+    def _mute_button(self, value: int, name: str) -> QToolButton:
+        mute = mute_button(f"Do not learn from the strokes of {name}; they stay right where they are")
+        mute.clicked.connect(lambda on: self.muted.emit(value, on))
+        mute.setVisible(False)
+        return mute
 
     def _let_remove(self, button: QPushButton, value: int, name: str) -> None:
         remove = QAction(f"Remove {name}", button)
@@ -129,3 +148,12 @@ class ClassButtons(QWidget):
         color = QColorDialog.getColor(parent=self, title=f"Colour of {name.strip()}")
         if color.isValid():
             self.wanted.emit(name.strip(), color.name())
+
+
+def mute_button(tip: str) -> QToolButton:
+    """Return a small button that stays down while strokes are muted."""
+    button = QToolButton()
+    button.setText("mute")
+    button.setCheckable(True)
+    button.setToolTip(f"<qt>{tip}</qt>")
+    return button

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_feedback_seg.plugin.correct.class_buttons import ClassButtons
 from napari_feedback_seg.plugin.correct.curves import Curves
+from napari_feedback_seg.plugin.correct.instant_box import InstantBox
 from napari_feedback_seg.plugin.correct.proposal import ProposalBox
 from napari_feedback_seg.plugin.correct.text import missing, where
 from napari_feedback_seg.plugin.forms.fold import Fold
@@ -54,12 +55,17 @@ class CorrectTab(QWidget):
         self.discard_button = _button("Discard...", "Delete what was kept; you are asked before")
         self.classes = ClassButtons()
         self.note = _text()
+        self.instant_box = InstantBox(self._session)
         self.look_button = _button(
             "Where to look next", "Go to where the model is least sure and nothing is corrected yet"
         )
         self.place_label = _text()
         self.form = OptionsForm(self._session.correcting.config)
-        self.tune_button = _button("Fine-tune", "Let the model learn from all corrections of this image")
+        self.tune_button = _button(
+            "Make it permanent",
+            "<qt>Fine-tune the model on all corrections of this image, from the answer that they give now: "
+            "takes a minute or so, and gives a model that knows them.</qt>",
+        )
         self.keep_button = _button("Stop, keep the best", "End early, and take the best that was found")
         self.back_button = _button("Stop, go back", "End early; the model stays as it was")
         self.progress = QProgressBar()
@@ -93,6 +99,7 @@ class CorrectTab(QWidget):
             self.offer,
             self.classes,
             self.note,
+            self.instant_box,
             self.look_button,
             self.place_label,
             self.settings_fold,
@@ -113,6 +120,7 @@ class CorrectTab(QWidget):
         self.classes.chosen.connect(correcting.paint_with)
         self.classes.wanted.connect(correcting.add_class)
         self.classes.unwanted.connect(correcting.remove_class)
+        self.classes.muted.connect(session.instant.mute_class)
         self.look_button.clicked.connect(correcting.next_place)
         self.form.changed.connect(correcting.set_config)
         self.tune_button.clicked.connect(correcting.fine_tune)
@@ -145,14 +153,15 @@ class CorrectTab(QWidget):
     def _on_changed(self, part: str) -> None:
         if part == "job":
             self._redraw_job()
-        elif part in ("correcting", "image", "layers", "model", "result"):
+        elif part in ("correcting", "instant", "image", "layers", "model", "result"):
             self._redraw()
 
     def _redraw(self) -> None:
         session, correcting = self._session, self._session.correcting
         corrections, image = correcting.corrections, session.image
         self.classes.show_classes(corrections.classes, corrections.added)
-        self.classes.show_counts(summed(corrections.counts.values()))
+        muted = session.instant.teaching.muted_classes
+        self.classes.show_counts(summed(corrections.counts.values()), muted)
         text = corrections.problem or missing(corrections.counts, corrections.classes, corrections.unknown)
         stack = image is not None and image.ndim > 2
         note = f"{where(corrections.counts, stack)}{text} {corrections.hint}".strip()

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.correction.strokes import Stroke
     from napari_feedback_seg.plugin.session.counts import Count
+    from napari_feedback_seg.plugin.session.instant import Why
 
 ENOUGH_STROKES = 4
 GOOD_STROKES = 12
@@ -49,3 +51,36 @@ def missing(counts: dict[int, dict[int, Count]], classes: Sequence[LabelClass], 
     if strokes < GOOD_STROKES:
         return "Enough to try. More strokes, in several places, make it surer."
     return "Enough to learn from."
+
+
+def changes(changed: dict[int, dict[int, int]], classes: Sequence[LabelClass]) -> str:
+    """Return how many pixels have become of which class by the strokes, and on how many sections."""
+    total: dict[int, int] = {}
+    for of_section in changed.values():
+        for value, count in of_section.items():
+            total[value] = total.get(value, 0) + count
+    names = {each.value: each.name for each in classes}
+    parts = [
+        f"{count:,} px now {names.get(value, value)}"
+        for value, count in sorted(total.items(), key=lambda each: -each[1])
+    ]
+    if not parts:
+        return "The strokes change nothing beside themselves." if changed else ""
+    sections = sum(any(each.values()) for each in changed.values())
+    return f"Changed: {', '.join(parts)}; on {sections} section{'s' * (sections != 1)}."
+
+
+def why(found: Why) -> str:
+    """Return what is known of a place, over the strokes that moved it."""
+    place = f"row {found.row}, column {found.column} of section {found.section}"
+    if not found.reasons:
+        return f"No stroke changed what is said at {place}."
+    return f"What is said at {place} comes most from:"
+
+
+def reason(stroke: Stroke, moved: float, classes: Sequence[LabelClass]) -> str:
+    """Return which stroke that is, and whether it speaks for what is said."""
+    name = next((each.name for each in classes if each.value == stroke.value), str(stroke.value))
+    row, column = stroke.centre
+    how = f" ({moved:+.1f})" if moved else ""
+    return f"{name}, section {stroke.section[1]}, {row}, {column}{how}"

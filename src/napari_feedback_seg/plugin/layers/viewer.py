@@ -12,6 +12,7 @@ from psygnal import Signal
 from napari_feedback_seg.plugin.layers import comparison, export
 from napari_feedback_seg.plugin.layers import image as of_image
 from napari_feedback_seg.plugin.layers.attention import AttentionLayers
+from napari_feedback_seg.plugin.layers.changes import ChangeLayers
 from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY, CorrectionLayers
 from napari_feedback_seg.plugin.layers.image import (
     OBJECTS_KEY,
@@ -76,6 +77,8 @@ class ViewerLayers:
         An image has another scale, unit or place.
     replaced : Image
         An image has other pixels.
+    looked
+        Another section is shown, or another part of it.
     """
 
     # What a session may ask of a single layer, without knowing napari.
@@ -92,18 +95,24 @@ class ViewerLayers:
     activated = Signal()
     moved = Signal(object)
     replaced = Signal(object)
+    looked = Signal()
 
     def __init__(self, viewer: ViewerModel, later: Callable[[Callable[[], None]], None]) -> None:
         self._viewer = ref(viewer)
         self.later = later
         self.corrections = CorrectionLayers(lambda: self.viewer, later)
+        self.changes = ChangeLayers(self)
         self._watched: set[Layer] = set()
+        camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it there
         self._connections: tuple[tuple[Any, Any], ...] = (
             (viewer.layers.events.inserted, self._on_layers),
             (viewer.layers.events.removed, self._on_layers),
             (viewer.layers.events.reordered, self._on_layers),
             (viewer.layers.events.renamed, self._on_layers),
             (viewer.layers.selection.events.active, self._on_active),
+            (viewer.dims.events.current_step, self._on_looked),
+            (camera.events.center, self._on_looked),
+            (camera.events.zoom, self._on_looked),
         )
         for emitter, callback in self._connections:
             emitter.connect(callback)
@@ -336,6 +345,9 @@ class ViewerLayers:
     def _on_labels(self, event: Any) -> None:
         if RESULT_KEY in event.source.metadata:  # corrections are replaced by whoever adopts them
             self.changed.emit()
+
+    def _on_looked(self, _: Any) -> None:
+        self.looked.emit()
 
     def _on_data(self, event: Any) -> None:
         self.replaced.emit(event.source)

@@ -95,6 +95,8 @@ class Attention:
 
         The model is loaded at once, so that the first click does not wait for it.
         """
+        if on:
+            self._session.instant.set_picking(False)
         self.picking = on and self.why_not is None
         self._layers.follow(self.picking)
         session, image = self._session, self._session.image

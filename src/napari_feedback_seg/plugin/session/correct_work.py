@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_feedback_seg.plugin.session.instant_work import adaptation_to, said
 from napari_feedback_seg.segmentation.events import TileDone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
+    from napari_feedback_seg.correction.adaptation import Adaptation
     from napari_feedback_seg.correction.config import FinetuneConfig
     from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
     from napari_feedback_seg.correction.finetune import FineTuning
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
+    from napari_feedback_seg.plugin.session.instant_work import Strokes
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 GRID = 64
@@ -69,6 +72,10 @@ class FinetuneWork:
         Where the state is kept.
     path_for : callable
         Returns, for the name of a model, the file that it is written to.
+    strokes : Strokes or None
+        The corrections, as they were answered at once: the fine-tune starts from that answer.
+    learnt : tuple
+        What was learnt of them, if it was.
     """
 
     sections: Sections
@@ -80,20 +87,36 @@ class FinetuneWork:
     source: str
     checkpoint: Path
     path_for: Callable[[str], Path]
+    strokes: Strokes | None = None
+    learnt: tuple[str, Adaptation | None] = ("", None)
     tuning: FineTuning | None = None
 
     def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[FinetuneResult, Path]]:
         """Fine-tune; return what became of it, and the file of the tuned model."""
         from napari_feedback_seg.correction.corrections import CorrectedSection
+        from napari_feedback_seg.correction.events import FinetuneStep
         from napari_feedback_seg.correction.finetune import FineTuning
         from napari_feedback_seg.segmentation.sections import as_section
 
         model = self.load_model()
         sections = [
-            CorrectedSection(as_section(self.sections.section(z)), labels, z, self.pixel_size_nm, self.source)
-            for z, labels in self.corrections.items()
+            CorrectedSection(
+                as_section(self.sections.section(z)), self._taught(z), z, self.pixel_size_nm, self.source
+            )
+            for z in self.corrections
         ]
-        self.tuning = FineTuning(model, sections, self.config, device=self.device, checkpoint=self.checkpoint)
+        adaptation = None
+        if self.strokes is not None:
+            steps = adaptation_to(self.strokes, self.learnt, model, self.device)
+            adaptation = yield from said(steps, FinetuneStep(0, 0, "learning from the strokes"))
+        self.tuning = FineTuning(
+            model,
+            [each for each in sections if each.labels.any()],
+            self.config,
+            adaptation=adaptation,
+            device=self.device,
+            checkpoint=self.checkpoint,
+        )
         result = yield from self.tuning.run()
         return self._keep(result)
 
@@ -102,6 +125,17 @@ class FinetuneWork:
         yield
         result = self.tuning.best_so_far() if self.tuning else None
         return self._keep(result) if result else None
+
+    def _taught(self, z: int) -> np.ndarray:
+        """Return the corrections of a section that are to be learnt from."""
+        from napari_feedback_seg.correction.strokes import find_strokes
+
+        labels, strokes = self.corrections[z].copy(), self.strokes
+        if strokes is not None and (strokes.muted or strokes.muted_classes):
+            for stroke in find_strokes(labels, (strokes.image, z)):
+                if stroke.key in strokes.muted or stroke.value in strokes.muted_classes:
+                    labels[tuple(stroke.pixels.T)] = 0
+        return labels
 
     def _keep(self, result: FinetuneResult) -> tuple[FinetuneResult, Path]:
         from napari_feedback_seg.models.model_file import save_model

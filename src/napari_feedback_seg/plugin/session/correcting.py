@@ -71,6 +71,7 @@ class _Run:
     image: Image
     draft: Draft
     parent: str
+    painted: list[tuple[int, str]]
     keep_best: bool = False
 
 
@@ -153,7 +154,7 @@ class Correcting:
 
     def next_place(self) -> None:
         """Go to where the model is least sure and nothing is corrected yet."""
-        self.doubt.next_place(self._options())
+        self.doubt.next_place(self.options())
 
     # --- the fine-tune
 
@@ -222,12 +223,14 @@ class Correcting:
             partial(session.load_model, session.entry),
             replace(self.config, new_classes=new),
             session.device,
-            self._options().pixel_size_nm,
+            self.options().pixel_size_nm,
             image.name,
             draft.checkpoint,
             self.models.path_for,
+            session.instant.strokes(),
+            session.instant.learnt,
         )
-        return _Run(work, image, draft, session.model_name)
+        return _Run(work, image, draft, session.model_name, session.instant.teaching.digests)
 
     def _take(self, event: Any) -> None:
         from napari_feedback_seg.correction.events import FinetuneCheck
@@ -277,6 +280,7 @@ class Correcting:
         result, path = found
         _remove(run.draft.checkpoint)
         self.journal.note_model(path, run.draft)
+        session.instant.teaching.made_permanent(path, run.painted)
         which = "held-out corrections" if result.held_out else "the corrections that it learnt from"
         proposal = Proposal(
             run.parent,
@@ -321,7 +325,7 @@ class Correcting:
         def after(_: bool = True) -> None:
             self._propose(proposal, path)
             if session.image == image:
-                self._segment(Part(sections, region), PREVIEW)
+                self._segment(Part(sections, region), PREVIEW, with_strokes=False)
 
         missing = tuple(z for z in sections if z not in segmented)
         if not missing or not self._segment(Part(missing, region), PREVIEW, after):
@@ -421,27 +425,39 @@ class Correcting:
 
     def save_as(self, name: str) -> None:
         """Save the model in use to the library."""
-        before = self.models.current
+        session, before = self._session, self._session.entry
         try:
             self.models.save_as(name)
         except FeedbackSegError as error:
             self._fail(error)
             return
-        self.answers.rename(before, name)
+        assert before is not None
+        self.answers.rename(before.name, name)
+        if session.entry is not None:
+            session.instant.teaching.renamed(before.path, session.entry.path)
+            for result in filter(None, map(session.result_of, session.images)):
+                record = session.layers.record_of(result)
+                if record is not None:
+                    session.layers.write_record(result, record.renamed(before.path, name, session.entry.path))
         self.journal.note_model(None)
         self._session.said.emit(f"The model '{name}' is in your models folder now.", "info")
         self._session.tell("correcting")
 
-    def _segment(self, part: Part, title: str, then: Any = None) -> bool:
+    def _segment(self, part: Part, title: str, then: Any = None, *, with_strokes: bool = True) -> bool:
         session = self._session
         result = session.result
         record = session.layers.record_of(result) if result is not None else None
         size = record.last.pixel_size_nm if record is not None else None
         return session.segmenting.segment(
-            part, options=self._options(), pixel_size_nm=size, title=title, then=then
+            part,
+            options=self.options(),
+            pixel_size_nm=size,
+            title=title,
+            then=then,
+            with_strokes=with_strokes,
         )
 
-    def _options(self) -> SegmentOptions:
+    def options(self) -> SegmentOptions:
         """Return options with the scale and the overlap of the result."""
         session = self._session
         result = session.result

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.segmentation.export import Result, SectionExported, export
 
@@ -50,6 +51,8 @@ def export_result(
         session.pixel_sizes.spacing_of(image),
     )
 
+    result = replace(result, **_learnt(session, result))
+
     def work() -> Generator[SectionExported, None, Path]:
         painted = result.corrections
         planes = () if painted is None else painted.reshape(-1, *painted.shape[-2:])
@@ -58,6 +61,16 @@ def export_result(
         return (yield from export(result if edited else _uncorrected(result), target, edited, least))
 
     return session.jobs.run(work, title=f"Exporting {layer.name}", on_done=on_done)
+
+
+def _learnt(session: Session, result: Result) -> dict[str, Any]:
+    """Return what was learnt of the strokes that a result was made with, if it is still known."""
+    strokes, adaptation = session.instant.learnt
+    if adaptation is None or strokes not in {run.get("strokes") for run in result.record.get("runs", ())}:
+        return {}
+    from napari_feedback_seg.correction.adaptation import save_adaptation
+
+    return {"strokes": strokes, "save_strokes": partial(save_adaptation, adaptation)}
 
 
 def _uncorrected(result: Result) -> Result:

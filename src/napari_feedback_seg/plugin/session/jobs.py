@@ -65,7 +65,10 @@ class Runner(Protocol):
         on_event: Callable[[Any], None],
         on_end: Callable[[Returned | Failed | None], None],
     ) -> Running:
-        """Start one; what it yields and how it ends (None: stopped) is told on the GUI thread, in turn."""
+        """Start one; what it yields and how it ends (None: stopped) is told on the GUI thread, in turn.
+
+        Without a title it has no progress bar.
+        """
 
     def later(self, call: Callable[[], None]) -> None:
         """Call something when the GUI thread is done with what it is doing now."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg import __version__
@@ -11,6 +13,7 @@ from napari_feedback_seg.classes import LabelClass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
@@ -71,6 +74,8 @@ class RunRecord:
         First row and the one after the last; the same of the columns.
     sections : tuple of int
         The sections that are done.
+    strokes : str
+        What tells the strokes that the model was adapted to from others; empty for the model alone.
     """
 
     model: str = ""
@@ -81,9 +86,12 @@ class RunRecord:
     device: str = ""
     region: tuple[Span, Span] | None = None
     sections: tuple[int, ...] = ()
+    strokes: str = ""
 
     @classmethod
-    def of(cls, model: Model, options: SegmentOptions, pixel_size_nm: Size | None) -> RunRecord:
+    def of(
+        cls, model: Model, options: SegmentOptions, pixel_size_nm: Size | None, strokes: str = ""
+    ) -> RunRecord:
         """Return the record of a run that is about to begin."""
         return cls(
             model.card.name,
@@ -91,6 +99,7 @@ class RunRecord:
             model.digest or "",
             pixel_size_nm,
             RunSettings.of(options),
+            strokes=strokes,
         )
 
     @classmethod
@@ -116,6 +125,15 @@ class RunRecord:
     def covers(self, shape: tuple[int, int]) -> bool:
         """Return whether it is about whole sections of this shape (Y, X)."""
         return self.region == ((0, shape[0]), (0, shape[1]))
+
+    def over(self, region: tuple[Span, Span]) -> str:
+        """Return how it lies over a region: ``"all"``, ``"part"``, or empty if it does not."""
+        if self.region is None:
+            return "all"
+        spans = list(zip(self.region, region, strict=True))
+        if all(mine[0] <= other[0] and other[1] <= mine[1] for mine, other in spans):
+            return "all"
+        return "part" if all(mine[0] < other[1] and other[0] < mine[1] for mine, other in spans) else ""
 
 
 @dataclass(frozen=True)
@@ -197,12 +215,41 @@ class ResultRecord:
 
     def with_section(self, run: RunRecord, section: int) -> ResultRecord:
         """Return the record after a section of a run is done."""
-        runs = list(self.runs)
+        runs = [each for each in map(partial(_left_by, run, section), self.runs) if each is not None]
         if runs and replace(runs[-1], sections=()) == replace(run, sections=()):
             done = runs[-1].sections
             runs[-1] = replace(run, sections=done if section in done else (*done, section))
         else:
             runs.append(replace(run, sections=(section,)))
+        return replace(self, runs=tuple(runs))
+
+    def speaks_of(
+        self, section: int, region: tuple[Span, Span], model_file: str, strokes: str
+    ) -> bool | None:
+        """Return whether a model with these strokes said all that there is of a region of a section.
+
+        None if nothing is segmented there.
+        """
+        there = None
+        for run in reversed(self.runs):
+            over = run.over(region) if section in run.sections else ""
+            if over:
+                if (run.model_file, run.strokes) != (model_file, strokes):
+                    return False
+                there = True
+            if over == "all":
+                break
+        return there
+
+    def renamed(self, before: Path, model: str, after: Path) -> ResultRecord:
+        """Return the record after a model that made some of it was saved under another name."""
+        digest = hashlib.sha256(after.read_bytes()).hexdigest()
+        runs = (
+            replace(run, model=model, model_file=str(after), model_sha256=digest)
+            if run.model_file == str(before)
+            else run
+            for run in self.runs
+        )
         return replace(self, runs=tuple(runs))
 
     def done_by(self, model_file: str, shape: tuple[int, int]) -> set[int]:
@@ -257,6 +304,19 @@ class CorrectionsRecord:
         found = {name: getattr(self, name) for name in ("image", "image_id", "source", "layer_id")}
         plain: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
         return {**plain, "classes": [each.to_json() for each in self.classes]}
+
+
+def _left_by(run: RunRecord, section: int, earlier: RunRecord) -> RunRecord | None:
+    """Return what an earlier run is about after a stroke was answered: None if that covers all of it.
+
+    Each stroke is another run over the view, and they are not to pile up.
+    """
+    if not earlier.strokes or section not in earlier.sections:
+        return earlier
+    if earlier.region is None or run.over(earlier.region) != "all":
+        return earlier
+    left = tuple(z for z in earlier.sections if z != section)
+    return replace(earlier, sections=left) if left else None
 
 
 def _known(kind: Any, record: Any) -> dict[str, Any]:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from napari.layers import Image, Layer
 
+    from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
     from napari_feedback_seg.plugin.layers.results import ResultWriter
+    from napari_feedback_seg.plugin.session.instant_work import Strokes
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.plugin.session.settings import Settings
 
@@ -62,6 +64,9 @@ class Run:
     writer: ResultWriter | None = None
     messages: dict[int, tuple[str, ...]] = field(default_factory=dict)
     device: str = ""
+    strokes: Strokes | None = None
+    learnt: tuple[str, Any] = ("", None)
+    classes: tuple[LabelClass, ...] = ()
 
 
 class Segmenting:
@@ -199,6 +204,7 @@ class Segmenting:
         pixel_size_nm: tuple[float, float] | None = None,
         title: str = "",
         then: Callable[[bool], None] | None = None,
+        with_strokes: bool = True,
     ) -> bool:
         """Segment a part of the image with the model in use; return whether that has begun.
 
@@ -214,6 +220,8 @@ class Segmenting:
             What a person reads of it while it runs.
         then : callable, optional
             Called when it is over, with whether all was segmented; may begin another job.
+        with_strokes : bool
+            Whether the model says what it says with the strokes, if these are answered at once.
         """
         session = self._session
         if part is None and self.what is What.VOLUME:
@@ -233,6 +241,8 @@ class Segmenting:
         run = Run(image, sections, part, options, pixel_size_nm or sizes.size, time.perf_counter(), then)
         work = partial(self.work, run, partial(session.load_model, session.entry))
         session.correcting.before_segmenting()
+        if with_strokes:
+            run.strokes, run.learnt = session.instant.strokes(), session.instant.learnt
         before, self._run = self._run, run
         if not session.jobs.run(
             work,
@@ -254,13 +264,18 @@ class Segmenting:
 
     def work(
         self, run: Run, load_model: Callable[[], Model]
-    ) -> Generator[Model | TileDone | SectionDone, None, None]:
+    ) -> Generator[Model | TileDone | SectionDone | None, None, None]:
         """Yield the model when it is loaded, then tiles counted over all sections, and sections."""
+        from napari_feedback_seg.plugin.session.instant_work import adaptation_to
         from napari_feedback_seg.segmentation.predict import count_tiles, segment_section, segment_stack
 
-        model = load_model()
-        self._session.layers.prepare(model.card.classes)
-        yield model
+        loaded = model = load_model()
+        if run.strokes is not None:
+            adaptation = yield from adaptation_to(run.strokes, run.learnt, model, run.options.device)
+            model = adaptation.apply(model) if adaptation is not None else model
+        run.classes = tuple(model.card.classes)
+        self._session.layers.prepare(run.classes)
+        yield loaded
         chosen = run.part.sections
         if len(chosen) == 1:
             prediction = yield from segment_section(run.sections.plane(chosen[0]), model, run.options)
@@ -278,11 +293,12 @@ class Segmenting:
 
     def _take(self, event: Any) -> None:
         run, session = self._run, self._session
-        if run is None or isinstance(event, TileDone):
+        if run is None or event is None or isinstance(event, TileDone):
             return
         if isinstance(event, SectionDone):
             assert run.writer is not None
             session.correcting.before_write(event.section)
+            session.instant.segmented(event.section)
             try:
                 run.writer.write(event.section, event.prediction)
             except LookupError:
@@ -292,10 +308,9 @@ class Segmenting:
             run.device = event.prediction.device
             session.tell("result")
             return
-        record = RunRecord.of(event, run.options, run.pixel_size_nm)
-        run.writer = session.layers.result_writer(
-            run.image, run.sections, run.part, event.card.classes, record
-        )
+        strokes = run.strokes.token if run.strokes is not None else ""
+        record = RunRecord.of(event, run.options, run.pixel_size_nm, strokes)
+        run.writer = session.layers.result_writer(run.image, run.sections, run.part, run.classes, record)
 
     def show(self, run: Run, model: Model, done: SectionDone) -> None:
         """Show a section that was segmented elsewhere as if it had been in a run."""

@@ -13,6 +13,7 @@ from napari_feedback_seg.plugin.session.batch import Batch
 from napari_feedback_seg.plugin.session.beside import Beside
 from napari_feedback_seg.plugin.session.comparing import Comparing
 from napari_feedback_seg.plugin.session.correcting import Correcting
+from napari_feedback_seg.plugin.session.instant import Instant
 from napari_feedback_seg.plugin.session.jobs import Jobs
 from napari_feedback_seg.plugin.session.last_run import LastRun
 from napari_feedback_seg.plugin.session.measuring import Measuring
@@ -54,8 +55,8 @@ class Session:
         scale), ``pixels`` (the image has other pixels), ``layers`` (the list, or a name in it), ``model``,
         ``result``, ``settings``, ``job`` (its state or its progress), ``segmenting``
         (what and how to segment), ``correcting`` (what is painted, offered, learnt), ``beside``
-        (what is shown side by side), ``corrected`` (there are other corrections), ``measuring``,
-        ``comparing``, ``attention``, ``objects``, ``batch``, ``status``.
+        (what is shown side by side), ``instant`` (answers to strokes), ``corrected`` (there are other
+        corrections), ``measuring``, ``comparing``, ``attention``, ``objects``, ``batch``, ``status``.
     said : str, str
         What a person should read, and its level: info, warning or error.
     """
@@ -88,6 +89,7 @@ class Session:
         self.measuring = Measuring(self)
         self.comparing = Comparing(self)
         self.objects = Objects(self)
+        self.instant = Instant(self)
         self._listen()
         layers.changed.connect(self._on_layers)
         layers.removed.connect(self._on_removed)
@@ -106,7 +108,7 @@ class Session:
     def tell(self, *parts: str) -> None:
         """Tell that parts of the state have changed."""
         for part in parts:
-            for controller in (self.correcting, self.measuring, self.comparing, self.objects):
+            for controller in (self.correcting, self.measuring, self.comparing, self.objects, self.instant):
                 controller.changed(part)
             self.changed.emit(part)
 
@@ -119,6 +121,8 @@ class Session:
         for signal in (self.jobs.started, self.jobs.progressed, self.jobs.ended):
             signal.connect(self._on_job)
         self.jobs.ended.connect(self.attention.go_on)
+        self.jobs.started.connect(self.instant.give_way)
+        self.jobs.ended.connect(self.instant.look)
         self.jobs.said.connect(self._on_said)
 
     def _on_job(self) -> None:
@@ -168,6 +172,7 @@ class Session:
     def _on_replaced(self, image: Image) -> None:
         self.segmenting.image_replaced(image)
         self.attention.image_replaced(image)
+        self.instant.image_replaced(image)
         if image == self._image:
             self.tell("pixels", "image", "result")
 
@@ -183,6 +188,7 @@ class Session:
         self.beside.layer_removed(layer)
         self.attention.layer_removed(layer)
         self.objects.layer_removed(layer)
+        self.instant.layer_removed(layer)
         if layer == self._image:
             self.image = next(iter(self.images), None)
 
@@ -306,6 +312,7 @@ class Session:
         self.segmenting.forget()
         self.attention.forget()
         self.objects.forget()
+        self.instant.forget()
         self.correcting.forget()
         self.measuring.forget()
         self.comparing.forget()

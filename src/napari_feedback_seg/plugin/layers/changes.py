@@ -1,0 +1,113 @@
+"""What a stroke changed, as an outline on the image; and where a person asks why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from psygnal import Signal
+
+from napari_feedback_seg.plugin.layers.image import DERIVED_PREFIX, like_part, put
+from napari_feedback_seg.plugin.layers.picking import Picker, picked_pixel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Image
+
+    from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
+
+CHANGES_KEY = f"{DERIVED_PREFIX}-changes"
+"""In the metadata of the layer that outlines what changed."""
+
+OUTLINE = "#ffffff"
+_WIDTH = 2  # of the outline, in pixels
+
+
+class ChangeLayers:
+    """Outlines what has changed in a layer of its own, made once and then updated; follows the mouse.
+
+    Parameters
+    ----------
+    layers : ViewerLayers
+        Knows the viewer.
+
+    Events
+    ------
+    pointed : sequence of float, bool
+        Where in the world a person has pressed the mouse, or dragged it to (True).
+    interrupted
+        A person has taken up a tool, such as the brush: clicks are no longer followed.
+    """
+
+    pointed = Signal(object, bool)
+    interrupted = Signal()
+
+    def __init__(self, layers: ViewerLayers) -> None:
+        self._layers = layers
+        self._picker: Picker | None = None
+
+    # --- the mouse
+
+    def follow(self, on: bool) -> None:
+        """Follow the mouse, or leave it to napari; may be called again."""
+        if self._picker is not None:
+            self._picker.switch(False)
+        self._picker = Picker(self._layers.viewer, self.pointed.emit, self.interrupted.emit) if on else None
+        if self._picker is not None:
+            self._picker.switch(True)
+
+    def pixel_at(self, image: Image | None, position: Sequence[float]) -> tuple[int, int, int]:
+        """Return section, row and column of a position of the world, as :func:`picked_pixel` does."""
+        return picked_pixel(self._layers.viewer, image, position)
+
+    # --- the outline
+
+    def show(self, image: Image, section: int, region: tuple[slice, slice], changed: np.ndarray) -> None:
+        """Outline the pixels (Y, X) of a region of a section that have changed."""
+        axes = (None,) * (image.ndim - 2)
+        mask = np.asarray(changed, np.uint8)[axes]
+        place = like_part(image, region, section)
+        layer = self._find()
+        if layer is None or layer.ndim != image.ndim:
+            self.clear()
+            self._add(mask, place)
+            return
+        layer.visible = False  # drawn once, when all is in place
+        layer.data = mask
+        put(layer, place)
+        layer.visible = True
+
+    def hide(self) -> None:
+        """Show no outline; may be called again."""
+        layer = self._find()
+        if layer is not None:
+            layer.visible = False
+
+    def clear(self) -> None:
+        """Take the layer away; may be called again."""
+        layer = self._find()
+        if layer is not None:
+            self._layers.viewer.layers.remove(layer)
+
+    def _find(self) -> Labels | None:
+        layers = self._layers.viewer.layers
+        return next((each for each in layers if CHANGES_KEY in each.metadata), None)
+
+    def _add(self, mask: np.ndarray, place: dict[str, Any]) -> None:
+        viewer = self._layers.viewer
+        active = viewer.layers.selection.active
+        colors: dict[int | None, Any] = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: OUTLINE}
+        layer = Labels(
+            mask,
+            name="changed by the last stroke",
+            colormap=DirectLabelColormap(color_dict=colors),
+            metadata={CHANGES_KEY: True},
+            opacity=1,
+            **place,
+        )
+        layer.contour = _WIDTH
+        viewer.add_layer(layer)
+        viewer.layers.selection.active = active

@@ -1,0 +1,275 @@
+"""The work of answering strokes at once, off the GUI thread. No Qt, no napari."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.correction.adaptation import Adaptation
+    from napari_feedback_seg.correction.corrections import CorrectedSection
+    from napari_feedback_seg.correction.instant import Answer, InstantAnswers, Reason
+    from napari_feedback_seg.models.model import Model
+    from napari_feedback_seg.plugin.layers.image import Sections
+
+Region = tuple[slice, slice]
+
+_LEARNING = "learning"
+"""The token of no strokes."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of a section, its rows and columns."""
+
+    section: int
+    region: Region
+
+
+@dataclass(frozen=True, eq=False)
+class Strokes:
+    """What is painted on an image, and what it is to teach.
+
+    Attributes
+    ----------
+    image : str
+        Identity of the image.
+    sections : Sections
+        Its grey values.
+    labels : mapping
+        Section to what is painted on it, (Y, X) class values.
+    muted : frozenset of str
+        Strokes that are not learnt from, by their key.
+    muted_classes : frozenset of int
+        Classes that are not learnt from.
+    new_classes : tuple of LabelClass
+        Those that the model lacks.
+    pixel_size_nm : float, tuple or None
+        Side of a pixel, if the image is rescaled for the model.
+    token : str
+        What tells all of that from others; empty if nothing is learnt.
+    """
+
+    image: str
+    sections: Sections
+    labels: Mapping[int, np.ndarray]
+    muted: frozenset[str] = frozenset()
+    muted_classes: frozenset[int] = frozenset()
+    new_classes: tuple[LabelClass, ...] = ()
+    pixel_size_nm: Any = None
+    token: str = ""
+
+    def section(self, z: int, image: np.ndarray | None = None) -> CorrectedSection:
+        """Return a section, with what is painted on it; of its image it may be given what was read."""
+        from napari_feedback_seg.correction.corrections import CorrectedSection
+        from napari_feedback_seg.segmentation.sections import as_section
+
+        image = as_section(self.sections.section(z)) if image is None else image
+        labels = self.labels.get(z)
+        if labels is None:
+            labels = np.zeros(image.shape, np.uint8)
+        return CorrectedSection(image, labels, z, self.pixel_size_nm, self.image)
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A place is answered.
+
+    Attributes
+    ----------
+    place : Place
+        Where.
+    answer : Answer
+        What the model says with the strokes.
+    classes : tuple of LabelClass
+        Those that it knows.
+    """
+
+    place: Place
+    answer: Answer
+    classes: tuple[LabelClass, ...]
+
+
+@dataclass(frozen=True)
+class Blank:
+    """There is nothing to see on a section of an image."""
+
+    image: str
+    section: int
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """Why a pixel is what it is: the strokes that moved it, and the one that lies on it."""
+
+    section: int
+    row: int
+    column: int
+    reasons: tuple[Reason, ...]
+
+
+@dataclass
+class Engine:
+    """Answers of one model, with all that it has seen; used by one thread at a time.
+
+    Attributes
+    ----------
+    load_model : callable
+        Returns the model. Called off the GUI thread.
+    device : str
+        Where to compute.
+    learnt : (str, Adaptation)
+        The token of the strokes that were learnt last, and what was learnt of them.
+    """
+
+    load_model: Callable[[], Model]
+    device: str
+    overlap: float
+    learnt: tuple[str, Adaptation | None] = ("", None)
+    _answers: InstantAnswers | None = None
+    _classes: tuple[LabelClass, ...] = ()
+    _image: str = ""
+    _read: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def work(
+        self,
+        strokes: Strokes,
+        view: Sequence[Place] = (),
+        rest: Sequence[Place] = (),
+        question: tuple[int, int, int] | None = None,
+    ) -> Generator[object, None, None]:
+        """Learn, answer what is in view, then a question, then the rest; yield what is found."""
+        answers = self._for(strokes.new_classes)
+        yield None
+        if self.learnt[0] != strokes.token:
+            yield from self._learn(answers, strokes, view)
+        else:
+            yield from self._answer(answers, strokes, view)
+        if question is not None:
+            z, row, column = question
+            yield Explained(z, row, column, tuple(_reasons(answers, self._section(strokes, z), row, column)))
+        yield from self._answer(answers, strokes, rest)
+
+    def close(self) -> None:
+        """Free the network and what it has seen; may be called again."""
+        if self._answers is not None:
+            self._answers.close()
+        self._answers, self.learnt = None, ("", None)
+        self._read = {}
+
+    def _for(self, new_classes: tuple[LabelClass, ...]) -> InstantAnswers:
+        from napari_feedback_seg.correction.instant import InstantAnswers
+
+        if self._answers is None or new_classes != self._classes:
+            self.close()
+            self._answers = InstantAnswers(
+                self.load_model(), new_classes=new_classes, device=self.device, overlap=self.overlap
+            )
+            self._classes = new_classes
+        return self._answers
+
+    def _learn(
+        self, answers: InstantAnswers, strokes: Strokes, view: Sequence[Place]
+    ) -> Generator[object, None, None]:
+        """Learn from the strokes, and answer what is in view whenever that changes it."""
+        self.learnt = (_LEARNING, None)  # until this is through
+        answers.set_strokes(
+            [self._section(strokes, z) for z in strokes.labels] if strokes.token else [],
+            muted=strokes.muted,
+            muted_classes=strokes.muted_classes,
+        )
+        with closing(answers.fit()) as events:
+            for event in events:
+                if event.changed:
+                    yield from self._answer(answers, strokes, view)
+                yield None
+        self.learnt = (strokes.token, answers.adaptation)
+
+    def _answer(
+        self, answers: InstantAnswers, strokes: Strokes, places: Sequence[Place]
+    ) -> Generator[object, None, None]:
+        from napari_feedback_seg.segmentation.sections import BlankSection
+
+        for place in places:
+            section = self._section(strokes, place.section)
+            # What is painted lies on top of the result, and is not written into it.
+            section = replace(section, labels=np.zeros(section.image.shape, np.uint8))
+            try:
+                with closing(answers.answer(section, place.region)) as events:
+                    answer = yield from said(events)
+            except BlankSection:
+                yield Blank(strokes.image, place.section)
+                continue
+            yield Answered(place, answer, tuple(answers.model.card.classes))
+
+    def _section(self, strokes: Strokes, z: int) -> CorrectedSection:
+        """Return a section; one that is painted on, and read from a file, is read once."""
+        if z not in strokes.labels or isinstance(strokes.sections.data, np.ndarray):
+            return strokes.section(z)
+        if self._image != strokes.image:
+            self._image, self._read = strokes.image, {}
+        if z not in self._read:
+            self._read[z] = strokes.section(z).image
+        return strokes.section(z, self._read[z])
+
+
+def _reasons(answers: InstantAnswers, section: CorrectedSection, row: int, column: int) -> list[Reason]:
+    """Return the strokes that moved a pixel, the one that lies on it first, muted or not."""
+    from napari_feedback_seg.correction.instant import Reason
+    from napari_feedback_seg.segmentation.sections import BlankSection
+
+    try:
+        reasons = answers.why(section, row, column)
+    except BlankSection:
+        reasons = []
+    here = [
+        each
+        for each in answers.strokes
+        if each.section == (section.source, section.index)
+        and (each.pixels == (row, column)).all(axis=1).any()
+    ]
+    moved = {each.stroke.key: each for each in reasons}
+    first = [moved.pop(each.key, Reason(each, 0.0)) for each in here]
+    return [*first, *moved.values()]
+
+
+def adaptation_to(
+    strokes: Strokes, learnt: tuple[str, Adaptation | None], model: Model, device: str
+) -> Generator[None, None, Adaptation | None]:
+    """Return what is to be learnt of strokes, by a model: what was learnt of them, or learn it now.
+
+    None if that is nothing.
+    """
+    from napari_feedback_seg.correction.adapt import learn
+
+    if not strokes.token:
+        return None
+    if learnt[0] == strokes.token:
+        return learnt[1]
+    sections = [strokes.section(z) for z in strokes.labels]
+    events = learn(
+        model,
+        sections,
+        new_classes=strokes.new_classes,
+        device=device,
+        muted=strokes.muted,
+        muted_classes=strokes.muted_classes,
+    )
+    adaptation: Adaptation = yield from said(events)
+    return adaptation
+
+
+def said(events: Any, step: Any = None) -> Generator[Any, None, Any]:
+    """Yield a step for each event of a generator, and return what it returns."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as stop:
+            return stop.value
+        yield step

@@ -1,0 +1,114 @@
+"""What is painted on the image, and what of it is learnt from. No Qt, no napari."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.plugin.session.instant_work import Strokes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from napari_feedback_seg.correction.strokes import Stroke
+    from napari_feedback_seg.plugin.session.session import Session
+
+Digests = list[tuple[int, str]]
+
+
+class Teaching:
+    """Copies of what is painted, read anew where it has changed, and which strokes are muted.
+
+    Attributes
+    ----------
+    muted : dict
+        Strokes that are not learnt from, by their key. They are right where they are.
+    muted_classes : set of int
+        Classes that are not learnt from.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.muted: dict[str, Stroke] = {}
+        self.muted_classes: set[int] = set()
+        self._labels: dict[int, tuple[str, np.ndarray]] = {}  # with its digest
+        self._of: tuple[Any, Any] = (None, None)  # the image and the layer that these are of
+        self._permanent: dict[str, Digests] = {}
+        self._versions: dict[Any, int] = {}
+
+    def strokes(self, on: bool) -> Strokes | None:
+        """Return what there is to learn, nothing if it is off; None without an image, or a model."""
+        session, image = self._session, self._session.image
+        card, entry = session.card, session.entry
+        if image is None or card is None or entry is None:
+            return None
+        try:
+            sections = session.layers.sections(image)
+        except FeedbackSegError:
+            return None
+        digests, corrections = self.digests, session.correcting.corrections
+        of_image = corrections.image == image
+        labels = {z: each[1] for z, each in self._labels.items()} if of_image else {}
+        known = {each.value for each in card.classes}
+        painted = {value for counts in corrections.counts.values() for value in counts} if of_image else set()
+        new = tuple(each for each in corrections.classes if each.value in painted - known)
+        size = session.correcting.options().pixel_size_nm
+        model, token = str(entry.path), ""
+        if on and labels and painted - self.muted_classes and self._permanent.get(model) != digests:
+            muted_now = sorted(self.muted), sorted(self.muted_classes)
+            about = model, digests, size, [each.to_json() for each in new], muted_now
+            token = hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
+        source = f"{image.unique_id} {self._versions.get(image.unique_id, 0)}"
+        muted = frozenset(self.muted), frozenset(self.muted_classes)
+        return Strokes(source, sections, labels, *muted, new, size, token)
+
+    @property
+    def digests(self) -> Digests:
+        """What tells all that is painted on the image from what else may be."""
+        corrections = self._session.correcting.corrections
+        image, layer = corrections.image, corrections.layer
+        of = (None if image is None else image.unique_id, None if layer is None else layer.unique_id)
+        if of != self._of:
+            self._of, self._labels = of, {}
+        counts = corrections.counts if layer is not None else {}
+        for z in self._labels.keys() - counts.keys():
+            del self._labels[z]
+        for z in counts.keys() - self._labels.keys():
+            labels = corrections.labels(z)
+            if labels.any():
+                self._labels[z] = hashlib.blake2b(labels.data, digest_size=12).hexdigest(), labels
+        return sorted((z, each[0]) for z, each in self._labels.items())
+
+    def labels(self, z: int) -> np.ndarray | None:
+        """Return what was painted on a section when it was read, (Y, X); None if nothing was."""
+        return self._labels[z][1] if z in self._labels else None
+
+    def read_again(self, z: int) -> np.ndarray | None:
+        """Let a section be read anew; return what was painted on it before."""
+        return self._labels.pop(z, ("", None))[1]
+
+    def mute_class(self, value: int, muted: bool) -> None:
+        """Learn from no stroke of a class, or from all again."""
+        (self.muted_classes.add if muted else self.muted_classes.discard)(value)
+
+    def mute(self, stroke: Stroke, muted: bool) -> None:
+        """Do not learn from a stroke, or learn from it again."""
+        self.muted.pop(stroke.key, None)
+        if muted:
+            self.muted[stroke.key] = stroke
+
+    def replaced(self, image: Any) -> None:
+        """Take note that an image has other pixels."""
+        self._versions[image.unique_id] = self._versions.get(image.unique_id, 0) + 1
+
+    def made_permanent(self, model: Path, digests: Digests) -> None:
+        """Take note that a model has learnt what is painted: with it nothing else is to be answered."""
+        self._permanent[str(model)] = digests
+
+    def renamed(self, before: Path, after: Path) -> None:
+        """Take note that a model is in another file now."""
+        if str(before) in self._permanent:
+            self._permanent[str(after)] = self._permanent.pop(str(before))
