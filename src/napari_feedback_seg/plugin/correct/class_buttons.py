@@ -69,7 +69,7 @@ class ClassButtons(QWidget):
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setVerticalSpacing(2)
-        self._grid.setHorizontalSpacing(4)
+        self._grid.setHorizontalSpacing(2)
         self._grid.setColumnStretch(1, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -154,6 +154,7 @@ def mute_button(tip: str) -> QToolButton:
     """Return a small button that stays down while strokes are muted."""
     button = QToolButton()
     button.setText("mute")
+    button.setStyleSheet("padding: 1px 2px")
     button.setCheckable(True)
     button.setToolTip(f"<qt>{tip}</qt>")
     return button
