@@ -90,7 +90,7 @@ class ClassButtons(QWidget):
         for row, (value, name, color) in enumerate(rows):
             button = QPushButton(color_icon(color), name)
             button.setCheckable(True)
-            button.setStyleSheet("text-align: left; padding: 2px 6px")
+            button.setStyleSheet("text-align: left; padding: 2px 4px")
             button.clicked.connect(partial(self.chosen.emit, value))
             self._group.addButton(button)
             chord = row + 1 if value != UNLABELLED else 0
