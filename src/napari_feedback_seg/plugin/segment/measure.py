@@ -127,7 +127,7 @@ class MeasurePanel(QWidget):
     def _draw_unit(self) -> None:
         known, box = self._measuring.in_um2, self.least_box
         unit = " µm²" if known else " px"
-        if box.suffix() != unit and (self._measuring.result is not None or not box.suffix()):
+        if self._measuring.result is not None and box.suffix() != unit:
             box.setSuffix(unit)
             box.setDecimals(4 if known else 0)
             box.setRange(0, 1e3 if known else 1e7)
