@@ -78,6 +78,14 @@ class TestEqualLabels:
         assert Output(tmp_path / "out.zarr").plan.block == (3, 512, 512)
         np.testing.assert_array_equal(labels_of(tmp_path / "out.zarr"), segment(tissue, small_model).labels)
 
+    def test_of_deep_chunks_with_probabilities_one_section_at_a_time(
+        self, tmp_path, write_volume, tissue, small_model
+    ):
+        deep = write_volume(tmp_path / "deep.zarr", tissue, chunks=(4, 100, 100))
+        how = SegmentOptions(probabilities=True)
+        job, _ = prepare_volume(deep, tmp_path / "out.zarr", small_model, VolumeOptions(), how)
+        assert Output(job.output).plan.block == (1, 512, 512)
+
     def test_of_sections_too_large_to_be_read(self, tmp_path, monkeypatch, tissue, write_volume, small_model):
         monkeypatch.setattr("napari_feedback_seg.segmentation.lazy.LARGEST_READ", 128 * 128)
         monkeypatch.setattr("napari_feedback_seg.segmentation.lazy.SAMPLE_SIDE", 64)

@@ -177,13 +177,14 @@ def prepare_volume(
     start, stop = whole_region(image.shape, wanted.region)
     shape = (stop[0] - start[0], stop[1] - start[1], stop[2] - start[2])
     device = choose_device(options.device)
+    depth = 1 if options.probabilities else image.chunks[0]  # they take four times the memory of labels
     plan = Plan(
         shape=image.shape,
         dtype=str(image.dtype),
         level=level,
         start=start,
         stop=stop,
-        block=block_shape(shape, image.chunks[0], wanted.block),
+        block=block_shape(shape, depth, wanted.block),
         model=model.card.name,
         digest=weights_digest(model),
         pixel_size_nm=(size.y, size.x) if size and wanted.rescale else None,
