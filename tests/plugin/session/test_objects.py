@@ -201,7 +201,7 @@ def test_edits_are_kept_and_done_again_when_objects_are_found_again(objects, fou
 
 def test_edits_are_saved_and_opened(objects, found, tmp_path, said):
     objects.do(Delete((6, 40, 70)))
-    objects.save_edits(tmp_path / "e.json")
+    objects.files.save_edits(tmp_path / "e.json")
     objects.undo()
     objects.open_edits(tmp_path / "e.json")
     assert len(objects.table) == 2
@@ -228,16 +228,16 @@ def test_meshes_lie_where_the_objects_are(objects, found, runner, viewer, image,
     volumes = found.table["mesh_volume_um3"]
     assert np.isnan(volumes[1])
     assert volumes[0] == pytest.approx(found.table["volume_um3"][0], rel=0.05)
-    objects.save_meshes(tmp_path / "m.ply")
+    objects.files.save_meshes(tmp_path / "m.ply")
     assert (tmp_path / "m.ply").stat().st_size > 1000
-    objects.save_meshes(tmp_path / "m.ply")
+    objects.files.save_meshes(tmp_path / "m.ply")
     assert "already" in said()
 
 
 def test_the_table_is_saved(objects, found, tmp_path, said):
-    objects.save_table(tmp_path / "t.csv", decimal_comma=True)
+    objects.files.save_table(tmp_path / "t.csv", decimal_comma=True)
     assert (tmp_path / "t.csv").read_text("utf-8").startswith("object;")
-    objects.save_table(tmp_path / "t.csv")
+    objects.files.save_table(tmp_path / "t.csv")
     assert "already" in said()
 
 

@@ -158,7 +158,7 @@ class ObjectsTab(QWidget):
         chosen, kind = QFileDialog.getSaveFileName(self, "Save the table", name, ";;".join(kinds), first)
         if chosen:
             path = _named(chosen, ".csv")
-            self._objects.save_table(path, overwrite=str(path) == chosen, decimal_comma=kind == _COMMA)
+            self._objects.files.save_table(path, overwrite=str(path) == chosen, decimal_comma=kind == _COMMA)
 
     def _ask_for_meshes(self) -> None:
         kinds = "PLY (*.ply);;OBJ (*.obj);;STL (*.stl);;GLB (*.glb)"
@@ -167,13 +167,13 @@ class ObjectsTab(QWidget):
         )
         if chosen:
             path = _named(chosen, f".{kind[:3].lower() or 'ply'}")
-            self._objects.save_meshes(path, overwrite=str(path) == chosen)
+            self._objects.files.save_meshes(path, overwrite=str(path) == chosen)
 
     def _ask_for_edits(self) -> None:
         chosen, _ = QFileDialog.getSaveFileName(self, "Save the edits", "edits.json", "Edits (*.json)")
         if chosen:
             path = _named(chosen, ".json")
-            self._objects.save_edits(path, overwrite=str(path) == chosen)
+            self._objects.files.save_edits(path, overwrite=str(path) == chosen)
 
     def _ask_for_edits_to_open(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(self, "Open edits", "", "Edits (*.json)")

@@ -186,3 +186,31 @@ def _evidence(order: Order, only: int | None = None) -> Iterator[np.ndarray]:
     for section, right in zip(soft.of_class(value), hard.of_class(value), strict=True):
         # What a person corrected is in the labels, and not in the probability: the labels count.
         yield np.where(right > 0, np.maximum(section, 128), np.minimum(section, 127))
+
+
+def in_words_of(found: Objects) -> str:
+    """Return how many there are, and how dense they lie."""
+    count = len(found.table)
+    if not count:
+        return f"No {found.order.what} were found: there are none, or all are smaller than the least."
+    from napari_feedback_seg.objects.measures import measure_image
+
+    whole = measure_image(found.table, found.labels.shape, found.order.measured_in)
+    name = next(each for each in whole.columns if each.startswith("density"))
+    unit = {"um3": "µm³", "um2": "µm²", "px": "pixel"}[name.rpartition("_")[2]]
+    return f"{count:,} {found.order.what}, {float(whole[name][0]):.3g} per {unit}."
+
+
+def measured_again(found: Objects, numbers: Sequence[int] | None = None) -> Table:
+    """Return the table after some objects have changed, or all of them."""
+    from napari_feedback_seg.objects.measures import measure_again, measure_objects
+    from napari_feedback_seg.objects.run import finish
+
+    if numbers is None:
+        return finish(measure_objects(found.labels, found.order.measured_in, **found.others))
+    return measure_again(found.table, found.labels, numbers, found.order.measured_in, **found.others)
+
+
+def deep(labels: np.ndarray) -> np.ndarray:
+    """Return labels as a stack."""
+    return labels[None] if labels.ndim == 2 else labels

@@ -9,8 +9,16 @@ import numpy as np
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
 from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, voxel_of
-from napari_feedback_seg.plugin.session.drafts import first_draft
-from napari_feedback_seg.plugin.session.object_work import CELLS, Order, find, preview
+from napari_feedback_seg.plugin.session.object_files import ObjectFiles
+from napari_feedback_seg.plugin.session.object_work import (
+    CELLS,
+    Order,
+    deep,
+    find,
+    in_words_of,
+    measured_again,
+    preview,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -44,6 +52,8 @@ class Objects:
         Column that the objects are coloured by; empty: by number.
     status : str
         How it is going, in a sentence.
+    files : ObjectFiles
+        Writes the table, the meshes and the edits.
     """
 
     def __init__(self, session: Session) -> None:
@@ -53,9 +63,9 @@ class Objects:
         self._order: Order | None = None
         self._what = ""
         self._first: Place | None = None
-        self._told = False
         self.options, self.cell_options = ObjectOptions(), CellOptions()
         self.tool = self.colour_by = self.status = ""
+        self.files = ObjectFiles(session, lambda: self.found)
         self._layers.pointed.connect(self._pointed)
         self._layers.selected.connect(self._on_selected)
         self._layers.painted.connect(self._on_painted)
@@ -192,15 +202,16 @@ class Objects:
             return
         found.editor = ObjectEditor(found.labels, order.voxel, found.count)
         before = self._found.get((order.image.unique_id, order.what))
-        edits = before.editor.edits if before is not None and before.editor is not None else self._kept(found)
+        kept = before.editor if before is not None else None
+        edits = kept.edits if kept is not None else self.files.kept(found)
         problems = found.editor.do_again(edits)
         if edits:
-            found.table = self._measured_again(found)
+            found.table = measured_again(found)
         found.layer = self._layers.show(order.image, order.result, found.labels, order.what)
         self._layers.end_preview()
         self._found[order.image.unique_id, order.what] = found
         self._note_what_cells_hold(found)
-        self.status = self._count(found)
+        self.status = in_words_of(found)
         if edits:
             self.status += (
                 f" {len(edits) - len(problems)} edits of before were done again: Undo takes them back."
@@ -224,17 +235,6 @@ class Objects:
                 cells.table = cells.table.with_columns(columns)
                 if cells.layer is not None and cells.layer in self._session.layers:
                     self._layers.set_features(cells.layer, cells.table, "")
-
-    def _count(self, found: Found) -> str:
-        count = len(found.table)
-        if not count:
-            return f"No {found.order.what} were found: there are none, or all are smaller than the least."
-        from napari_feedback_seg.objects.measures import measure_image
-
-        whole = measure_image(found.table, found.labels.shape, found.order.measured_in)
-        name = next(each for each in whole.columns if each.startswith("density"))
-        unit = {"um3": "µm³", "um2": "µm²", "px": "pixel"}[name.rpartition("_")[2]]
-        return f"{count:,} {found.order.what}, {float(whole[name][0]):.3g} per {unit}."
 
     def _failed(self, error: Exception) -> None:
         self._end(in_words(error))
@@ -319,7 +319,7 @@ class Objects:
         found = self.found
         if found is None or layer != found.layer:
             return
-        labels = _deep(found.labels)
+        labels = deep(found.labels)
         to = None
         there = next((z for z in range(len(labels)) if (labels[z] == number).any()), None) if number else None
         if there is not None:
@@ -362,61 +362,13 @@ class Objects:
             found.meshes.pop(number, None)
         if found.layer is not None and found.layer in self._session.layers:
             self._layers.refresh(found.layer)
-        found.table = self._measured_again(found, change.numbers)
+        found.table = measured_again(found, change.numbers)
         self._note_what_cells_hold(found)
-        self.status = self._count(found)
-        self._keep(found)
+        self.status = in_words_of(found)
+        self.files.keep(found)
         self._draw(found)
 
-    def _measured_again(self, found: Found, numbers: Sequence[int] | None = None) -> Table:
-        from napari_feedback_seg.objects.measures import measure_again, measure_objects
-        from napari_feedback_seg.objects.run import finish
-
-        if numbers is None:
-            return finish(measure_objects(found.labels, found.order.measured_in, **found.others))
-        return measure_again(found.table, found.labels, numbers, found.order.measured_in, **found.others)
-
     # --- keep edits
-
-    def _path(self, found: Found) -> Path:
-        layers, image = self._session.layers, found.order.image
-        shape = tuple(int(length) for length in found.labels.shape)
-        draft = first_draft(layers.corrections.source(image), image.name, shape)
-        return draft.folder / f"objects-{found.order.what}.json"
-
-    def _keep(self, found: Found) -> None:
-        assert found.editor is not None
-        try:
-            self._path(found).parent.mkdir(parents=True, exist_ok=True)
-            self._save(found, self._path(found), overwrite=True)
-            self._told = False
-        except (FeedbackSegError, OSError) as error:
-            if not self._told:
-                self._told = True
-                self._session.said.emit(f"The edits could not be saved by themselves: {error}", "warning")
-
-    def _kept(self, found: Found) -> list[Edit]:
-        from napari_feedback_seg.objects.editor import load_edits
-
-        try:
-            path = self._path(found)
-            return load_edits(path, _deep(found.labels).shape) if path.is_file() else []
-        except FeedbackSegError:
-            return []
-
-    def _save(self, found: Found, path: Path, *, overwrite: bool) -> None:
-        from napari_feedback_seg.objects.editor import save_edits
-
-        assert found.editor is not None
-        save_edits(path, found.editor.edits, _deep(found.labels).shape, overwrite=overwrite)
-
-    def save_edits(self, path: Path, *, overwrite: bool = False) -> None:
-        """Save the edits as a file."""
-        found = self.found
-        if found is not None:
-            self._try(
-                partial(self._save, found, path, overwrite=overwrite), f"The edits are saved as {path}."
-            )
 
     def open_edits(self, path: Path) -> None:
         """Do the edits of a file, after those that were done."""
@@ -427,45 +379,17 @@ class Objects:
             self._say("There are no objects to edit. Find them first.")
             return
         try:
-            edits = load_edits(path, _deep(found.labels).shape)
+            edits = load_edits(path, deep(found.labels).shape)
         except FeedbackSegError as error:
             self._say(str(error))
             return
         problems = found.editor.do_again(edits)
         if found.layer is not None:
             self._layers.refresh(found.layer)
-        found.table = self._measured_again(found)
-        self._keep(found)
+        found.table = measured_again(found)
+        self.files.keep(found)
         self.status = f"{len(edits) - len(problems)} of {len(edits)} edits were done."
         self._draw(found)
-
-    # --- save
-
-    def save_table(self, path: Path, *, overwrite: bool = False, decimal_comma: bool = False) -> None:
-        """Save the table as CSV."""
-        table = self.table
-        if table is not None:
-            write = partial(table.write_csv, path, overwrite=overwrite, decimal_comma=decimal_comma)
-            self._try(write, f"The table is saved as {path}.")
-
-    def save_meshes(self, path: Path, *, overwrite: bool = False) -> None:
-        """Save the meshes that are shown."""
-        from napari_feedback_seg.objects.meshes import write_meshes
-
-        found = self.found
-        if found is not None and found.meshes and found.layer is not None:
-            meshes = list(found.meshes.values())
-            colours = self._layers.colours(found.layer, list(found.meshes))
-            write = partial(write_meshes, path, meshes, colours, overwrite=overwrite)
-            self._try(write, f"{len(meshes)} meshes are saved as {path}.")
-
-    def _try(self, write: Any, done: str) -> None:
-        try:
-            write()
-        except FeedbackSegError as error:
-            self._session.said.emit(str(error), "error")
-        else:
-            self._session.said.emit(done, "info")
 
     # --- meshes
 
@@ -554,8 +478,3 @@ _HINTS = {
     DELETE: "Click the object.",
     ADD: "Paint a new object, through the sections too. Choose Add again for another.",
 }
-
-
-def _deep(labels: np.ndarray) -> np.ndarray:
-    """Return labels as a stack."""
-    return labels[None] if labels.ndim == 2 else labels
