@@ -10,6 +10,12 @@ from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.models.model_file import save_model
 
 
+@pytest.fixture(autouse=True)
+def _no_answers(session):
+    """Let a stroke be a correction alone: the result stays what the model says."""
+    session.instant.set_on(False)
+
+
 @pytest.fixture
 def comparing(session):
     return session.comparing

@@ -12,6 +12,12 @@ from napari_feedback_seg.plugin.session.exporting import export_result
 from napari_feedback_seg.plugin.session.segmenting import What
 
 
+@pytest.fixture(autouse=True)
+def _no_answers(session):
+    """Let a stroke be a correction alone: the result stays what the model says."""
+    session.instant.set_on(False)
+
+
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "exports").mkdir()

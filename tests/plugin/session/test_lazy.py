@@ -27,6 +27,12 @@ class Recorded:
         self.array = da.map_blocks(read, chunks=chunks, dtype=np.uint8, meta=np.zeros((0, 0, 0), np.uint8))
 
 
+@pytest.fixture(autouse=True)
+def _no_answers(session):
+    """Let a stroke be a correction alone: the result stays what the model says."""
+    session.instant.set_on(False)
+
+
 @pytest.fixture
 def lazy(section, runner):
     return Recorded(np.stack([section, section[::-1]] * (COUNT // 2)), runner)

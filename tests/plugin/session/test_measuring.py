@@ -9,6 +9,12 @@ from napari_feedback_seg.plugin.session.segmenting import What
 from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
 
 
+@pytest.fixture(autouse=True)
+def _no_answers(session):
+    """Let a stroke be a correction alone: the result stays what the model says."""
+    session.instant.set_on(False)
+
+
 @pytest.fixture
 def measuring(session):
     return session.measuring
