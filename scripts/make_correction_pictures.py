@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MODEL = "self-w16"
-STROKES = 8
+STROKES = 10
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
 def foreign(image: np.ndarray) -> np.ndarray:
     """Return the section as another microscope might show it: another stain, blurred and noisy."""
     random = np.random.default_rng(0)
-    grey = gaussian_filter((image / 255.0) ** 0.6, 1.5) + 0.05 * random.standard_normal(image.shape)
+    grey = gaussian_filter((image / 255.0) ** 0.5, 3) + 0.05 * random.standard_normal(image.shape)
     return np.uint8(np.clip(255 * grey, 0, 255))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CHANGES_KEY = f"{DERIVED_PREFIX}-changes"
 """In the metadata of the layer that outlines what changed."""
 
-OUTLINE = "#ffffff"
+OUTLINE = "#7cff00"
 _WIDTH = 2  # of the outline, in pixels
 
 
