@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
 from napari_feedback_seg.objects.edits import Delete, Split
 from napari_feedback_seg.objects.options import ObjectOptions
+from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
 from napari_feedback_seg.plugin.session.jobs import State
 from napari_feedback_seg.plugin.session.object_work import CELLS
+from napari_feedback_seg.plugin.session.session import Session
 
 UNITS = ("nm", "nm", "nm")
 
@@ -308,3 +314,15 @@ def test_a_full_disk_is_said_once_and_the_edit_stays(objects, found, said, monke
     objects.do(Delete((6, 20, 15)))
     assert said().count("disk is full") == 1
     assert len(objects.table) == 1
+
+
+def test_a_session_ends_when_its_viewer_is_gone(runner):
+    viewer = ViewerModel()
+    session = Session(ViewerLayers(viewer, runner.later), runner)
+    session.objects.set_tool("")
+    gone = weakref.ref(viewer)
+    del viewer
+    gc.collect()
+    assert gone() is None
+    session.rest()
+    session.cleanup()

@@ -214,10 +214,13 @@ class ObjectLayers:
 
     def follow(self, layer: Labels | None) -> None:
         """Tell where the mouse is pressed and dragged over a layer; None: no more."""
-        callbacks = self._layers.viewer.mouse_drag_callbacks
+        self._followed = layer
+        try:
+            callbacks = self._layers.viewer.mouse_drag_callbacks
+        except LookupError:  # the window was closed, and its callbacks went with it
+            return
         if self._drag in callbacks:
             callbacks.remove(self._drag)
-        self._followed = layer
         if layer is not None:
             active = self._layers.viewer.layers.selection.active
             if active is not None and str(getattr(active, "mode", PAN_ZOOM)) != PAN_ZOOM:
