@@ -203,7 +203,8 @@ class Instant:
 
     def look(self) -> None:
         """Look, when napari is done with what it is doing, whether there is anything to answer."""
-        if not self._later:
+        image = self._session.image
+        if not self._later and image is not None and image.unique_id in self._begun:
             self._later = True
             self._session.runner.later(self._go)
 
