@@ -9,11 +9,13 @@ turn.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import ThreadpoolController
 
 from napari_feedback_seg.correction.residual import Residual
 
@@ -227,7 +229,11 @@ class Fitting:
 
         fits = begin is not None and begin.shape == shape
         first = begin.ravel() if begin is not None and fits else np.zeros(shape).ravel()
-        found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": steps, "maxcor": 10})
+        # The matrices are small: a second thread would take six times as long.
+        with _blas().limit(limits=1, user_api="blas"):
+            found = minimize(
+                loss, first, jac=True, method="L-BFGS-B", options={"maxiter": steps, "maxcor": 10}
+            )
         result: Floats = found.x.reshape(shape).astype(np.float32)
         return result
 
@@ -250,6 +256,12 @@ class Fitting:
             change = p * (change - (p * change).sum(axis=1, keepdims=True))
             result += (change * (weight * pixels.weights)[:, None]).T @ pixels.features
         return result
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Return what sets the threads of the libraries that multiply for numpy and scipy."""
+    return ThreadpoolController()
 
 
 def _cross_entropy(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
