@@ -144,7 +144,7 @@ def write_set(data: Dataset, chosen: list[int], folder: Path, *, lossless: bool)
 
 def unpacked(folder: Path) -> Path:
     """Return a folder of the sets as they are read: images as PNG."""
-    sets = Path("/tmp/on-a-gpu-sets")
+    sets = folder.with_name(f"{folder.name}-read")
     if not sets.exists():
         part = sets.with_suffix(".part")
         shutil.copytree(folder, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.webp"))
@@ -274,10 +274,10 @@ JOBS = ["general", "accurate", "general-unet", "sstem", "epfl", "snemi_ac4", "fl
 def run(options: argparse.Namespace) -> None:
     """Train the models on all sets, and compare networks on a set that is left out; three seeds of each."""
     options.out.mkdir(parents=True, exist_ok=True)
-    began, work = time.monotonic(), Path("/tmp/on-a-gpu-work")
+    began, work = time.monotonic(), options.folder.with_name(f"{options.folder.name}-work").resolve()
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    sets, device = unpacked(options.folder), ["--device", options.device]
+    sets, device = unpacked(options.folder).resolve(), ["--device", options.device]
     epochs = {"general": options.general, "general-unet": options.general, "accurate": options.accurate}
     size = ["--patches", "4", "--batch", "2", "--epochs", "1", "--width", "4"] if options.quick else []
     jobs = []
