@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.colormaps import Colormap
-from psygnal import Signal
 
 from napari_feedback_seg.attention_maps.colours import colour_table, contrast_limits
 from napari_feedback_seg.plugin.layers.image import (
@@ -19,15 +18,14 @@ from napari_feedback_seg.plugin.layers.image import (
     move,
     put,
 )
-from napari_feedback_seg.plugin.layers.picking import Picker, picked_pixel
+from napari_feedback_seg.plugin.layers.picking import Pointing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
     from napari_feedback_seg.plugin.session.attention_view import Picture
 
 ATTENTION_KEY = "feedback-seg-attention"
@@ -36,49 +34,16 @@ ATTENTION_KEY = "feedback-seg-attention"
 MARK = "#00d0ff"
 
 
-class AttentionLayers:
+class AttentionLayers(Pointing):
     """Shows attention over an image in a few layers, made once and then updated; tells where a person points.
 
     A map, labels of the rounds, the outline of the tile, and the picked pixel with its strongest places.
-
-    Parameters
-    ----------
-    layers : ViewerLayers
-        Knows the viewer.
-
-    Events
-    ------
-    pointed : sequence of float, bool
-        Where in the world a person has pressed the mouse, or dragged it to (True).
-    interrupted
-        A person has taken up a tool, such as the brush: clicks are no longer followed.
     """
-
-    pointed = Signal(object, bool)
-    interrupted = Signal()
-
-    def __init__(self, layers: ViewerLayers) -> None:
-        self._layers = layers
-        self._picker: Picker | None = None
 
     @property
     def viewer(self) -> ViewerModel:
         """The viewer."""
         return self._layers.viewer
-
-    # --- the mouse
-
-    def follow(self, on: bool) -> None:
-        """Follow the mouse, or leave it to napari; may be called again."""
-        if self._picker is not None:
-            self._picker.switch(False)
-        self._picker = Picker(self.viewer, self.pointed.emit, self.interrupted.emit) if on else None
-        if self._picker is not None:
-            self._picker.switch(True)
-
-    def pixel_at(self, image: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
-        """Return section, row and column of a position of the world, as :func:`picked_pixel` does."""
-        return picked_pixel(self.viewer, image, position)
 
     # --- labels that are right
 

@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
-from psygnal import Signal
 
 from napari_feedback_seg.plugin.layers.image import DERIVED_PREFIX, like_part, put
-from napari_feedback_seg.plugin.layers.picking import Picker, picked_pixel
+from napari_feedback_seg.plugin.layers.picking import Pointing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari.layers import Image
 
-    from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
 
 CHANGES_KEY = f"{DERIVED_PREFIX}-changes"
 """In the metadata of the layer that outlines what changed."""
@@ -26,42 +22,8 @@ OUTLINE = "#7cff00"
 _WIDTH = 2  # of the outline, in pixels
 
 
-class ChangeLayers:
-    """Outlines what has changed in a layer of its own, made once and then updated; follows the mouse.
-
-    Parameters
-    ----------
-    layers : ViewerLayers
-        Knows the viewer.
-
-    Events
-    ------
-    pointed : sequence of float, bool
-        Where in the world a person has pressed the mouse, or dragged it to (True).
-    interrupted
-        A person has taken up a tool, such as the brush: clicks are no longer followed.
-    """
-
-    pointed = Signal(object, bool)
-    interrupted = Signal()
-
-    def __init__(self, layers: ViewerLayers) -> None:
-        self._layers = layers
-        self._picker: Picker | None = None
-
-    # --- the mouse
-
-    def follow(self, on: bool) -> None:
-        """Follow the mouse, or leave it to napari; may be called again."""
-        if self._picker is not None:
-            self._picker.switch(False)
-        self._picker = Picker(self._layers.viewer, self.pointed.emit, self.interrupted.emit) if on else None
-        if self._picker is not None:
-            self._picker.switch(True)
-
-    def pixel_at(self, image: Image | None, position: Sequence[float]) -> tuple[int, int, int]:
-        """Return section, row and column of a position of the world, as :func:`picked_pixel` does."""
-        return picked_pixel(self._layers.viewer, image, position)
+class ChangeLayers(Pointing):
+    """Outlines what has changed in a layer of its own, made once and then updated; follows the mouse."""
 
     # --- the outline
 

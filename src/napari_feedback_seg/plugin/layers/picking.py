@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from psygnal import Signal
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.layers.image import (
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
     from napari.layers import Layer
+
+    from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
 
 TILT = 0.02
 """Sections by which the plane may leave the section over a step of one pixel."""
@@ -97,6 +100,42 @@ class Picker:
                 yield
         finally:
             camera.mouse_pan = getattr(viewer.layers.selection.active, "mouse_pan", True)
+
+
+class Pointing:
+    """Layers on which a person points at places.
+
+    Parameters
+    ----------
+    layers : ViewerLayers
+        Knows the viewer.
+
+    Events
+    ------
+    pointed : sequence of float, bool
+        Where in the world a person has pressed the mouse, or dragged it to (True).
+    interrupted
+        A person has taken up a tool, such as the brush: clicks are no longer followed.
+    """
+
+    pointed = Signal(object, bool)
+    interrupted = Signal()
+
+    def __init__(self, layers: ViewerLayers) -> None:
+        self._layers = layers
+        self._picker: Picker | None = None
+
+    def follow(self, on: bool) -> None:
+        """Follow the mouse, or leave it to napari; may be called again."""
+        if self._picker is not None:
+            self._picker.switch(False)
+        self._picker = Picker(self._layers.viewer, self.pointed.emit, self.interrupted.emit) if on else None
+        if self._picker is not None:
+            self._picker.switch(True)
+
+    def pixel_at(self, image: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
+        """Return section, row and column of a position of the world, as :func:`picked_pixel` does."""
+        return picked_pixel(self._layers.viewer, image, position)
 
 
 def _tool_in_hand(layer: Layer | None) -> bool:
