@@ -27,7 +27,7 @@ class LabelClass:
     Raises
     ------
     ValueError
-        If the value or the colour is none.
+        If the value or the colour is not valid.
     """
 
     value: int

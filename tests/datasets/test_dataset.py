@@ -93,7 +93,7 @@ def test_there_are_no_more_folds_than_sections(tmp_path: Path) -> None:
     make(tmp_path, count=3)
     dataset = load_folder(tmp_path)
     assert {dataset.fold(index)[1] for index in range(3)} == {(0,), (1,), (2,)}
-    with pytest.raises(InputError, match="folds 0 to 2; 3 is none"):
+    with pytest.raises(InputError, match="folds 0 to 2; there is no fold 3"):
         dataset.fold(3)
 
 

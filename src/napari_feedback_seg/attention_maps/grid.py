@@ -36,7 +36,7 @@ class TileFrame:
 
     @property
     def region(self) -> tuple[slice, slice]:
-        """The rows and columns of the section in the tile; its mirrored border is none of them."""
+        """The rows and columns of the section in the tile, without its mirrored border."""
         rows, columns = self._inside()
         return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 

@@ -245,7 +245,7 @@ class TileAttention:
         )
 
     def nearest_of(self, value: int, y: int, x: int) -> tuple[int, int] | None:
-        """Return a pixel of a predicted class near to a pixel; None if there is none.
+        """Return a pixel of a predicted class near to a pixel, or None where the class is absent.
 
         One well within its class is worth a way: a step away from the class's edge, up to
         eight, as much as three steps of distance.

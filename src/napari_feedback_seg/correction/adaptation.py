@@ -131,7 +131,7 @@ def load_adaptation(path: str | Path) -> Adaptation:
     Raises
     ------
     InputError
-        If the file is none, is cut off or damaged, or holds no adaptation.
+        If the file is missing, cut off or damaged, or holds no adaptation.
     """
     path = Path(path)
     data = _read(path)

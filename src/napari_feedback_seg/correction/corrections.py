@@ -32,7 +32,7 @@ MOST_PLACES = 1_000_000
 """Pixels of a section to choose patches by; of dense labels on a large one, every n-th row and column."""
 
 ENOUGH_REGIONS = 12
-"""From so many regions on, a part of them is held out; of fewer, each third in turn."""
+"""With this many regions or more, one part is held out. With fewer, each third is held out in turn."""
 
 TURNS = 3
 
@@ -118,7 +118,7 @@ def corrected_sections(
     Raises
     ------
     InputError
-        If the image is none, or the corrections have another shape or values of no class.
+        If the image cannot be used, or the corrections differ in shape or have values of no class.
     """
     shape = image_shape(image)
     found = tuple(getattr(corrections, "shape", None) or np.shape(corrections))

@@ -61,7 +61,7 @@ def gather(
     Returns
     -------
     dict
-        ``mean.NAME`` and ``variance.NAME`` of each batch norm; empty if there is none.
+        ``mean.NAME`` and ``variance.NAME`` of each batch norm; empty for a network without batch norm.
     """
     network = copy.deepcopy(model.network)
     norms = norms_of(network)

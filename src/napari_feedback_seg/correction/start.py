@@ -169,7 +169,7 @@ def fit_new_classes(
 
 @torch.inference_mode()
 def inverted(model: Model) -> Model | None:
-    """Return a model that says of an image what this one says of its inverse; None if there is none."""
+    """Return a model that answers for an image as this one does for its inverse, or None."""
     network = copy.deepcopy(model.network)
     convolutions = (each for each in network.modules() if isinstance(each, nn.Conv2d))
     first = next((each for each in convolutions if each.in_channels == model.card.spec.in_channels), None)

@@ -106,7 +106,7 @@ class Dataset:
             )
         parts = np.array_split(np.array(sections), min(FOLDS, len(sections)))
         if not 0 <= index < len(parts):
-            raise InputError(f"{self.name} has folds 0 to {len(parts) - 1}; {index} is none.")
+            raise InputError(f"{self.name} has folds 0 to {len(parts) - 1}; there is no fold {index}.")
         validation = parts[-1 - index].tolist()
         return tuple(number for number in sections if number not in validation), tuple(validation)
 

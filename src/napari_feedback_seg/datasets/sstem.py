@@ -126,7 +126,7 @@ def merged_to_classes(merged: npt.NDArray[np.generic], path: Path) -> npt.NDArra
     Raises
     ------
     InputError
-        If a value is none of the data set's.
+        If the data set does not use a value.
     """
     table = np.zeros(256, np.uint8)
     for value, sources in _MERGED_VALUES.items():
