@@ -28,47 +28,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SectionReady:
-    """A section of a sample is there.
+    """A section of a sample is there."""
 
-    Attributes
-    ----------
-    done, total : int
-        Sections that are there, and sections in all.
-    """
-
-    done: int
+    done: int  # sections that are there, and sections in all
     total: int
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample and how it is come by.
+    """A sample and how it is come by."""
 
-    Attributes
-    ----------
-    name : str
-        Of its layer.
-    image : ndarray of uint8, (Y, X) or (Z, Y, X)
-        Zeros, until ``fill`` has been run.
-    fill : callable
-        Returns a generator that writes the sections into ``image``, an event each.
-    scale : tuple of float
-        Of its pixels, in nm.
-    about : dict
-        The layer's metadata.
-    doing : str
-        What ``fill`` does, in a word; empty if that takes no time worth waiting for.
-    before, after : str
-        What the user is told before something is downloaded, and when the sample is there.
-    """
-
-    name: str
-    image: np.ndarray
+    name: str  # of its layer
+    image: np.ndarray  # zeros, until fill has been run
+    # returns a generator that writes the sections into image, an event each
     fill: Callable[[], Generator[SectionReady, None, None]]
-    scale: tuple[float, ...]
-    about: dict[str, Any]
-    doing: str
-    before: str = ""
+    scale: tuple[float, ...]  # of its pixels, in nm
+    about: dict[str, Any]  # the layer's metadata
+    doing: str  # what fill does, in a word; empty if that takes no time worth waiting for
+    before: str = ""  # what the user is told before something is downloaded, and when the sample is there
     after: str = ""
 
 

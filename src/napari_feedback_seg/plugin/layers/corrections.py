@@ -83,16 +83,11 @@ class CorrectionLayers:
         Returns the viewer.
     later : callable
         Calls what it is given when napari is done with what it is doing.
-
-    Attributes
-    ----------
-    painting : Painting
-        Tells what is painted.
     """
 
     def __init__(self, viewer: Callable[[], Any], later: Callable[[Callable[[], None]], None]) -> None:
         self._viewer = viewer
-        self.painting = Painting(viewer, later)
+        self.painting = Painting(viewer, later)  # tells what is painted
 
     def find(self, image: Image | None, current: Labels | None = None) -> Labels | None:
         """Return the layer of corrections of an image; see :func:`find_layer`."""

@@ -36,21 +36,11 @@ UNFINISHED_KEY = f"{DERIVED_PREFIX}-unfinished"
 
 @dataclass(frozen=True)
 class Sections:
-    """The grey values of a layer.
+    """The grey values of a layer."""
 
-    Attributes
-    ----------
-    data : array-like
-        (Y, X) or (Z, Y, X); a lazy array stays lazy.
-    messages : tuple of str
-        Sentences that the user should read.
-    levels : tuple of array-like
-        The same in several resolutions, the finest first; empty if there is one.
-    """
-
-    data: Any
-    messages: tuple[str, ...] = ()
-    levels: tuple[Any, ...] = ()
+    data: Any  # (Y, X) or (Z, Y, X); a lazy array stays lazy
+    messages: tuple[str, ...] = ()  # sentences that the user should read
+    levels: tuple[Any, ...] = ()  # the same in several resolutions, the finest first; empty if there is one
 
     @property
     def image(self) -> Any:

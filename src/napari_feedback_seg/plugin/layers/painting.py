@@ -21,18 +21,10 @@ _UNDO, _REDO = "Control-Z", "Control-Shift-Z"
 
 @dataclass(frozen=True)
 class Part:
-    """Pixels that were painted at once.
+    """Pixels that were painted at once."""
 
-    Attributes
-    ----------
-    index : tuple of ndarray
-        Where they are, an array an axis.
-    before, after : ndarray or int
-        Their labels.
-    """
-
-    index: tuple[np.ndarray, ...]
-    before: Any
+    index: tuple[np.ndarray, ...]  # where they are, an array an axis
+    before: Any  # their labels
     after: Any
 
 

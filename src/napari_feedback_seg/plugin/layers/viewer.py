@@ -60,11 +60,6 @@ class ViewerLayers:
     later : callable
         Calls what it is given when napari is done with what it is doing.
 
-    Attributes
-    ----------
-    corrections : CorrectionLayers
-        The layers of corrections, and what is painted.
-
     Events
     ------
     changed
@@ -100,6 +95,7 @@ class ViewerLayers:
     def __init__(self, viewer: ViewerModel, later: Callable[[Callable[[], None]], None]) -> None:
         self._viewer = ref(viewer)
         self.later = later
+        # the layers of corrections, and what is painted
         self.corrections = CorrectionLayers(lambda: self.viewer, later)
         self.changes = ChangeLayers(self)
         self._watched: set[Layer] = set()

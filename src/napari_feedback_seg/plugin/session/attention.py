@@ -38,20 +38,10 @@ class Attention:
 
     Attributes
     ----------
-    options : AttentionOptions
-        What is shown.
-    truth : Labels or None
-        Labels that are right, to count what the feedback made right or wrong.
     picking : bool
         Whether a click in the image picks a pixel.
     hidden : bool
         Whether the layers are hidden for now.
-    found : Found or None
-        The tile and the pixel that are shown.
-    change : FeedbackChange or None
-        What the feedback changed in the tile, if that is shown.
-    status : str
-        How it is going, in a sentence.
     """
 
     def __init__(self, session: Session) -> None:
@@ -61,12 +51,13 @@ class Attention:
         self._engine: tuple[Source, SectionAttention] | None = None
         self._version = 0
         self._waiting = False  # for a job, to draw what is chosen
-        self.options = AttentionOptions()
+        self.options = AttentionOptions()  # what is shown
+        # labels that are right, to count what the feedback made right or wrong
         self.truth: Labels | None = None
         self.picking = self.hidden = False
-        self.found: Found | None = None
-        self.change: FeedbackChange | None = None
-        self.status = ""
+        self.found: Found | None = None  # the tile and the pixel that are shown
+        self.change: FeedbackChange | None = None  # what the feedback changed in the tile, if that is shown
+        self.status = ""  # how it is going, in a sentence
         self._layers.pointed.connect(self.pick)
         self._layers.interrupted.connect(self._stop_picking)
 

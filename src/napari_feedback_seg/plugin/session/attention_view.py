@@ -61,35 +61,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """A tile, a pixel in it, and what is known of them.
-
-    Attributes
-    ----------
-    summary : AttentionSummary or None
-        The attention of all pixels, once it is added up.
-    """
+    """A tile, a pixel in it, and what is known of them."""
 
     source: Source
     tile: TileAttention
     pixel: PixelAttention
-    summary: AttentionSummary | None = None
+    summary: AttentionSummary | None = None  # the attention of all pixels, once it is added up
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What the layers of an image are to show of a tile.
-
-    Attributes
-    ----------
-    values, labels : ndarray or None
-        (Y, X) of the tile's region: a map, and labels.
-    pixel : PixelAttention or None
-        The pixel to mark, with its strongest places.
-    """
+    """What the layers of an image are to show of a tile."""
 
     image: Image
     section: int
     tile: TileAttention
-    values: np.ndarray | None = None
+    values: np.ndarray | None = None  # (Y, X) of the tile's region: a map, and labels
     labels: np.ndarray | None = None
-    pixel: PixelAttention | None = None
+    pixel: PixelAttention | None = None  # the pixel to mark, with its strongest places

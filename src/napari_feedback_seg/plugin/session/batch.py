@@ -28,23 +28,15 @@ class Batch:
 
     An output is there whole or not at all, so that one that is there is done: a run that was cancelled
     goes on with the other files.
-
-    Attributes
-    ----------
-    inputs : tuple of str
-        Files and folders.
-    output : str
-        The folder.
-    rescale : bool
-        Whether an image whose file says its pixel size is resampled to the model's, and the result back.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._failed: list[str] = []
         self._done = 0
-        self.inputs: tuple[str, ...] = ()
-        self.output = ""
+        self.inputs: tuple[str, ...] = ()  # files and folders
+        self.output = ""  # the folder
+        # whether an image whose file says its pixel size is resampled to the model's, and the result back
         self.rescale = True
 
     @property

@@ -18,21 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Side:
-    """One of two answers.
+    """One of two answers."""
 
-    Attributes
-    ----------
-    title : str
-        What it is, as a person reads it.
-    labels : ndarray
-        (Y, X) of the part.
-    take : callable
-        Called if this one is chosen.
-    """
-
-    title: str
-    labels: np.ndarray
-    take: Callable[[], object]
+    title: str  # what it is, as a person reads it
+    labels: np.ndarray  # (Y, X) of the part
+    take: Callable[[], object]  # called if this one is chosen
 
 
 class Beside:

@@ -21,17 +21,7 @@ if TYPE_CHECKING:
 
 
 class Comparing(Derived):
-    """Compares a Labels layer, at first the result at hand, with another one.
-
-    Attributes
-    ----------
-    labels, truth : Labels or None
-        The layers.
-    kind : int
-        Value of the class of which the truth is a mask; 0 if it holds labels of the same classes.
-    rest_is_other : bool
-        Whether 0 in a mask means another class; else it means unlabelled.
-    """
+    """Compares a Labels layer, at first the result at hand, with another one."""
 
     part = "comparing"
 
@@ -39,10 +29,11 @@ class Comparing(Derived):
         super().__init__(session)
         self._at_hand: Labels | None = None
         self._kind_of: Any = None
-        self.labels: Labels | None = None
+        self.labels: Labels | None = None  # the layers
         self.truth: Layer | None = None
+        # value of the class of which the truth is a mask; 0 if it holds labels of the same classes
         self.kind = 0
-        self.rest_is_other = True
+        self.rest_is_other = True  # whether 0 in a mask means another class; else it means unlabelled
 
     @property
     def scores(self) -> dict[str, Any] | None:

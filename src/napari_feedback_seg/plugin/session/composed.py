@@ -42,19 +42,11 @@ def composed(
 
 @dataclass(frozen=True)
 class Composed:
-    """A result with its corrections as an array that composes a section when it is read.
+    """A result with its corrections as an array that composes a section when it is read."""
 
-    Attributes
-    ----------
-    result, corrections : array-like
-        (Y, X) or (Z, Y, X) labels, and corrections of the same shape, or none.
-    values : collection of int, optional
-        Values of the classes.
-    """
-
-    result: Any
+    result: Any  # (Y, X) or (Z, Y, X) labels, and corrections of the same shape, or none
     corrections: Any = None
-    values: Collection[int] | None = None
+    values: Collection[int] | None = None  # values of the classes
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -50,45 +50,20 @@ class SectionSearched:
 
 @dataclass
 class FinetuneWork:
-    """A fine-tune that was asked for in the panel.
+    """A fine-tune that was asked for in the panel."""
 
-    Attributes
-    ----------
-    sections : Sections
-        The image.
-    corrections : dict
-        Section to its corrections (Y, X), as they were.
-    load_model : callable
-        Returns the model. Called off the GUI thread.
-    config : FinetuneConfig
-        The settings.
-    device : str
-        Where to compute.
-    pixel_size_nm : float, tuple or None
-        Side of a pixel, if the image is rescaled for the model.
-    source : str
-        Name of the image.
-    checkpoint : Path
-        Where the state is kept.
-    path_for : callable
-        Returns, for the name of a model, the file that it is written to.
-    strokes : Strokes or None
-        The corrections, as they were answered at once: the fine-tune starts from that answer.
-    learnt : tuple
-        What was learnt of them, if it was.
-    """
-
-    sections: Sections
-    corrections: dict[int, np.ndarray]
-    load_model: Callable[[], Model]
-    config: FinetuneConfig
-    device: str
-    pixel_size_nm: Any
-    source: str
-    checkpoint: Path
-    path_for: Callable[[str], Path]
+    sections: Sections  # the image
+    corrections: dict[int, np.ndarray]  # section to its corrections (Y, X), as they were
+    load_model: Callable[[], Model]  # returns the model. Called off the GUI thread.
+    config: FinetuneConfig  # the settings
+    device: str  # where to compute
+    pixel_size_nm: Any  # side of a pixel, if the image is rescaled for the model
+    source: str  # name of the image
+    checkpoint: Path  # where the state is kept
+    path_for: Callable[[str], Path]  # returns, for the name of a model, the file that it is written to
+    # the corrections, as they were answered at once: the fine-tune starts from that answer
     strokes: Strokes | None = None
-    learnt: tuple[str, Adaptation | None] = ("", None)
+    learnt: tuple[str, Adaptation | None] = ("", None)  # what was learnt of them, if it was
     tuning: FineTuning | None = None
 
     def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[FinetuneResult, Path]]:
@@ -145,24 +120,12 @@ class FinetuneWork:
 
 @dataclass(frozen=True)
 class DoubtWork:
-    """The search for places where the model is in doubt.
+    """The search for places where the model is in doubt."""
 
-    Attributes
-    ----------
-    sections : Sections
-        The image.
-    chosen : sequence of int
-        The sections, in the order in which they are searched.
-    options : SegmentOptions
-        How to segment.
-    load_model : callable
-        Returns the model. Called off the GUI thread.
-    """
-
-    sections: Sections
-    chosen: Sequence[int]
-    options: SegmentOptions
-    load_model: Callable[[], Model]
+    sections: Sections  # the image
+    chosen: Sequence[int]  # the sections, in the order in which they are searched
+    options: SegmentOptions  # how to segment
+    load_model: Callable[[], Model]  # returns the model. Called off the GUI thread.
 
     def __call__(self) -> Generator[TileDone | SectionSearched, None, None]:
         """Yield tiles counted over all sections, and the places of each section."""

@@ -39,27 +39,14 @@ PREVIEW = "Segmenting before and after"
 
 @dataclass(frozen=True)
 class Proposal:
-    """A fine-tuned model that a person is to keep or to go back from.
+    """A fine-tuned model that a person is to keep or to go back from."""
 
-    Attributes
-    ----------
-    parent, tuned : str
-        Names of the model before and of the fine-tuned one.
-    keep : bool
-        Whether it is recommended to keep it.
-    sentence : str
-        The recommendation and what is known.
-    details : tuple of str
-        Lines on each class, and what went wrong.
-    sections : tuple of int
-        Where before and after can be compared: the section that was shown, and another one.
-    """
-
-    parent: str
+    parent: str  # names of the model before and of the fine-tuned one
     tuned: str
-    keep: bool
-    sentence: str
-    details: tuple[str, ...] = ()
+    keep: bool  # whether it is recommended to keep it
+    sentence: str  # the recommendation and what is known
+    details: tuple[str, ...] = ()  # lines on each class, and what went wrong
+    # where before and after can be compared: the section that was shown, and another one
     sections: tuple[int, ...] = ()
 
 
@@ -76,40 +63,21 @@ class _Run:
 
 
 class Correcting:
-    """Paint over mistakes, fine-tune, compare before and after, keep the model or go back.
-
-    Attributes
-    ----------
-    corrections : Corrections
-        What is painted.
-    journal : Journal
-        Keeps it, and offers what an earlier time has left.
-    models : TunedModels
-        The chain of fine-tuned models.
-    doubt : DoubtfulPlaces
-        Where to look next.
-    config : FinetuneConfig
-        The settings of a fine-tune.
-    losses : Losses
-        Of the last fine-tune.
-    proposal : Proposal or None
-        A model to keep or to go back from.
-    status : str
-        How the fine-tune is going, or how it ended.
-    """
+    """Paint over mistakes, fine-tune, compare before and after, keep the model or go back."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._run: _Run | None = None
-        self.corrections = Corrections(session)
-        self.models = TunedModels(session)
+        self.corrections = Corrections(session)  # what is painted
+        self.models = TunedModels(session)  # the chain of fine-tuned models
+        # keeps it, and offers what an earlier time has left
         self.journal = Journal(session, self.corrections, self.models)
         self.answers = Answers(session, self.models)
-        self.doubt = DoubtfulPlaces(session, self.corrections)
-        self.config = FinetuneConfig()
-        self.losses = Losses()
-        self.proposal: Proposal | None = None
-        self.status = ""
+        self.doubt = DoubtfulPlaces(session, self.corrections)  # where to look next
+        self.config = FinetuneConfig()  # the settings of a fine-tune
+        self.losses = Losses()  # of the last fine-tune
+        self.proposal: Proposal | None = None  # a model to keep or to go back from
+        self.status = ""  # how the fine-tune is going, or how it ended
         self._before_of: Image | None = None
         self.corrections.changed.connect(self._on_corrections)
 

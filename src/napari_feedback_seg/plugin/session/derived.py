@@ -24,8 +24,6 @@ class Derived:
 
     Attributes
     ----------
-    value : object or None
-        What was computed, as long as it is true.
     outdated : bool
         Whether it was dropped because its layers changed.
     looking : bool
@@ -41,7 +39,7 @@ class Derived:
         self._stale = False
         self._sums: list[list[int]] = []
         self._to_do: Iterator[bool] = iter(())
-        self.value: Any = None
+        self.value: Any = None  # what was computed, as long as it is true
         self.outdated = self.looking = False
         painting = session.layers.corrections.painting
         painting.painted.connect(self._on_painted)

@@ -29,11 +29,6 @@ class DoubtfulPlaces:
     """Finds doubtful places over all sections, once for each image and model, and goes to them.
 
     Sections that are segmented come first. A search that was cancelled goes on where it was.
-
-    Attributes
-    ----------
-    text : str
-        What there is to say of it.
     """
 
     def __init__(self, session: Session, corrections: Corrections) -> None:
@@ -43,7 +38,7 @@ class DoubtfulPlaces:
         self._left: list[int] = []  # sections still to be searched
         self._places: list[tuple[bool, float, int, Place]] = []  # a heap, the next one first
         self._found = self._waiting = False
-        self.text = ""
+        self.text = ""  # what there is to say of it
 
     def next_place(self, options: SegmentOptions) -> None:
         """Go to the least certain place that is not corrected yet; search for such places first if need be.

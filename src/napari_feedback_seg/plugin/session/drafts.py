@@ -31,21 +31,11 @@ _LARGEST = 255  # label of a class
 
 @dataclass(frozen=True)
 class Draft:
-    """The folder that keeps the corrections of one layer.
+    """The folder that keeps the corrections of one layer."""
 
-    Attributes
-    ----------
-    folder : Path
-        It need not exist yet.
-    image : str
-        Name of the image.
-    shape : tuple of int
-        Its shape.
-    """
-
-    folder: Path
-    image: str
-    shape: tuple[int, ...]
+    folder: Path  # it need not exist yet
+    image: str  # name of the image
+    shape: tuple[int, ...]  # its shape
 
     @property
     def checkpoint(self) -> Path:

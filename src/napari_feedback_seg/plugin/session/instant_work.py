@@ -34,36 +34,16 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Strokes:
-    """What is painted on an image, and what it is to teach.
+    """What is painted on an image, and what it is to teach."""
 
-    Attributes
-    ----------
-    image : str
-        Identity of the image.
-    sections : Sections
-        Its grey values.
-    labels : mapping
-        Section to what is painted on it, (Y, X) class values.
-    muted : frozenset of str
-        Strokes that are not learnt from, by their key.
-    muted_classes : frozenset of int
-        Classes that are not learnt from.
-    new_classes : tuple of LabelClass
-        Those that the model lacks.
-    pixel_size_nm : float, tuple or None
-        Side of a pixel, if the image is rescaled for the model.
-    token : str
-        What tells all of that from others; empty if nothing is learnt.
-    """
-
-    image: str
-    sections: Sections
-    labels: Mapping[int, np.ndarray]
-    muted: frozenset[str] = frozenset()
-    muted_classes: frozenset[int] = frozenset()
-    new_classes: tuple[LabelClass, ...] = ()
-    pixel_size_nm: Any = None
-    token: str = ""
+    image: str  # identity of the image
+    sections: Sections  # its grey values
+    labels: Mapping[int, np.ndarray]  # section to what is painted on it, (Y, X) class values
+    muted: frozenset[str] = frozenset()  # strokes that are not learnt from, by their key
+    muted_classes: frozenset[int] = frozenset()  # classes that are not learnt from
+    new_classes: tuple[LabelClass, ...] = ()  # those that the model lacks
+    pixel_size_nm: Any = None  # side of a pixel, if the image is rescaled for the model
+    token: str = ""  # what tells all of that from others; empty if nothing is learnt
 
     def section(self, z: int, image: np.ndarray | None = None) -> CorrectedSection:
         """Return a section, with what is painted on it; of its image it may be given what was read."""
@@ -79,21 +59,11 @@ class Strokes:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """A place is answered.
+    """A place is answered."""
 
-    Attributes
-    ----------
-    place : Place
-        Where.
-    answer : Answer
-        What the model says with the strokes.
-    classes : tuple of LabelClass
-        Those that it knows.
-    """
-
-    place: Place
-    answer: Answer
-    classes: tuple[LabelClass, ...]
+    place: Place  # where
+    answer: Answer  # what the model says with the strokes
+    classes: tuple[LabelClass, ...]  # those that it knows
 
 
 @dataclass(frozen=True)
@@ -116,21 +86,12 @@ class Explained:
 
 @dataclass
 class Engine:
-    """Answers of one model, with all that it has seen; used by one thread at a time.
+    """Answers of one model, with all that it has seen; used by one thread at a time."""
 
-    Attributes
-    ----------
-    load_model : callable
-        Returns the model. Called off the GUI thread.
-    device : str
-        Where to compute.
-    learnt : (str, Adaptation)
-        The token of the strokes that were learnt last, and what was learnt of them.
-    """
-
-    load_model: Callable[[], Model]
-    device: str
+    load_model: Callable[[], Model]  # returns the model. Called off the GUI thread.
+    device: str  # where to compute
     overlap: float
+    # the token of the strokes that were learnt last, and what was learnt of them
     learnt: tuple[str, Adaptation | None] = ("", None)
     _answers: InstantAnswers | None = None
     _classes: tuple[LabelClass, ...] = ()

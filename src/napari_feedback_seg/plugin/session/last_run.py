@@ -18,18 +18,12 @@ Region = tuple[slice, slice]
 
 
 class LastRun:
-    """Undoes the last segmentation and does it again, and shows both side by side.
-
-    Attributes
-    ----------
-    undone : bool
-        Whether what is shown is what was there before.
-    """
+    """Undoes the last segmentation and does it again, and shows both side by side."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._writer: ResultWriter | None = None
-        self.undone = False
+        self.undone = False  # whether what is shown is what was there before
 
     @property
     def writer(self) -> ResultWriter | None:

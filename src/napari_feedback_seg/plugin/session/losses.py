@@ -9,24 +9,15 @@ _SMOOTH = 0.2
 
 @dataclass
 class Losses:
-    """Losses over the steps.
+    """Losses over the steps."""
 
-    Attributes
-    ----------
-    training, held_out : list of (int, float)
-        Step and loss, on what is learnt (smoothed) and on the held-out corrections.
-    breaks : list of int
-        Steps after which another part begins, of other corrections: lines do not go on over them.
-    total : int
-        Steps in all.
-    is_held_out : bool
-        Whether corrections could be held out; otherwise the second loss is on all of them.
-    """
-
+    # step and loss, on what is learnt (smoothed) and on the held-out corrections
     training: list[tuple[int, float]] = field(default_factory=list)
     held_out: list[tuple[int, float]] = field(default_factory=list)
+    # steps after which another part begins, of other corrections: lines do not go on over them
     breaks: list[int] = field(default_factory=list)
-    total: int = 1
+    total: int = 1  # steps in all
+    # whether corrections could be held out; otherwise the second loss is on all of them
     is_held_out: bool = True
 
     def begin_part(self) -> None:

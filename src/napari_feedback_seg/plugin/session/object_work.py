@@ -24,40 +24,18 @@ CELLS = "cells"
 
 @dataclass(frozen=True)
 class Order:
-    """Objects that are wanted.
+    """Objects that are wanted."""
 
-    Attributes
-    ----------
-    image, result : Image, Labels
-        The image, and the result that they are made from.
-    what : str
-        Name of a class, or :data:`CELLS`.
-    labels : array-like
-        The result with its corrections.
-    probabilities : mapping
-        Of the classes, by name, as far as they are known.
-    classes : sequence of LabelClass
-        What the labels mean.
-    options : ObjectOptions or CellOptions
-        How.
-    voxel : (float, float, float)
-        Depth, height and width of a voxel in nm, nominal where they are unknown.
-    known : bool
-        Whether they are known.
-    grey, cells : array-like or None
-        The image, and its numbered cells.
-    """
-
-    image: Image
+    image: Image  # the image, and the result that they are made from
     result: Labels
-    what: str
-    labels: Any
-    probabilities: Mapping[str, Any]
-    classes: Sequence[LabelClass]
-    options: ObjectOptions | CellOptions
-    voxel: Voxel
-    known: bool
-    grey: Any = None
+    what: str  # name of a class, or CELLS
+    labels: Any  # the result with its corrections
+    probabilities: Mapping[str, Any]  # of the classes, by name, as far as they are known
+    classes: Sequence[LabelClass]  # what the labels mean
+    options: ObjectOptions | CellOptions  # how
+    voxel: Voxel  # depth, height and width of a voxel in nm, nominal where they are unknown
+    known: bool  # whether they are known
+    grey: Any = None  # the image, and its numbered cells
     cells: Any = None
 
     @property
@@ -73,26 +51,13 @@ class Order:
 
 @dataclass
 class Objects:
-    """Objects that were found, and are edited in place.
+    """Objects that were found, and are edited in place."""
 
-    Attributes
-    ----------
-    order : Order
-        What they were made from.
-    labels : ndarray
-        Their numbers.
-    count : int
-        How many there were at first.
-    table : Table
-        Their measures.
-    near : dict
-        Where the classes are to which distances are measured.
-    """
-
-    order: Order
-    labels: np.ndarray
-    count: int
-    table: Table
+    order: Order  # what they were made from
+    labels: np.ndarray  # their numbers
+    count: int  # how many there were at first
+    table: Table  # their measures
+    # where the classes are to which distances are measured
     near: dict[str, np.ndarray] = field(default_factory=dict)
     layer: Labels | None = None
     editor: ObjectEditor | None = None

@@ -52,8 +52,6 @@ class Objects:
         Column that the objects are coloured by; empty: by number.
     status : str
         How it is going, in a sentence.
-    files : ObjectFiles
-        Writes the table, the meshes and the edits.
     """
 
     def __init__(self, session: Session) -> None:
@@ -65,7 +63,7 @@ class Objects:
         self._first: Place | None = None
         self.options, self.cell_options = ObjectOptions(), CellOptions()
         self.tool = self.colour_by = self.status = ""
-        self.files = ObjectFiles(session, lambda: self.found)
+        self.files = ObjectFiles(session, lambda: self.found)  # writes the table, the meshes and the edits
         self._layers.pointed.connect(self._pointed)
         self._layers.selected.connect(self._on_selected)
         self._layers.painted.connect(self._on_painted)

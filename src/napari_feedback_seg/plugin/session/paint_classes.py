@@ -17,16 +17,10 @@ _VALUES = 256
 
 
 class PaintClasses:
-    """The classes of the model in use, and those that a person added.
-
-    Attributes
-    ----------
-    known : tuple of LabelClass
-        Those of the model.
-    """
+    """The classes of the model in use, and those that a person added."""
 
     def __init__(self) -> None:
-        self.known: tuple[LabelClass, ...] = ()
+        self.known: tuple[LabelClass, ...] = ()  # those of the model
         self._new: list[LabelClass] = []
 
     @property

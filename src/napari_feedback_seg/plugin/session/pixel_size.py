@@ -34,11 +34,6 @@ class PixelSizes:
     """What is known of the size of pixels: from the layer, or else its file, or else as typed in.
 
     What is typed in is remembered for the file, also when napari is started again.
-
-    Attributes
-    ----------
-    rescale : bool
-        Whether the image is to be resampled for the model, and the result back.
     """
 
     def __init__(self, session: Session) -> None:
@@ -46,7 +41,7 @@ class PixelSizes:
         self._of_files: dict[Any, PixelSize | None] = {}  # by identity of the image, what its file says
         self._typed: dict[Any, float] = {}  # by identity of the image
         self._remembered = _read()
-        self.rescale = False
+        self.rescale = False  # whether the image is to be resampled for the model, and the result back
 
     def said_by(self, image: Image | None) -> Size | None:
         """Return what an image's layer says, or else its file."""

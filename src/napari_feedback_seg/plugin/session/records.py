@@ -58,34 +58,18 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run of a model over a part of an image.
+    """One run of a model over a part of an image."""
 
-    Attributes
-    ----------
-    model, model_file, model_sha256 : str
-        Name, file and digest of the model.
-    pixel_size_nm : (float, float) or None
-        Height and width of a pixel of the image, whether it was rescaled or not.
-    settings : RunSettings
-        How it was segmented.
-    device : str
-        What it was computed on.
-    region : tuple of (int, int)
-        First row and the one after the last; the same of the columns.
-    sections : tuple of int
-        The sections that are done.
-    strokes : str
-        What tells the strokes that the model was adapted to from others; empty for the model alone.
-    """
-
-    model: str = ""
+    model: str = ""  # name, file and digest of the model
     model_file: str = ""
     model_sha256: str = ""
+    # height and width of a pixel of the image, whether it was rescaled or not
     pixel_size_nm: Size | None = None
-    settings: RunSettings = RunSettings()
-    device: str = ""
-    region: tuple[Span, Span] | None = None
-    sections: tuple[int, ...] = ()
+    settings: RunSettings = RunSettings()  # how it was segmented
+    device: str = ""  # what it was computed on
+    region: tuple[Span, Span] | None = None  # first row and the one after the last; the same of the columns
+    sections: tuple[int, ...] = ()  # the sections that are done
+    # what tells the strokes that the model was adapted to from others; empty for the model alone
     strokes: str = ""
 
     @classmethod
@@ -138,32 +122,15 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class ResultRecord:
-    """What a result layer is: of which image, and what made it.
+    """What a result layer is: of which image, and what made it."""
 
-    Attributes
-    ----------
-    image : str
-        Name of the image.
-    image_id : str or None
-        Identity of its layer; None for a result that was opened from a file.
-    classes : tuple of LabelClass
-        What the labels mean.
-    runs : tuple of RunRecord
-        What made it; where two overlap, the later one counts.
-    messages : tuple of str
-        Sentences that were said of it.
-    opened : str or None
-        What the layers that were opened from one file have in common.
-    region : tuple of (int, int) or None
-        The rows and columns of the image that the layer holds; None for all of them.
-    """
-
-    image: str
-    image_id: str | None = None
-    classes: tuple[LabelClass, ...] = ()
-    runs: tuple[RunRecord, ...] = ()
-    messages: tuple[str, ...] = ()
-    opened: str | None = None
+    image: str  # name of the image
+    image_id: str | None = None  # identity of its layer; None for a result that was opened from a file
+    classes: tuple[LabelClass, ...] = ()  # what the labels mean
+    runs: tuple[RunRecord, ...] = ()  # what made it; where two overlap, the later one counts
+    messages: tuple[str, ...] = ()  # sentences that were said of it
+    opened: str | None = None  # what the layers that were opened from one file have in common
+    # the rows and columns of the image that the layer holds; None for all of them
     region: tuple[Span, Span] | None = None
 
     @classmethod
@@ -265,27 +232,14 @@ class ResultRecord:
 
 @dataclass(frozen=True)
 class CorrectionsRecord:
-    """What a layer of corrections is: of which image, and what its labels mean.
+    """What a layer of corrections is: of which image, and what its labels mean."""
 
-    Attributes
-    ----------
-    image : str
-        Name of the image.
-    image_id : str or None
-        Identity of its layer; None if the corrections were opened from a file.
-    source : str or None
-        The file that the image was opened from; empty if from none, None if that is not known.
-    layer_id : str or None
-        Identity of the layer itself, which tells it from a duplicate.
-    classes : tuple of LabelClass
-        What the labels mean.
-    """
-
-    image: str
-    image_id: str | None = None
+    image: str  # name of the image
+    image_id: str | None = None  # identity of its layer; None if the corrections were opened from a file
+    # the file that the image was opened from; empty if from none, None if that is not known
     source: str | None = None
-    layer_id: str | None = None
-    classes: tuple[LabelClass, ...] = field(default=())
+    layer_id: str | None = None  # identity of the layer itself, which tells it from a duplicate
+    classes: tuple[LabelClass, ...] = field(default=())  # what the labels mean
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> CorrectionsRecord:

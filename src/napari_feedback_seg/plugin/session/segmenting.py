@@ -70,21 +70,14 @@ class Run:
 
 
 class Segmenting:
-    """The one controller of segmentations.
-
-    Attributes
-    ----------
-    shapes : str
-        Name of the Shapes layer whose rectangle counts.
-    options : SegmentOptions
-        How; device, region and pixel size are added when a run begins.
-    """
+    """The one controller of segmentations."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._run: Run | None = None
         self._what = What.SECTION
-        self.shapes = ""
+        self.shapes = ""  # name of the Shapes layer whose rectangle counts
+        # how; device, region and pixel size are added when a run begins
         self.options = SegmentOptions(overlap=session.settings.overlap)
 
     @property

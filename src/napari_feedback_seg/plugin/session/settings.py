@@ -11,21 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings; the defaults are those of the manifest.
+    """The settings; the defaults are those of the manifest."""
 
-    Attributes
-    ----------
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    overlap : float
-        Fraction of a tile that it shares with the next, 0 to 0.9.
-    models_folder : Path or None
-        Where the user's own models are; None for the usual place.
-    messages : tuple of str
-        Sentences about values that cannot be used, in whose place the defaults stand.
-    """
-
-    device: str = "auto"
-    overlap: float = 0.25
-    models_folder: Path | None = None
+    device: str = "auto"  # auto, cpu, cuda or mps
+    overlap: float = 0.25  # fraction of a tile that it shares with the next, 0 to 0.9
+    models_folder: Path | None = None  # where the user's own models are; None for the usual place
+    # sentences about values that cannot be used, in whose place the defaults stand
     messages: tuple[str, ...] = ()

@@ -20,20 +20,13 @@ Digests = list[tuple[int, str]]
 
 
 class Teaching:
-    """Copies of what is painted, read anew where it has changed, and which strokes are muted.
-
-    Attributes
-    ----------
-    muted : dict
-        Strokes that are not learnt from, by their key. They are right where they are.
-    muted_classes : set of int
-        Classes that are not learnt from.
-    """
+    """Copies of what is painted, read anew where it has changed, and which strokes are muted."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        # strokes that are not learnt from, by their key. They are right where they are.
         self.muted: dict[str, Stroke] = {}
-        self.muted_classes: set[int] = set()
+        self.muted_classes: set[int] = set()  # classes that are not learnt from
         self._labels: dict[int, tuple[str, np.ndarray]] = {}  # with its digest
         self._of: tuple[Any, Any] = (None, None)  # the image and the layer that these are of
         self._permanent: dict[str, Digests] = {}

@@ -21,17 +21,10 @@ SAMPLE = 512
 
 @dataclass(frozen=True)
 class Mask:
-    """What a mask means.
+    """What a mask means."""
 
-    Attributes
-    ----------
-    of : LabelClass
-        The class of its pixels.
-    rest_is_other : bool
-        Whether 0 means another class; else it means unlabelled, which does not count.
-    """
-
-    of: LabelClass
+    of: LabelClass  # the class of its pixels
+    # whether 0 means another class; else it means unlabelled, which does not count
     rest_is_other: bool = True
 
     def classes(self, classes: Sequence[LabelClass]) -> tuple[LabelClass, ...]:

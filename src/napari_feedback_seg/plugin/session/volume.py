@@ -30,26 +30,13 @@ BLOCK = (1, 2048, 2048)
 
 @dataclass(frozen=True)
 class Begun:
-    """The output is there.
+    """The output is there."""
 
-    Attributes
-    ----------
-    folder : str
-        Of the labels.
-    levels : tuple of array-like
-        The labels, the finest first.
-    classes : tuple of LabelClass
-        What they mean.
-    plan : Plan
-        What is segmented.
-    ratio, origin : tuple of float
-        Voxels of the volume's finest level that one of the labels is long, and the centre of the first.
-    """
-
-    folder: str
-    levels: tuple[Any, ...]
-    classes: tuple[LabelClass, ...]
-    plan: Plan
+    folder: str  # of the labels
+    levels: tuple[Any, ...]  # the labels, the finest first
+    classes: tuple[LabelClass, ...]  # what they mean
+    plan: Plan  # what is segmented
+    # voxels of the volume's finest level that one of the labels is long, and the centre of the first
     ratio: tuple[float, ...]
     origin: tuple[float, ...]
 
