@@ -17,14 +17,15 @@ NEEDED = pyproject.toml constraints.txt scripts/setup.sh scripts/system-packages
 
 heading = @printf '\n== %s ==\n' '$(1)'
 
-.PHONY: help demo test setup setup-test lint types imports manifest pytest format clean
+.PHONY: help demo test setup setup-test lint types imports manifest docs pytest format clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo    segment a sample with the bundled model, results in demo/; open napari on them"
 	@echo "make test    run every check that CI runs"
 	@echo "make setup   only make $(VENV); make setup-test: with what the tests need"
-	@echo "make lint types imports manifest pytest   run one check"
+	@echo "make lint types imports manifest docs pytest   run one check"
+	@echo "make docs    build the documentation into build/site"
 	@echo "make format  sort imports and format the code"
 	@echo "make clean   remove everything that these commands made, $(VENV) included"
 
@@ -40,7 +41,7 @@ define open-demo
 	echo 'napari could not be opened (docs/install.md may help). The results are in demo/.'
 endef
 
-test: lint types imports manifest pytest
+test: lint types imports manifest docs pytest
 
 setup: $(VENV)/.setup$(if $(SCREEN),-napari)
 
@@ -77,6 +78,11 @@ imports: setup-test
 manifest: setup-test
 	$(call heading,Manifest)
 	$(VENV)/bin/npe2 validate src/napari_feedback_seg/napari.yaml
+
+docs: setup-test
+	$(call heading,Documentation)
+	env NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	@echo 'Open build/site/index.html to read it.'
 
 pytest: setup-test
 	$(call heading,Tests)

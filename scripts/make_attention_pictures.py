@@ -1,4 +1,4 @@
-"""Make the pictures of docs/attention-maps.md, from the built-in sample.
+"""Make the pictures of docs/how-to/attention-maps.md, from the built-in sample.
 
     python scripts/make_attention_pictures.py                 # needs a screen, or xvfb-run
     python scripts/make_attention_pictures.py --figure-only   # needs none

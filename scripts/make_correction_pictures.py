@@ -1,4 +1,4 @@
-"""Make the pictures of docs/correct-and-fine-tune.md: a real napari, the built-in sample in another stain.
+"""Make the pictures of docs/how-to/correct.md: a real napari, the built-in sample in another stain.
 
 On a machine without a screen: xvfb-run -s "-screen 0 1366x768x24" python scripts/make_correction_pictures.py
 """

@@ -1,4 +1,4 @@
-"""Make the pictures of docs/objects.md: a real napari, a stack that is made by code.
+"""Make the pictures of docs/how-to/objects.md: a real napari, a stack that is made by code.
 
 On a machine without a screen: xvfb-run -s "-screen 0 1366x768x24" python scripts/make_object_pictures.py
 With --image and --labels (TIFF stacks) and --to, a folder, the same of a stack of your own.

@@ -10,17 +10,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = re.findall(
-    r"```python\n(.*?)```", (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8"), re.S
+    r"```python\n(.*?)```", (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8"), re.S
 )
 
 PAGES = pytest.mark.parametrize(
-    "page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
+    "page", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"], ids=lambda path: str(path.relative_to(ROOT))
 )
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[text.split("\n")[0][:40] for text in EXAMPLES])
 def test_example_runs(example: str) -> None:
-    exec(compile(example, "docs/python-api.md", "exec"), {})
+    exec(compile(example, "docs/how-to/python.md", "exec"), {})
 
 
 def test_examples_are_found() -> None:

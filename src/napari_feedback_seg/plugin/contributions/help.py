@@ -10,10 +10,10 @@ from qtpy.QtWidgets import QTextBrowser, QWidget
 import napari_feedback_seg
 
 PAGES = {
-    "Segment": "tutorial.md",
-    "Correct": "correct-and-fine-tune.md",
-    "Objects": "objects.md",
-    "Attention": "attention-maps.md",
+    "Segment": "get-started.md",
+    "Correct": "how-to/correct.md",
+    "Objects": "how-to/objects.md",
+    "Attention": "how-to/attention-maps.md",
 }
 
 
