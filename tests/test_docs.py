@@ -14,7 +14,9 @@ EXAMPLES = re.findall(
 )
 
 PAGES = pytest.mark.parametrize(
-    "page", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"], ids=lambda path: str(path.relative_to(ROOT))
+    "page",
+    [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"],
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 
 
