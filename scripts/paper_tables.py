@@ -1,4 +1,4 @@
-"""Write the tables of the runs in benchmarks/results into docs/benchmarks/index.md."""
+"""Write the tables of the runs in benchmarks/results into docs/benchmarks/paper.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from napari_feedback_seg.evaluation.reproduce import read_results
 from napari_feedback_seg.evaluation.tables import TABLES, blocks, markdown, networks_of
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "benchmarks" / "index.md"
+PAGE = ROOT / "docs" / "benchmarks" / "paper.md"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
