@@ -20,9 +20,11 @@ from napari_feedback_seg.cli.attention import attention
 from napari_feedback_seg.cli.demo import demo
 from napari_feedback_seg.cli.evaluate import evaluate
 from napari_feedback_seg.cli.finetune import finetune
+from napari_feedback_seg.cli.info import info
 from napari_feedback_seg.cli.models import models_app
 from napari_feedback_seg.cli.objects import objects
 from napari_feedback_seg.cli.reproduce import reproduce
+from napari_feedback_seg.cli.run import run
 from napari_feedback_seg.cli.segment import segment
 from napari_feedback_seg.cli.train import train
 from napari_feedback_seg.terminal import out
@@ -34,7 +36,7 @@ app = typer.Typer(
     help="Segment EM sections into membrane, mitochondria, synapse and cytoplasm with feedback attention.",
 )
 app.command(cls=StrokesCommand)(segment)
-for command in (adapt, attention, objects, evaluate, train, finetune, reproduce, demo):
+for command in (adapt, attention, objects, evaluate, train, finetune, reproduce, run, demo, info):
     app.command()(command)
 app.add_typer(models_app, name="models")
 

@@ -38,25 +38,48 @@ def command_lines(
         What tells the strokes that ``NAME.strokes`` was learnt from. A run that was made with others is
         repeated from the corrections.
     """
-    runs = _not_covered(record.get("runs", ()))
+    runs = visible_runs(record.get("runs", ()))
     lines = []
     for number, run in enumerate(runs, 1):
         output = f"{name}-labels.tif" if len(runs) == 1 else f"{name}-run{number}-labels.tif"
-        words = ["feedback-seg", "segment", image_path or f"{name}.tif", "-o", output]
-        words += ["--model", _model_argument(run), *_settings_arguments(run)]
+        image = image_path or f"{name}.tif"
+        taught: list[str] = []
         if run.get("strokes"):
-            image = image_path or f"{name}.tif"
             known = run["strokes"] == strokes
-            words += ["--strokes", *([f"{name}.strokes"] if known else [image, f"{name}-corrections.tif"])]
-        if probabilities:
-            words.append("--probabilities")
-        rows, columns = run["region"]
-        if (rows, columns) != ([0, shape[-2]], [0, shape[-1]]):
-            words += ["--region", f"{rows[0]}:{rows[1]},{columns[0]}:{columns[1]}"]
-        if len(shape) == 3 and len(run["sections"]) < shape[0]:
-            words += ["--sections", _spans(run["sections"])]
-        lines.append(shell_line(words))
+            taught = [f"{name}.strokes"] if known else [image, f"{name}-corrections.tif"]
+        words = [image, "-o", output, "--model", _model_argument(run)]
+        words += segment_arguments(run, shape, probabilities, taught)
+        lines.append(shell_line(["feedback-seg", "segment", *words]))
     return lines
+
+
+def segment_arguments(
+    run: Mapping[str, Any], shape: tuple[int, ...], probabilities: bool, strokes: Sequence[str]
+) -> list[str]:
+    """Return what ``feedback-seg segment`` takes to repeat a run; its image, output and model go before.
+
+    Parameters
+    ----------
+    run : mapping
+        One of the runs of a record.
+    shape : tuple of int
+        Of the labels.
+    probabilities : bool
+        Whether probabilities are written, too.
+    strokes : sequence of str
+        The files of ``--strokes``, if the model was adapted.
+    """
+    words = _settings_arguments(run)
+    if strokes:
+        words += ["--strokes", *strokes]
+    if probabilities:
+        words.append("--probabilities")
+    rows, columns = run["region"]
+    if (list(rows), list(columns)) != ([0, shape[-2]], [0, shape[-1]]):
+        words += ["--region", f"{rows[0]}:{rows[1]},{columns[0]}:{columns[1]}"]
+    if len(shape) == 3 and len(run["sections"]) < shape[0]:
+        words += ["--sections", _spans(run["sections"])]
+    return words
 
 
 def shell_line(words: Sequence[str]) -> str:
@@ -74,7 +97,7 @@ def _quoted(word: str) -> str:
     return '"' + word + "\\" * last + '"'
 
 
-def _not_covered(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def visible_runs(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the runs that no single later one has written over."""
 
     def covers(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:

@@ -31,7 +31,7 @@ from napari_feedback_seg.segmentation.measure import Meter
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
 RUN_SUFFIX = "-run.json"
 """What the name of the record ends with; opening that file opens the result."""
@@ -70,6 +70,9 @@ class Result:
         What tells the strokes that were learnt from others, if any were.
     save_strokes : callable, optional
         Writes what was learnt of them to a file.
+    objects : sequence of mapping
+        How objects of it were found, as plain JSON, in that order: ``what``, ``options``,
+        ``from_probabilities``, ``in_cells`` and ``near``, the classes to which distances are measured.
     """
 
     labels: Any
@@ -82,6 +85,7 @@ class Result:
     image_path: str | None = None
     strokes: str = ""
     save_strokes: Callable[[Path], object] | None = None
+    objects: Sequence[Mapping[str, Any]] = ()
 
     @property
     def name(self) -> str:
@@ -228,6 +232,8 @@ def export(
             "probabilities": {each: str(array.dtype) for each, array in result.probabilities.items()},
             "measures": {"pixel_um2": meter.pixel_um2, "least_profile_px": meter.least_pixels},
             "result": dict(result.record),
+            "strokes": result.strokes,
+            "objects": [dict(each) for each in result.objects],
             "layers": dict(result.layers),
         }
         with replacing(unfinished / f"{name}{RUN_SUFFIX}") as temporary:

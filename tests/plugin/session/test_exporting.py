@@ -6,8 +6,11 @@ import os
 import numpy as np
 import pytest
 import tifffile
+from typer.testing import CliRunner
 
+from napari_feedback_seg.cli import app
 from napari_feedback_seg.io import open_image
+from napari_feedback_seg.objects.options import ObjectOptions
 from napari_feedback_seg.plugin.session.exporting import export_result
 from napari_feedback_seg.plugin.session.segmenting import What
 
@@ -61,6 +64,28 @@ def test_pixel_size_and_distance_of_sections_go_with_it(viewer, session, segment
     assert written.spacing_nm == pytest.approx(50)
     with tifffile.TiffFile(folder / "cells-segmented" / "cells-probabilities.tif") as probabilities:
         assert probabilities.imagej_metadata["spacing"] == pytest.approx(50)
+
+
+def test_the_record_repeats_segmentation_and_objects(
+    viewer, session, runner, segment, section, export, folder
+):
+    tifffile.imwrite(folder / "em.tif", section, photometric="minisblack")
+    viewer.add_image(section, name="em")
+    layer = segment()
+    session.objects.choose("mitochondria")
+    session.objects.set_options(ObjectOptions(least_nm=0, split=0.25, holes_nm=10))
+    session.objects.find()
+    runner.finish()
+    export()
+    record = folder / "em-segmented" / "em-run.json"
+    words = ["run", str(record), str(folder / "em.tif"), "-o", str(folder)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    np.testing.assert_array_equal(tifffile.imread(folder / "em-labels.tif"), layer.data)
+    assert session.objects.found.count > 1
+    np.testing.assert_array_equal(
+        tifffile.imread(folder / "em-mitochondria.tif"), session.objects.found.labels
+    )
 
 
 def test_what_a_person_painted_is_in_the_record(viewer, session, segment, section, export):

@@ -51,7 +51,7 @@ def export_result(
         session.pixel_sizes.spacing_of(image),
     )
 
-    result = replace(result, **_learnt(session, result))
+    result = replace(result, objects=session.objects.how_found(layer), **_learnt(session, result))
 
     def work() -> Generator[SectionExported, None, Path]:
         painted = result.corrections

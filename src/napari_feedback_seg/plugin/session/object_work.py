@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from napari.layers import Image, Labels
 
@@ -42,6 +42,18 @@ class Order:
     def measured_in(self) -> Voxel | None:
         """The voxel, if it is known."""
         return self.voxel if self.known else None
+
+    def to_json(self, near: Iterable[str]) -> dict[str, Any]:
+        """Return how they were found, and the classes to which distances were measured, as plain JSON."""
+        options = {name: getattr(value, "value", value) for name, value in vars(self.options).items()}
+        return {
+            "what": self.what,
+            "options": options,
+            "from_probabilities": len(self.probabilities) == len(self.classes),
+            "in_cells": self.cells is not None,
+            "near": list(near),
+            "spacing_nm": self.voxel[0] if self.known and len(self.labels.shape) == 3 else None,
+        }
 
     @property
     def title(self) -> str:

@@ -116,6 +116,10 @@ class Objects:
         """Their measures."""
         return self.found.table if self.found is not None else None
 
+    def how_found(self, result: Labels) -> list[dict[str, Any]]:
+        """Return how the objects of a result were found, in that order, as plain JSON."""
+        return [each.order.to_json(each.near) for each in self._found.values() if each.order.result == result]
+
     # --- find and measure
 
     def find(self) -> bool:
