@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,8 @@ from napari_feedback_seg.plugin.layers.image import (
     pixel_size_nm,
     results_of,
 )
-from napari_feedback_seg.plugin.session.last_run import within
 from napari_feedback_seg.plugin.session.records import ResultRecord
+from napari_feedback_seg.plugin.session.versions import Version, within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,23 +45,7 @@ class ResultWriter:
 
     A layer is made with the first prediction, so that a run that fails leaves no empty one.
     The layer of an earlier run is updated. What a person painted is in the corrections on top of it.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        Where the layers are.
-    image : Image
-        The image that is segmented.
-    shape : tuple of int
-        Shape of the image.
-    classes : sequence of LabelClass
-        The model's classes.
-    run : RunRecord
-        What makes the result.
-    sections : sequence of int
-        The sections that will be written.
-    region : tuple of slice, optional
-        The rows and columns of them. Of a large image the layer holds no more than these.
+    Of a large image the layer holds no more than the rows and columns of ``region``.
     """
 
     def __init__(
@@ -78,11 +61,9 @@ class ResultWriter:
         self.viewer, self.image, self.shape = viewer, image, shape
         self.classes, self.run, self.sections = tuple(classes), run, sections
         self.region = region
-        self.messages: list[str] = []
         self.layer: Labels | None = None
         self.part: tuple[slice, slice] | None = None
-        self._before: dict[int, tuple[tuple[slice, slice], bytes]] = {}  # labels hardly take room when packed
-        self._record: ResultRecord | None = None
+        self.before = Version()  # what was there before
         self._name = image.name
 
     def _place(self) -> dict[str, Any]:
@@ -96,64 +77,20 @@ class ResultWriter:
     def write(self, section: int, prediction: Prediction) -> None:
         """Show the prediction of a section, or of a part of it.
 
-        Raises
-        ------
-        LookupError
-            If the layer was deleted since the last section.
+        Raises LookupError if the layer was deleted since the last section.
         """
         if self.layer is not None and not self.there:
             raise LookupError(self.layer.name)
         if self.layer is None or not self._fits(self.layer):
             self.layer = self._layer_for()
-        if self._record is None:
-            self._record = _record(self.layer)
-        self._exchange(section, prediction.region, prediction.labels)
-        run = replace(
-            self.run,
-            device=prediction.device,
-            region=_spans(prediction.region),
-        )
+        plane = _plane(self.layer.data, section)
+        self.before.keep(section, plane, _record(self.layer))
+        plane[within(prediction.region, self.part)] = prediction.labels
+        run = replace(self.run, device=prediction.device, region=_spans(prediction.region))
         add_classes(self.layer, self.classes)
         write_record(self.layer, _record(self.layer).with_section(run, section))
-        _redraw(self.layer)
+        redraw(self.layer)
         self._write_probabilities(section, prediction)
-
-    def _exchange(self, section: int, region: tuple[slice, slice], labels: np.ndarray) -> None:
-        """Write labels, and keep what was there before."""
-        assert self.layer is not None
-        plane, place = _plane(self.layer.data, section), within(region, self.part)
-        before = np.ascontiguousarray(plane[place])
-        self._before[section] = region, zlib.compress(before.data, 1)
-        plane[place] = labels
-
-    @property
-    def sections_written(self) -> list[int]:
-        """The sections that are written."""
-        return sorted(self._before)
-
-    def before(self, section: int) -> tuple[tuple[slice, slice], np.ndarray]:
-        """Return the region of a section that was written, and the labels that were there before."""
-        region, packed = self._before[section]
-        shape = tuple(part.stop - part.start for part in region)
-        return region, np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
-
-    def now(self, section: int) -> np.ndarray:
-        """Return the labels that are there now, in the region that was written."""
-        assert self.layer is not None
-        region, _ = self._before[section]
-        return np.array(_plane(self.layer.data, section)[within(region, self.part)])
-
-    def swap(self) -> None:
-        """Bring back what was there before the run, or what the run has said if that is there."""
-        if not self.there or self._record is None:
-            return
-        assert self.layer is not None
-        for section in self.sections_written:
-            self._exchange(section, *self.before(section))
-            self._forget_probabilities(section, self._before[section][0])
-        before, self._record = self._record, _record(self.layer)
-        write_record(self.layer, replace(before, classes=self._record.classes))
-        _redraw(self.layer)
 
     def note_messages(self, messages: Sequence[str]) -> None:
         """Write down what was said of the result."""
@@ -226,20 +163,12 @@ class ResultWriter:
     def _write_probabilities(self, section: int, prediction: Prediction) -> None:
         assert self.layer is not None
         if prediction.probabilities is None:
-            self._forget_probabilities(section, prediction.region)
+            forget_probabilities(self.viewer, self.layer, section, within(prediction.region, self.part))
             return
         for each, values in zip(self.classes, prediction.probabilities, strict=True):
             layer = self._probability_layer(each)
             _plane(layer.data, section)[within(prediction.region, self.part)] = values
-            _redraw(layer)
-
-    def _forget_probabilities(self, section: int, region: tuple[slice, slice]) -> None:
-        """Empty the probabilities of another run: they are not those of the labels."""
-        assert self.layer is not None
-        for layer in probability_layers(self.viewer, self.layer):
-            if layer.data.shape == self.layer.data.shape:
-                _plane(layer.data, section)[within(region, self.part)] = 0
-                _redraw(layer)
+            redraw(layer)
 
     def _probability_layer(self, each: LabelClass) -> Image:
         assert self.layer is not None
@@ -285,7 +214,7 @@ def _contains(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> bool:
     return all(a.start <= b.start and b.stop <= a.stop for a, b in zip(outer, inner, strict=True))
 
 
-def _redraw(layer: Labels | Image) -> None:
+def redraw(layer: Labels | Image) -> None:
     """Draw a layer anew; a large one without its thumbnail, which alone takes longer than all else."""
     layer.refresh(thumbnail=layer.data.shape[-2] * layer.data.shape[-1] <= LARGE, extent=False)
 
@@ -316,6 +245,16 @@ def probability_layers(viewer: ViewerModel, labels: Labels) -> list[Image]:
         if layer.metadata.get(PROBABILITY_KEY, {}).get("labels_id") in of:
             found.append(layer)
     return found
+
+
+def forget_probabilities(
+    viewer: ViewerModel, labels: Labels, section: int, region: tuple[slice, slice] | None = None
+) -> None:
+    """Empty the probabilities of a section, or of a region of it: they are not those of the labels."""
+    for layer in probability_layers(viewer, labels):
+        if layer.data.shape == labels.data.shape:
+            _plane(layer.data, section)[region or ...] = 0
+            redraw(layer)
 
 
 def agree(classes: Sequence[LabelClass], others: Sequence[LabelClass]) -> bool:

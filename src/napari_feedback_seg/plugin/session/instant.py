@@ -12,10 +12,9 @@ from napari_feedback_seg.errors import FeedbackSegError, in_words
 from napari_feedback_seg.plugin.session.instant_places import in_view, last_run, rest, stale, where_changed
 from napari_feedback_seg.plugin.session.instant_work import Answered, Blank, Engine, Explained
 from napari_feedback_seg.plugin.session.jobs import Failed, Returned, State
-from napari_feedback_seg.plugin.session.last_run import within
 from napari_feedback_seg.plugin.session.segmenting import Part
 from napari_feedback_seg.plugin.session.teaching import Teaching
-from napari_feedback_seg.plugin.session.unadapted import Unadapted
+from napari_feedback_seg.plugin.session.versions import Unadapted, within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
