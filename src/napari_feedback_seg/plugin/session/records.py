@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 from napari_feedback_seg import __version__
 from napari_feedback_seg.classes import LabelClass
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_feedback_seg.models.model import Model
@@ -49,12 +51,6 @@ class RunSettings:
             options.probabilities,
         )
 
-    @classmethod
-    def from_json(cls, record: Any) -> RunSettings:
-        """Return what was noted; what this version does not know is left out."""
-        known = _known(cls, record)
-        return cls(**{**known, "rescaled_from_nm": _pair(known.get("rescaled_from_nm"))})
-
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -86,26 +82,6 @@ class RunRecord:
             strokes=strokes,
         )
 
-    @classmethod
-    def from_json(cls, record: Any) -> RunRecord:
-        """Return what was noted."""
-        known = _known(cls, record)
-        region = known.get("region")
-        return cls(
-            **{
-                **known,
-                "pixel_size_nm": _pair(known.get("pixel_size_nm")),
-                "settings": RunSettings.from_json(known.get("settings")),
-                "region": (_span(region[0]), _span(region[1])) if region else None,
-                "sections": tuple(int(z) for z in known.get("sections", ())),
-            }
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
-        found: dict[str, Any] = _plain(asdict(self))
-        return found
-
     def covers(self, shape: tuple[int, int]) -> bool:
         """Return whether it is about whole sections of this shape (Y, X)."""
         return self.region == ((0, shape[0]), (0, shape[1]))
@@ -135,40 +111,19 @@ class ResultRecord:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ResultRecord:
-        """Return what was noted.
+        """Return what was noted; what this version does not know is left out.
 
-        Raises
-        ------
-        LookupError, TypeError, ValueError
-            If it is no such record.
+        Raises ValueError if it is no such record.
         """
-        region = record.get("region")
-        return cls(
-            str(record["image"]),
-            record.get("image_id"),
-            tuple(LabelClass(**each) for each in record.get("classes", ())),
-            tuple(RunRecord.from_json(each) for each in record.get("runs", ())),
-            tuple(record.get("messages", ())),
-            record.get("opened"),
-            (_span(region[0]), _span(region[1])) if region else None,
-        )
+        return _read(cls, record)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it, with what the last run has to say at the top."""
-        last = self.last.to_json()
+        found = _plain(self)
         names = ("model", "model_file", "model_sha256", "pixel_size_nm", "settings")
-        found: dict[str, Any] = {
-            "image": self.image,
-            **{name: last[name] for name in names if self.runs},
-            "version": __version__,
-            "classes": [each.to_json() for each in self.classes],
-            "runs": [each.to_json() for each in self.runs],
-            "messages": list(self.messages),
-        }
-        for name in ("image_id", "opened", "region"):
-            if getattr(self, name) is not None:
-                found[name] = _plain(getattr(self, name))
-        return found
+        last = {name: found["runs"][-1][name] for name in names if self.runs}
+        known = {name: value for name, value in found.items() if value is not None}
+        return {**last, "version": __version__, **known}
 
     @property
     def last(self) -> RunRecord:
@@ -246,18 +201,13 @@ class CorrectionsRecord:
         """Return what was noted; a class that cannot be read is left out."""
         classes = []
         for each in record.get("classes") or ():
-            try:
-                classes.append(LabelClass(**each))
-            except (TypeError, ValueError):
-                continue
-        known = {name: record.get(name) for name in ("image_id", "source", "layer_id")}
-        return cls(str(record.get("image", "")), **known, classes=tuple(classes))
+            with suppress(ValueError):
+                classes.append(_read(LabelClass, each))
+        return _read(cls, {"image": "", **record, "classes": classes})
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        found = {name: getattr(self, name) for name in ("image", "image_id", "source", "layer_id")}
-        plain: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
-        return {**plain, "classes": [each.to_json() for each in self.classes]}
+        return {name: value for name, value in _plain(self).items() if value is not None}
 
 
 def _left_by(run: RunRecord, section: int, earlier: RunRecord) -> RunRecord | None:
@@ -273,21 +223,23 @@ def _left_by(run: RunRecord, section: int, earlier: RunRecord) -> RunRecord | No
     return replace(earlier, sections=left) if left else None
 
 
-def _known(kind: Any, record: Any) -> dict[str, Any]:
-    names = {each.name for each in fields(kind)}
-    pairs = record.items() if isinstance(record, Mapping) else ()
-    return {name: value for name, value in pairs if name in names and value is not None}
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
+def _read(kind: Any, record: Any) -> Any:
+    return _adapter(kind).validate_python(_without_none(record))
 
 
-def _pair(value: Sequence[float] | None) -> Size | None:
-    return (float(value[0]), float(value[1])) if value else None
+def _plain(record: Any) -> dict[str, Any]:
+    kind: Any = type(record)
+    found: dict[str, Any] = _adapter(kind).dump_python(record, mode="json")
+    return found
 
 
-def _span(value: Sequence[int]) -> Span:
-    return int(value[0]), int(value[1])
+def _without_none(value: Any) -> Any:
+    """Return JSON without what is null: that is another way to say nothing of it."""
+    if isinstance(value, Mapping):
+        return {name: _without_none(each) for name, each in value.items() if each is not None}
+    return [_without_none(each) for each in value] if isinstance(value, list | tuple) else value
