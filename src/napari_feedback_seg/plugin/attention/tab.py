@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QProgressBar,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFormLayout, QProgressBar, QWidget
 
 from napari_feedback_seg.plugin.attention.matrix import MatrixTable
 from napari_feedback_seg.plugin.attention.text import change_text, found_text, meaning
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
-from napari_feedback_seg.plugin.forms.options_form import OptionsForm, narrow
-from napari_feedback_seg.plugin.forms.row import button, row, sentence
+from napari_feedback_seg.plugin.forms.options_form import OptionsForm
+from napari_feedback_seg.plugin.forms.row import button, chooser, column, row, sentence
 from napari_feedback_seg.plugin.segment.legend import color_icon
 from napari_feedback_seg.plugin.session.attention_view import AttentionOptions, View
 from napari_feedback_seg.plugin.session.jobs import State
@@ -49,11 +43,9 @@ class AttentionTab(QWidget):
         self.hide_button.setCheckable(True)
         self.clear_button = button("&Clear", "Delete the layers of attention")
         self.form = OptionsForm(self._attention.options)
-        self.class_box = QComboBox()
-        self.class_box.setToolTip(
-            "<qt>The class whose pixels are averaged, as the network sees it in this tile (Alt+L)</qt>"
+        self.class_box = chooser(
+            "The class whose pixels are averaged, as the network sees it in this tile (Alt+L)"
         )
-        narrow(self.class_box)
         self.truth_box = LayerChooser(
             lambda: self._attention.truths,
             none="none",
@@ -65,23 +57,25 @@ class AttentionTab(QWidget):
         self.cancel_button = button("Cancel", "Stop computing the map")
 
     def _lay_out(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.about)
-        layout.addLayout(row(self.pick_button, self.hide_button, self.clear_button))
-        layout.addWidget(self.found)
-        layout.addWidget(self.form)
         self.more = QFormLayout()
         self.more.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         self.more.addRow("C&lass", self.class_box)
         self.more.addRow("&Ground truth", self.truth_box.native)
-        layout.addLayout(self.more)
-        layout.addWidget(self.meaning)
-        layout.addWidget(self.counts)
-        layout.addWidget(self.matrix_title)
-        layout.addWidget(self.matrix)
-        layout.addLayout(row(self.progress, self.cancel_button))
-        layout.addWidget(self.status)
-        layout.addStretch(1)
+        column(
+            self,
+            self.about,
+            row(self.pick_button, self.hide_button, self.clear_button),
+            self.found,
+            self.form,
+            self.more,
+            self.meaning,
+            self.counts,
+            self.matrix_title,
+            self.matrix,
+            row(self.progress, self.cancel_button),
+            self.status,
+            margin=9,
+        ).addStretch(1)
 
     def _connect(self) -> None:
         attention = self._attention

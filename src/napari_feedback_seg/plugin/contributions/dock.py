@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QEvent, QSize
-from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QToolButton, QWidget
 
 from napari_feedback_seg.plugin.attention.tab import AttentionTab
 from napari_feedback_seg.plugin.contributions.help import HelpWindow
@@ -17,6 +17,7 @@ from napari_feedback_seg.plugin.contributions.settings import (
     watch_settings,
 )
 from napari_feedback_seg.plugin.correct.tab import CorrectTab
+from napari_feedback_seg.plugin.forms.row import column
 from napari_feedback_seg.plugin.forms.tab_order import order_tabs
 from napari_feedback_seg.plugin.objects.tab import ObjectsTab
 from napari_feedback_seg.plugin.segment.pixel_size import PixelSizeLine
@@ -59,10 +60,7 @@ class FeedbackDock(QWidget):
             ("Attention", self.attention_tab),
         ):
             self.tabs.addTab(_scrolling(tab), name)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.pixel_size)
-        layout.addWidget(self.tabs)
+        column(self, self.pixel_size, self.tabs)
         self.setMinimumWidth(260)
         self.session.changed.connect(self._order_tabs)
         self._order_tabs("model")

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_feedback_seg.plugin.forms.plot import Plot
 from napari_feedback_seg.plugin.session.losses import Losses
 
 _TRAINING, _HELD_OUT = "#2f93d2", "#dd7a00"
 _HEIGHT = 90
 
 
-class Curves(QWidget):
+class Curves(Plot):
     """Training loss and held-out loss over the steps, each on a scale from 0 to its highest value."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.legend = QLabel()
-        self.legend.setWordWrap(True)
-        # No PlotWidget: it makes menus that outlive it.
-        plot = pyqtgraph.GraphicsLayoutWidget()
-        plot.setBackground(None)
-        plot.setFixedHeight(_HEIGHT)
-        plot.setMinimumWidth(60)
-        self._box = plot.addViewBox(row=0, col=0, enableMenu=False, enableMouse=False)
-        self._box.setYRange(0, 1)
-        plot.addItem(pyqtgraph.AxisItem("bottom", linkView=self._box), row=1, col=0)
+    def __init__(self) -> None:
+        super().__init__(_HEIGHT)
+        self.axes.setYRange(0, 1)
         self.curves = tuple(
             pyqtgraph.PlotDataItem(
                 pen=pyqtgraph.mkPen(color, width=2),
@@ -39,17 +30,13 @@ class Curves(QWidget):
             for color, symbol in ((_TRAINING, None), (_HELD_OUT, "o"))
         )
         for curve in self.curves:
-            self._box.addItem(curve)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.legend)
-        layout.addWidget(plot)
+            self.axes.addItem(curve)
         self.show_losses(Losses())
 
     def show_losses(self, losses: Losses) -> None:
         """Show the losses of a fine-tune."""
         second = "held-out loss" if losses.is_held_out else "loss on all corrections"
-        self._box.setXRange(0, losses.total)
+        self.axes.setXRange(0, losses.total)
         labels = []
         for curve, color, name, points in zip(
             self.curves,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFrame, QGridLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QGridLayout, QWidget
 
 from napari_feedback_seg.plugin.forms.fold import Fold
-from napari_feedback_seg.plugin.forms.row import button, sentence
+from napari_feedback_seg.plugin.forms.row import button, column, sentence
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.correcting import Correcting
@@ -34,21 +34,10 @@ class ProposalBox(QFrame):
         )
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
-        for place, each in enumerate(
-            (
-                self.before_button,
-                self.after_button,
-                *self.section_buttons,
-                self.keep_button,
-                self.back_button,
-            )
-        ):
+        pairs = (self.before_button, self.after_button, *self.section_buttons)
+        for place, each in enumerate((*pairs, self.keep_button, self.back_button)):
             grid.addWidget(each, *divmod(place, 2))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.addWidget(self.sentence)
-        layout.addWidget(self.details_fold)
-        layout.addLayout(grid)
+        column(self, self.sentence, self.details_fold, grid, margin=6)
         self.before_button.clicked.connect(partial(self._show, True))
         self.after_button.clicked.connect(partial(self._show, False))
         for number, each in enumerate(self.section_buttons):

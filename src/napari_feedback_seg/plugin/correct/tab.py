@@ -164,7 +164,7 @@ class CorrectTab(QWidget):
         self.classes.show_counts(summed(corrections.counts.values()), muted)
         text = corrections.problem or missing(corrections.counts, corrections.classes, corrections.unknown)
         stack = image is not None and image.ndim > 2
-        note = f"{where(corrections.counts, stack)}{text} {corrections.hint}".strip()
+        note = f"{where(corrections.counts, stack)}{text}"
         self.note.setText(note if image is not None else "Open an image first.")
         unsaved = " (not saved yet)" if correcting.models.unsaved else ""
         self.model_label.setText(f"Model in use: {session.model_name}{unsaved}")

@@ -1,15 +1,17 @@
-"""Buttons, sentences, and rows that go on below where the dock is narrow."""
+"""Buttons, sentences and choosers, and how they are laid out where the dock is narrow."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel, QPushButton
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 from superqt import QFlowLayout
 
+from napari_feedback_seg.plugin.forms.options_form import narrow
+
 if TYPE_CHECKING:
-    from qtpy.QtWidgets import QWidget
+    from qtpy.QtWidgets import QLayout
 
 
 def button(words: str, tip: str) -> QPushButton:
@@ -25,6 +27,26 @@ def sentence(words: str = "") -> QLabel:
     made = QLabel(words)
     made.setWordWrap(True)
     return made
+
+
+def chooser(tip: str) -> QComboBox:
+    """Return a chooser that may be narrower than its entries."""
+    made = QComboBox()
+    made.setToolTip(f"<qt>{tip}</qt>")
+    narrow(made)
+    return made
+
+
+def column(parent: QWidget, *items: QWidget | QLayout, margin: int = 0) -> QVBoxLayout:
+    """Lay widgets and rows out below each other."""
+    layout = QVBoxLayout(parent)
+    layout.setContentsMargins(margin, margin * 2 // 3, margin, margin * 2 // 3)
+    for item in items:
+        if isinstance(item, QWidget):
+            layout.addWidget(item)
+        else:
+            layout.addLayout(item)
+    return layout
 
 
 def row(*widgets: QWidget) -> QFlowLayout:

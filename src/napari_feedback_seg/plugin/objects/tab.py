@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
     QApplication,
-    QComboBox,
     QFileDialog,
     QFormLayout,
     QProgressBar,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.forms.fold import Fold
-from napari_feedback_seg.plugin.forms.options_form import OptionsForm, narrow
-from napari_feedback_seg.plugin.forms.row import button, row, sentence
+from napari_feedback_seg.plugin.forms.options_form import OptionsForm
+from napari_feedback_seg.plugin.forms.row import button, chooser, column, row, sentence
 from napari_feedback_seg.plugin.objects.histogram import Histogram
 from napari_feedback_seg.plugin.objects.table import ObjectTable, heading
 from napari_feedback_seg.plugin.session.jobs import State
@@ -50,14 +48,12 @@ class ObjectsTab(QWidget):
 
     def _make_widgets(self) -> None:
         objects = self._objects
-        self.what_box = QComboBox()
-        self.what_box.setToolTip(
-            "What to find: objects of a class, or the cells that membranes enclose (Alt+O)"
-        )
-        narrow(self.what_box)
+        self.what_box = chooser("What to find: objects of a class, or cells, which membranes enclose (Alt+O)")
         self.form = OptionsForm(objects.options)
         self.cell_form = OptionsForm(objects.cell_options)
-        self.how = Fold("How", _column(self.form, self.cell_form))
+        how = QWidget()
+        column(how, self.form, self.cell_form)
+        self.how = Fold("How", how)
         self.find_button = button("&Find objects", "Find the objects in the result, number and measure them")
         self.preview_button = button(
             "Preview", "Show what these options find in the section that is displayed"
@@ -73,9 +69,7 @@ class ObjectsTab(QWidget):
         self.undo_button = button("&Undo", "Take the last edit back (Ctrl+Z on the objects)")
         self.redo_button = button("&Redo", "Do again what was undone")
         self.table = ObjectTable()
-        self.measure_box = QComboBox()
-        self.measure_box.setToolTip("Colour the objects by this measure, and show how it is spread (Alt+B)")
-        narrow(self.measure_box)
+        self.measure_box = chooser("Colour the objects by this measure, and show how it is spread (Alt+B)")
         self.histogram = Histogram()
         self.mesh_button = button(
             "Mes&hes", "Show the chosen rows, if several, or else all objects as surfaces in 3D"
@@ -90,26 +84,27 @@ class ObjectsTab(QWidget):
         self.status = sentence()
 
     def _lay_out(self) -> None:
-        layout = QVBoxLayout(self)
-        form = QFormLayout()
-        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form, self.colour = QFormLayout(), QFormLayout()
+        for each in (form, self.colour):
+            each.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("&Objects", self.what_box)
-        layout.addLayout(form)
-        layout.addWidget(self.how)
-        layout.addLayout(row(self.find_button, self.preview_button))
-        layout.addLayout(row(self.progress, self.cancel_button))
-        layout.addWidget(self.status)
-        layout.addWidget(self.table)
-        layout.addLayout(row(*self.tools.values(), self.undo_button, self.redo_button))
-        self.colour = QFormLayout()
-        self.colour.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         self.colour.addRow("Colour &by", self.measure_box)
-        layout.addLayout(self.colour)
-        layout.addWidget(self.histogram)
-        layout.addLayout(row(self.mesh_button, self.save_meshes_button))
-        layout.addLayout(row(self.copy_button, self.save_button))
-        layout.addLayout(row(self.save_edits_button, self.open_edits_button))
-        layout.addStretch(1)
+        column(
+            self,
+            form,
+            self.how,
+            row(self.find_button, self.preview_button),
+            row(self.progress, self.cancel_button),
+            self.status,
+            self.table,
+            row(*self.tools.values(), self.undo_button, self.redo_button),
+            self.colour,
+            self.histogram,
+            row(self.mesh_button, self.save_meshes_button),
+            row(self.copy_button, self.save_button),
+            row(self.save_edits_button, self.open_edits_button),
+            margin=9,
+        ).addStretch(1)
 
     def _connect(self) -> None:
         objects = self._objects
@@ -250,12 +245,3 @@ def _named(chosen: str, suffix: str) -> Path:
     """Return a path with an ending. The dialog has asked about a name that is taken, not about another."""
     path = Path(chosen)
     return path if path.suffix else path.with_name(f"{path.name}{suffix}")
-
-
-def _column(*widgets: QWidget) -> QWidget:
-    column = QWidget()
-    layout = QVBoxLayout(column)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return column

@@ -9,12 +9,11 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QPlainTextEdit,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_feedback_seg.io import IMAGE_SUFFIXES
-from napari_feedback_seg.plugin.forms.row import button, row, sentence
+from napari_feedback_seg.plugin.forms.row import button, column, row, sentence
 from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
@@ -42,11 +41,8 @@ class BatchPanel(QWidget):
         self.line.setToolTip("The line that does the same in a terminal")
         self.copy_button = button("Copy the line", "Copy the line, to paste it into a terminal")
         self.start_button = button("Segment files", "Segment the files that have no labels in the folder yet")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(row(self.files_button, self.folder_button, self.output_button))
-        for widget in (self.what, self.rescale_box, self.start_button, self.line, self.copy_button):
-            layout.addWidget(widget)
+        buttons = row(self.files_button, self.folder_button, self.output_button)
+        column(self, buttons, self.what, self.rescale_box, self.start_button, self.line, self.copy_button)
         self.files_button.clicked.connect(self._ask_for_files)
         self.folder_button.clicked.connect(self._ask_for_folder)
         self.output_button.clicked.connect(self._ask_for_output)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QWidget
 
-from napari_feedback_seg.plugin.forms.row import button, row, sentence
+from napari_feedback_seg.plugin.forms.row import button, column, row, sentence
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
@@ -24,10 +24,7 @@ class BesideFrame(QFrame):
         self.left_button = button("Take left", "Take what is shown on the left")
         self.right_button = button("Take right", "Take what is shown on the right")
         self.close_button = button("Close", "Show what there was before")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.addWidget(self.text)
-        layout.addLayout(row(self.left_button, self.right_button, self.close_button))
+        column(self, self.text, row(self.left_button, self.right_button, self.close_button), margin=6)
         self.left_button.clicked.connect(partial(session.beside.take, 0))
         self.right_button.clicked.connect(partial(session.beside.take, 1))
         self.close_button.clicked.connect(session.beside.close)

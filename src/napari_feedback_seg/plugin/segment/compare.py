@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
-    QComboBox,
     QFormLayout,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
-from napari_feedback_seg.plugin.forms.options_form import narrow
-from napari_feedback_seg.plugin.forms.row import button, sentence
+from napari_feedback_seg.plugin.forms.row import button, chooser, column, sentence
 from napari_feedback_seg.plugin.segment.what_box import fill
 
 if TYPE_CHECKING:
@@ -45,8 +42,8 @@ class ComparePanel(QWidget):
             lambda: session.comparing.truths,
             tooltip="<qt>Labels of the same classes, where 0 does not count, or a mask of one (Alt+T)</qt>",
         )
-        self.kind_box = _chooser("What the ground truth is (Alt+K): labels of the same classes, or a mask")
-        self.rest_box = _chooser(
+        self.kind_box = chooser("What the ground truth is (Alt+K): labels of the same classes, or a mask")
+        self.rest_box = chooser(
             "What 0 means in the mask (Alt+0): another class, or that nobody has looked there"
         )
         fill(self.rest_box, {"everything else": True, "unlabelled": False}, True)
@@ -62,11 +59,7 @@ class ComparePanel(QWidget):
         self._form.addRow("&Truth", self.truth_box.native)
         self._form.addRow("It is: (&K)", self.kind_box)
         self._form.addRow("&0 means", self.rest_box)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self._form)
-        for widget in (self.compare_button, self.table, self.note, self.copy_button):
-            layout.addWidget(widget)
+        column(self, self._form, self.compare_button, self.table, self.note, self.copy_button)
         self.compare_button.clicked.connect(session.comparing.start)
         self.copy_button.clicked.connect(self.copy)
         self.labels_box.changed.connect(lambda layer: session.comparing.choose(labels=layer))
@@ -141,13 +134,6 @@ class ComparePanel(QWidget):
         heights = sum(self.table.rowHeight(row) for row in range(len(rows)))
         self.table.setFixedHeight(heights + top.sizeHint().height() + below.sizeHint().height() + 4)
         self.note.setText(_said(scores, self._comparing.classes))
-
-
-def _chooser(tip: str) -> QComboBox:
-    box = QComboBox()
-    box.setToolTip(f"<qt>{tip}</qt>")
-    narrow(box)
-    return box
 
 
 def _said(scores: dict[str, Any], classes: Sequence[LabelClass]) -> str:

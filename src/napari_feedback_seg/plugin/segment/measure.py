@@ -15,13 +15,12 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QTableView,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.plugin.forms.decimals import PointOrComma, decimal_point
-from napari_feedback_seg.plugin.forms.row import button, row, sentence
+from napari_feedback_seg.plugin.forms.row import button, column, row, sentence
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
@@ -75,12 +74,8 @@ class MeasurePanel(QWidget):
         self.least_box.setMinimumWidth(112)
         least = QLabel("L&east profile")
         least.setBuddy(self.least_box)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(row(least, self.least_box, self.measure_button))
-        layout.addWidget(table)
-        layout.addWidget(self.note)
-        layout.addLayout(row(self.copy_button, self.save_button))
+        first = row(least, self.least_box, self.measure_button)
+        column(self, first, table, self.note, row(self.copy_button, self.save_button))
 
     def measure(self) -> None:
         """Measure the result."""

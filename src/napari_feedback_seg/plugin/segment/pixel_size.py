@@ -10,12 +10,11 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_feedback_seg.plugin.forms.decimals import PointOrComma
-from napari_feedback_seg.plugin.forms.row import button, sentence
+from napari_feedback_seg.plugin.forms.row import button, column, sentence
 from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
@@ -77,11 +76,7 @@ class PixelSizeNote(QFrame):
         self.compare_button = button(
             "Compare &both", "Segment the visible part as it is and rescaled, and show both side by side"
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.addWidget(self.text)
-        layout.addWidget(self.rescale_box)
-        layout.addWidget(self.compare_button)
+        column(self, self.text, self.rescale_box, self.compare_button, margin=6)
         self.rescale_box.toggled.connect(session.pixel_sizes.set_rescale)
         self.compare_button.clicked.connect(session.scales.compare)
         session.changed.connect(self._draw)

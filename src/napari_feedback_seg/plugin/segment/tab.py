@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QProgressBar,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFormLayout, QProgressBar, QWidget
 
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
-from napari_feedback_seg.plugin.forms.options_form import OptionsForm, narrow
-from napari_feedback_seg.plugin.forms.row import button, row, sentence
+from napari_feedback_seg.plugin.forms.options_form import OptionsForm
+from napari_feedback_seg.plugin.forms.row import button, chooser, column, row, sentence
 from napari_feedback_seg.plugin.segment.batch_panel import BatchPanel
 from napari_feedback_seg.plugin.segment.beside_frame import BesideFrame
 from napari_feedback_seg.plugin.segment.compare import ComparePanel
@@ -61,13 +55,11 @@ class SegmentTab(QWidget):
             tooltip="<qt>The image to segment (Alt+I); it follows the active layer of the viewer</qt>",
         )
         self.models = ModelBox(session)
-        self.device_box = QComboBox()
+        self.device_box = chooser(
+            "What the network runs on (Alt+D); Automatic takes a GPU where there is one"
+        )
         for device, name in DEVICES.items():
             self.device_box.addItem(name, device)
-        self.device_box.setToolTip(
-            "<qt>What the network runs on (Alt+D); Automatic takes a GPU where there is one</qt>"
-        )
-        narrow(self.device_box)
         self.what_box = WhatBox(session)
         self.pixel_note = PixelSizeNote(session)
         self.options_form = OptionsForm(session.segmenting.options)
@@ -104,20 +96,23 @@ class SegmentTab(QWidget):
         form.insertRow(2, self.models.fold)
         self.models.setFocusProxy(self.models.chooser)
         self.settings_fold = Fold("Settings", self.options_form)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addLayout(form)
-        layout.addWidget(self.pixel_note)
-        layout.addWidget(self.settings_fold)
-        layout.addLayout(row(self.segment_button, self.cancel_button))
-        layout.addWidget(self.progress)
-        layout.addWidget(self.status)
-        layout.addLayout(row(self.undo_button, self.split_button))
-        for widget in (self.beside, self.legend, self.measure_panel, self.export_button):
-            layout.addWidget(widget)
-        layout.addWidget(self.compare_fold)
-        layout.addWidget(self.batch_fold)
-        layout.addStretch(1)
+        column(
+            self,
+            form,
+            self.pixel_note,
+            self.settings_fold,
+            row(self.segment_button, self.cancel_button),
+            self.progress,
+            self.status,
+            row(self.undo_button, self.split_button),
+            self.beside,
+            self.legend,
+            self.measure_panel,
+            self.export_button,
+            self.compare_fold,
+            self.batch_fold,
+            margin=6,
+        ).addStretch(1)
 
     # --- what a person does
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
 
-from napari_feedback_seg.plugin.forms.options_form import narrow
+from napari_feedback_seg.plugin.forms.row import chooser, column
 from napari_feedback_seg.plugin.session.segmenting import What
 
 if TYPE_CHECKING:
@@ -19,16 +19,10 @@ class WhatBox(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self.chooser = QComboBox()
-        self.chooser.setToolTip("How much of the image to segment (Alt+W)")
-        self.shapes_box = QComboBox()
-        self.shapes_box.setToolTip("The selected rectangle of this layer, or the last one drawn")
+        self.chooser = chooser("How much of the image to segment (Alt+W)")
+        self.shapes_box = chooser("The selected rectangle of this layer, or the last one drawn")
         self.setFocusProxy(self.chooser)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for box in (self.chooser, self.shapes_box):
-            narrow(box)
-            layout.addWidget(box)
+        column(self, self.chooser, self.shapes_box)
         self.chooser.currentIndexChanged.connect(self._choose)
         self.shapes_box.currentIndexChanged.connect(self._choose)
         session.changed.connect(self._draw)
