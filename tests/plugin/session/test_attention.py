@@ -526,12 +526,6 @@ class TestBadInput:
         pick(image, 0, 30, 20)
         assert "cut across the sections" in said()
 
-    @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
-    def test_plane_tilted_out_of_the_sections(self, viewer, pick, section, said):
-        image = viewer.add_image(np.stack([section] * 3), name="stack", rotate=(0, 20, 0))
-        pick(image, 0, 30, 20)
-        assert "tilted out of the sections of 'stack'" in said()
-
     def test_slider_beside_the_stack(self, viewer, attention, section, said):
         viewer.add_image(np.stack([section] * 2), name="stack")
         viewer.add_image(np.zeros((9, 20, 20)), name="deep")
