@@ -179,11 +179,10 @@ class TestLayer:
         labels = np.zeros(stack.data.shape, dtype)
         labels[0, 5:9, 5:9] = 2
         opened = viewer.add_labels(labels, name="mycorr")
-        assert "rename it to 'cells corrections'" in corrections.hint
         assert corrections.layer is None
         opened.name = "cells corrections"
         assert corrections.layer == opened
-        assert (corrections.hint, opened.data.dtype) == ("", np.uint8)
+        assert opened.data.dtype == np.uint8
         assert counted(corrections) == {2: (16, 1)}
 
     def test_it_is_put_where_the_image_is(self, viewer, corrections, section):

@@ -30,22 +30,7 @@ if TYPE_CHECKING:
 def show_demo(viewer: Viewer, folder: Path) -> Labels:
     """Show the image of a demo, its labels as the dock shows them, and the dock.
 
-    Parameters
-    ----------
-    viewer : Viewer
-        Where to.
-    folder : Path
-        What ``feedback-seg demo`` has written with the default model.
-
-    Returns
-    -------
-    Labels
-        The layer of the labels.
-
-    Raises
-    ------
-    FeedbackSegError
-        If a file or the model is missing or damaged.
+    Raises FeedbackSegError if a file or the model is missing or damaged.
     """
     image = open_image(folder / "image.tif")
     (labels,) = read_pages(folder / "labels.tif")

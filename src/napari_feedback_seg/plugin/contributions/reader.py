@@ -46,10 +46,7 @@ def record_beside(path: str | list[str]) -> str | None:
 def read_result(path: str | list[str]) -> list[LayerDataTuple]:
     """Return the layers of exported results: labels, the probabilities, hidden, and the corrections.
 
-    Raises
-    ------
-    InputError
-        If a file is missing or damaged.
+    Raises InputError if a file is missing or damaged.
     """
     return [layer for each in _listed(path) for layer in _layers(each)]
 

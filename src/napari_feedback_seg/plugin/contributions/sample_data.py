@@ -50,45 +50,17 @@ class Sample:
 
 
 def sstem_section() -> list[LayerDataTuple]:
-    """Open a section of the public ssTEM set, downloading it the first time.
-
-    Returns
-    -------
-    list of LayerDataTuple
-        One image layer, (Y, X) uint8, its scale in nm.
-
-    Raises
-    ------
-    InputError
-        In a script, if the section cannot be had. In a window a notification says so.
-    """
+    """Open a section (Y, X) of the public ssTEM set, downloading it the first time."""
     return _open(_sstem("ssTEM section, Drosophila VNC", (sstem.DEMO_SECTION,)))
 
 
 def sstem_stack() -> list[LayerDataTuple]:
-    """Open all sections of the public ssTEM set, downloading them the first time.
-
-    Returns
-    -------
-    list of LayerDataTuple
-        One image layer, (Z, Y, X) uint8, its scale in nm.
-
-    Raises
-    ------
-    InputError
-        In a script, if a section cannot be had. In a window a notification says so.
-    """
+    """Open all sections (Z, Y, X) of the public ssTEM set, downloading them the first time."""
     return _open(_sstem("ssTEM stack, Drosophila VNC", range(sstem.SECTIONS)))
 
 
 def builtin_em_section() -> list[LayerDataTuple]:
-    """Make the built-in section, which needs no network.
-
-    Returns
-    -------
-    list of LayerDataTuple
-        One image layer, (Y, X) uint8, its scale in nm.
-    """
+    """Make the built-in section (Y, X), which needs no network."""
     return _open(_builtin())
 
 

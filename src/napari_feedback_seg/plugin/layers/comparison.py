@@ -16,7 +16,7 @@ from napari_feedback_seg.plugin.layers.image import (
     like,
     move,
 )
-from napari_feedback_seg.plugin.session.truth import looks_like_mask
+from napari_feedback_seg.plugin.session.comparing import looks_like_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,6 @@ from napari.layers import Labels
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.layers.image import (
-    DERIVED_PREFIX,
     class_colormap,
     class_features,
     em_sections,
@@ -44,14 +43,7 @@ _ZOOM = 4.0  # canvas pixels for a pixel of the image, at the least
 def find_layer(viewer: Viewer, image: Image | None, current: Labels | None = None) -> Labels | None:
     """Return the layer of corrections of an image; None if there is none that fits it.
 
-    Parameters
-    ----------
-    viewer : Viewer
-        Where the layers are.
-    image : Image or None
-        The image.
-    current : Labels, optional
-        The layer that is preferred if it is one of several, such as a layer and its duplicate.
+    The current one is preferred if it is one of several, such as a layer and its duplicate.
     """
     found = [layer for layer in _candidates(viewer, image) if not _misfit(layer, image)]
     return next((layer for layer in found if layer == current), found[0] if found else None)
@@ -75,15 +67,7 @@ def name_for(image: Image) -> str:
 
 
 class CorrectionLayers:
-    """The layers of corrections of a viewer, as a session sees them.
-
-    Parameters
-    ----------
-    viewer : callable
-        Returns the viewer.
-    later : callable
-        Calls what it is given when napari is done with what it is doing.
-    """
+    """The layers of corrections of a viewer, as a session sees them."""
 
     def __init__(self, viewer: Callable[[], Any], later: Callable[[Callable[[], None]], None]) -> None:
         self._viewer = viewer
@@ -105,32 +89,10 @@ class CorrectionLayers:
             f"{reasons[0]}. {remedy}, and try again."
         )
 
-    def hint(self, image: Image | None, empty: Labels | None = None) -> str:
-        """Return how a layer that might hold corrections of an image can be used as such; empty without one.
-
-        ``empty`` is the layer of corrections that there is, with nothing in it.
-        """
-        if image is None:
-            return ""
-        shape = _shape(image)
-        for layer in reversed(self._viewer().layers):
-            if (
-                isinstance(layer, Labels)
-                and not any(str(key).startswith(DERIVED_PREFIX) for key in layer.metadata)
-                and layer.name != name_for(image)
-                and layer.data.shape == shape
-            ):
-                first = f"delete '{empty.name}' and " if empty is not None else ""
-                return f"To go on with what is in '{layer.name}', {first}rename it to '{name_for(image)}'."
-        return ""
-
     def make(self, image: Image | None, classes: Sequence[LabelClass]) -> Labels:
         """Return the layer of corrections of an image, "<image> corrections", which is made if need be.
 
-        Raises
-        ------
-        InputError
-            If there is no image, or a layer of this name that does not fit.
+        Raises InputError if there is no image, or a layer of this name that does not fit.
         """
         found, viewer = self.find(image), self._viewer()
         if found is not None:

@@ -23,21 +23,7 @@ if TYPE_CHECKING:
 def to_export(
     viewer: ViewerModel, layer: Labels, image: Image | None, composed: Composed, file_spacing_nm: float | None
 ) -> Result:
-    """Return a result layer as it is to be exported.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        Where the layers are.
-    layer : Labels
-        The result.
-    image : Image or None
-        Its image.
-    composed : Composed
-        The labels as they count.
-    file_spacing_nm : float or None
-        Distance of the sections, as the image's file says.
-    """
+    """Return a result layer as it is to be exported, with the distance of the sections that the file says."""
     probabilities = {
         each.metadata[PROBABILITY_KEY]["class"]: each
         for each in probability_layers(viewer, layer)

@@ -81,11 +81,8 @@ def is_em_image(layer: Any) -> bool:
 def em_sections(layer: Layer | None) -> Sections:
     """Return the sections of an image layer.
 
-    Raises
-    ------
-    InputError
-        If there is no layer, or it is nothing that can be segmented; the sentence says what
-        to do.
+    Raises InputError if there is no layer, or it is nothing that can be segmented; the sentence says what to
+    do.
     """
     if layer is None:
         raise InputError("There is no image. Open an EM image, or take one from File > Open Sample.")
@@ -259,10 +256,7 @@ def check_slider(viewer: Viewer, layer: Layer) -> None:
 def visible_region(viewer: Viewer, layer: Layer) -> tuple[slice, slice]:
     """Return the rows and columns of ``layer`` that the canvas shows.
 
-    Raises
-    ------
-    InputError
-        If the canvas shows no section, or another part of the world.
+    Raises InputError if the canvas shows no section, or another part of the world.
     """
     check_sections_shown(viewer)
     if not layer.visible:  # napari does not tell then
@@ -281,10 +275,7 @@ def rectangle_region(viewer: Viewer, shapes: Shapes | None, layer: Layer) -> tup
     The selected shape counts, or else the last one that was drawn; of a shape that is no
     upright rectangle the box around it.
 
-    Raises
-    ------
-    InputError
-        If there is no shape, or it lies beside the image.
+    Raises InputError if there is no shape, or it lies beside the image.
     """
     if shapes is None or not shapes.data:
         raise InputError(

@@ -49,13 +49,6 @@ class Painting:
     napari tells of a stroke, at times before it writes it; of an undo it tells only that the layer is
     drawn anew, as it is when the slider moves.
 
-    Parameters
-    ----------
-    viewer : callable
-        Returns the viewer.
-    later : callable
-        Calls what it is given when napari is done with what it is doing.
-
     Events
     ------
     painted : Labels, Stroke

@@ -27,24 +27,8 @@ GAP = 0.04
 class SideBySide:
     """Layers of the left side on the image, and a copy of the part to the right of it with the other.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        Where to.
-    image : Image
-        The image.
-    section : int
-        The section.
-    region : tuple of slice
-        Its rows and columns.
-    grey : ndarray
-        (Y, X) grey values of the part.
-    sides : sequence of (str, ndarray)
-        Title and labels (Y, X) of the left side and of the right one.
-    classes : sequence of LabelClass
-        What the labels mean.
-    hidden : sequence of Layer
-        What is not to be seen meanwhile.
+    ``sides`` are title and labels (Y, X) of the left side and of the right one; ``hidden`` is not to be seen
+    meanwhile.
     """
 
     def __init__(

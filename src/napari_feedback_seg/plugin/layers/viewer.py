@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -25,8 +26,10 @@ from napari_feedback_seg.plugin.layers.objects import ObjectLayers
 from napari_feedback_seg.plugin.layers.results import (
     ResultWriter,
     add_classes,
+    forget_probabilities,
     measured_size,
     record_of,
+    redraw,
     write_record,
 )
 from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
@@ -48,17 +51,20 @@ if TYPE_CHECKING:
 Region = tuple[slice, slice]
 
 
+def _with_viewer(function: Any) -> Any:
+    """Return a function of a viewer as a method of its layers."""
+
+    @wraps(function)
+    def method(layers: ViewerLayers, *arguments: Any) -> Any:
+        return function(layers.viewer, *arguments)
+
+    return method
+
+
 class ViewerLayers:
     """Tells what happens to the layers of a viewer, and what they are.
 
     It does not keep the viewer alive.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    later : callable
-        Calls what it is given when napari is done with what it is doing.
 
     Events
     ------
@@ -76,7 +82,7 @@ class ViewerLayers:
         Another section is shown, or another part of it.
     """
 
-    # What a session may ask of a single layer, without knowing napari.
+    # What a session may ask of layers, without knowing napari.
     is_image = staticmethod(is_em_image)
     sections = staticmethod(of_image.em_sections)
     pixel_size = staticmethod(of_image.pixel_size_nm)
@@ -84,6 +90,12 @@ class ViewerLayers:
     measured_size = staticmethod(measured_size)
     add_classes = staticmethod(add_classes)
     write_record = staticmethod(write_record)
+    result_of = _with_viewer(of_image.result_of)
+    displayed_section = _with_viewer(of_image.displayed_section)
+    visible_region = _with_viewer(of_image.visible_region)
+    in_view = _with_viewer(in_view)
+    show_volume = _with_viewer(show_volume)
+    show_errors = _with_viewer(comparison.show_errors)
 
     changed = Signal()
     removed = Signal(object)
@@ -120,10 +132,7 @@ class ViewerLayers:
     def viewer(self) -> ViewerModel:
         """The viewer.
 
-        Raises
-        ------
-        LookupError
-            If it is gone.
+        Raises LookupError if it is gone.
         """
         viewer = self._viewer()
         if viewer is None:
@@ -167,10 +176,6 @@ class ViewerLayers:
                 if made_from(about, image):
                     return image
         return None
-
-    def result_of(self, image: Any) -> Labels | None:
-        """Return the newest result of an image."""
-        return of_image.result_of(self.viewer, image)
 
     def result_at_hand(self, image: Image | None) -> Labels | None:
         """Return the result that is the active layer, or that of an image, or else the newest."""
@@ -220,9 +225,10 @@ class ViewerLayers:
         return of_image.planes_of(result.data)[z]
 
     def write_plane(self, result: Labels, z: int, labels: np.ndarray) -> None:
-        """Show labels (Y, X) in a section of a result."""
+        """Show labels (Y, X) of another run in a section of a result."""
         of_image.planes_of(result.data)[z][:] = labels
-        result.refresh()
+        forget_probabilities(self.viewer, result, z)
+        redraw(result)
 
     # --- what is made of a result
 
@@ -236,42 +242,24 @@ class ViewerLayers:
         """The Image layers that hold a mask."""
         return comparison.masks(self.viewer)
 
-    def show_errors(self, result: Labels, errors: np.ndarray, classes: Sequence[LabelClass]) -> None:
-        """Show the true classes where a result is wrong."""
-        comparison.show_errors(self.viewer, result, errors, classes)
-
     def to_export(self, result: Labels, composed: Composed, file_spacing_nm: float | None) -> Result:
         """Return a result as it is to be exported; see :func:`to_export`."""
         return export.to_export(self.viewer, result, self.image_of(result), composed, file_spacing_nm)
 
     # --- what a person looks at
 
-    def displayed_section(self, image: Layer) -> int:
-        """Return the section that the slider points at, or the nearest one."""
-        return of_image.displayed_section(self.viewer, image)
-
     def section_shown(self, image: Layer) -> int:
         """Return the section that the slider points at.
 
-        Raises
-        ------
-        InputError
-            If the slider points beside the sections.
+        Raises InputError if the slider points beside the sections.
         """
         of_image.check_slider(self.viewer, image)
         return self.displayed_section(image)
 
-    def visible_region(self, image: Layer) -> Region:
-        """Return the rows and columns that the canvas shows; see :func:`visible_region`."""
-        return of_image.visible_region(self.viewer, image)
-
     def rectangle(self, name: str, image: Layer) -> tuple[int, Region]:
         """Return the section and the region that a shape of the layer of this name encloses.
 
-        Raises
-        ------
-        InputError
-            If there is no shape, or it lies beside the image.
+        Raises InputError if there is no shape, or it lies beside the image.
         """
         shapes = next((each for each in self.shapes if each.name == name), None)
         return of_image.rectangle_region(self.viewer, shapes, image)
@@ -284,16 +272,6 @@ class ViewerLayers:
         """Return what shows the predictions of a run."""
         shape = tuple(int(length) for length in sections.data.shape)
         return ResultWriter(self.viewer, image, shape, classes, run, part.sections, part.region)
-
-    def show_volume(
-        self, image: Image, folder: str, levels: Sequence[Any], classes: Sequence[LabelClass], place: Any
-    ) -> Labels:
-        """Show labels that lie on the disk, as the function of this name does."""
-        return show_volume(self.viewer, image, folder, levels, classes, place)
-
-    def in_view(self, image: Image) -> tuple[int, slice, slice] | None:
-        """Return the section, rows and columns that are looked at; None if none are."""
-        return in_view(self.viewer, image)
 
     def side_by_side(
         self,

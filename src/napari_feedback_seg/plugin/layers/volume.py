@@ -38,20 +38,8 @@ def show_volume(
 ) -> Labels:
     """Show labels on the disk over their image; of a folder that is shown already, the layer is returned.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    image : Image
-        The volume.
-    folder : str
-        Of the labels.
-    levels : sequence of array-like
-        (Z, Y, X) or (Y, X) each, the finest first; they are read as they are looked at.
-    classes : sequence of LabelClass
-        What the labels mean.
-    place : (sequence of float, sequence of float)
-        Voxels of the image's finest level that one of the labels is long, and the centre of the first.
+    The levels are (Z, Y, X) or (Y, X) each, the finest first, and are read as they are looked at. The place
+    is how many voxels of the image's finest level one of the labels is long, and the centre of the first.
     """
     for layer in viewer.layers:
         if layer.metadata.get(VOLUME_KEY) == folder:

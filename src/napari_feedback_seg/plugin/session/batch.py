@@ -83,10 +83,7 @@ class Batch:
     def plan(self) -> tuple[list[FileJob], list[FileJob]]:
         """Return all that is to be written, and what of it is not there yet.
 
-        Raises
-        ------
-        InputError
-            If the files and the folder do not go together.
+        Raises InputError if the files and the folder do not go together.
         """
         from napari_feedback_seg.segmentation.files import plan
 

@@ -18,19 +18,8 @@ def composed(
 ) -> np.ndarray:
     """Return a section of a result with its corrections.
 
-    Parameters
-    ----------
-    result : ndarray
-        (Y, X) labels of a model. Where it is empty, nothing was segmented, and it stays empty.
-    corrections : ndarray or None
-        (Y, X) class values, 0 where nothing is corrected.
-    values : collection of int, optional
-        Values of the classes. A correction with another value does not count.
-
-    Returns
-    -------
-    ndarray
-        (Y, X), of the type of the result. Not to be written to: without corrections it is ``result``.
+    All are (Y, X); a section in which nothing was segmented stays empty. A correction counts where it is no
+    0, and one of the values if these are given. Not to be written to: without corrections it is ``result``.
     """
     if corrections is None or not corrections.any() or not result.any():
         return result

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_feedback_seg.correction.corrections import LEAST_PIXELS
+from napari_feedback_seg.errors import InputError, TrainingError
+from napari_feedback_seg.plugin.session.counts import summed
 from napari_feedback_seg.plugin.session.instant_work import adaptation_to, said
 from napari_feedback_seg.segmentation.events import TileDone
 
@@ -15,13 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
+    from napari.layers import Image
+
     from napari_feedback_seg.correction.adaptation import Adaptation
     from napari_feedback_seg.correction.config import FinetuneConfig
     from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
     from napari_feedback_seg.correction.finetune import FineTuning
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
+    from napari_feedback_seg.plugin.session.drafts import Draft
     from napari_feedback_seg.plugin.session.instant_work import Strokes
+    from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 GRID = 64
@@ -116,6 +124,75 @@ class FinetuneWork:
         from napari_feedback_seg.models.model_file import save_model
 
         return result, save_model(result.tuned, self.path_for(result.tuned.card.name))
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A fine-tuned model that a person is to keep or to go back from."""
+
+    parent: str  # names of the model before and of the fine-tuned one
+    tuned: str
+    keep: bool  # whether it is recommended to keep it
+    sentence: str  # the recommendation and what is known
+    details: tuple[str, ...] = ()  # lines on each class, and what went wrong
+    # where before and after can be compared: the section that was shown, and another one
+    sections: tuple[int, ...] = ()
+
+
+@dataclass
+class Run:
+    """A fine-tune that is going on."""
+
+    work: FinetuneWork
+    image: Image
+    draft: Draft
+    parent: str
+    painted: list[tuple[int, str]]
+    keep_best: bool = False
+
+    def remove_checkpoint(self) -> None:
+        """Remove what was kept to go on with."""
+        with suppress(OSError):  # the next fine-tune writes over it
+            self.draft.checkpoint.unlink(missing_ok=True)
+
+
+def prepare(session: Session) -> Run:
+    """Return the fine-tune on all corrections of the image.
+
+    Raises InputError or TrainingError if there is nothing to learn from.
+    """
+    correcting = session.correcting
+    corrections, draft = correcting.corrections, correcting.journal.draft
+    image = session.image
+    sections = session.layers.sections(image)
+    assert image is not None
+    total = summed(corrections.counts.values())
+    pixels = sum(each.pixels for each in total.values())
+    if corrections.unknown:
+        values = ", ".join(map(str, corrections.unknown))
+        raise InputError(f"Labels that are no class are painted ({values}): erase them, or add the class.")
+    if not pixels:
+        raise TrainingError("Nothing is corrected yet: choose a class and paint over what is wrong.")
+    if pixels < LEAST_PIXELS:
+        raise TrainingError(f"{pixels} corrected px are too little to learn from: paint a few strokes.")
+    if draft is None:
+        raise InputError("This image has no place for its corrections. Save it as a TIFF, and open that.")
+    known = {each.value for each in session.card.classes} if session.card else set()
+    new = tuple(each for each in corrections.classes if each.value in total.keys() - known)
+    work = FinetuneWork(
+        sections,
+        {z: corrections.labels(z) for z in corrections.counts},
+        partial(session.load_model, session.entry),
+        replace(correcting.config, new_classes=new),
+        session.device,
+        correcting.options().pixel_size_nm,
+        image.name,
+        draft.checkpoint,
+        correcting.models.path_for,
+        session.instant.strokes(),
+        session.instant.learnt,
+    )
+    return Run(work, image, draft, session.model_name, session.instant.teaching.digests)
 
 
 @dataclass(frozen=True)

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_feedback_seg.correction.config import FinetuneConfig
-from napari_feedback_seg.correction.corrections import LEAST_PIXELS
-from napari_feedback_seg.errors import FeedbackSegError, InputError, TrainingError
-from napari_feedback_seg.plugin.session.answers import Answers
-from napari_feedback_seg.plugin.session.correct_work import FinetuneWork
+from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.plugin.session.correct_work import Proposal, Run, prepare
 from napari_feedback_seg.plugin.session.corrections import Corrections
-from napari_feedback_seg.plugin.session.counts import summed
 from napari_feedback_seg.plugin.session.doubt import DoubtfulPlaces
 from napari_feedback_seg.plugin.session.journal import Journal
 from napari_feedback_seg.plugin.session.losses import Losses
 from napari_feedback_seg.plugin.session.segmenting import Part
 from napari_feedback_seg.plugin.session.tuned import TunedModels
+from napari_feedback_seg.plugin.session.versions import Answers
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari.layers import Image
 
     from napari_feedback_seg.correction.events import FinetuneResult
-    from napari_feedback_seg.plugin.session.drafts import Draft
     from napari_feedback_seg.plugin.session.jobs import State
+    from napari_feedback_seg.plugin.session.records import RunRecord
     from napari_feedback_seg.plugin.session.session import Session
+
+T = TypeVar("T")
 
 BRUSH = 8
 """Diameter of the brush on a new layer of corrections, in pixels."""
@@ -37,37 +37,12 @@ BRUSH = 8
 PREVIEW = "Segmenting before and after"
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A fine-tuned model that a person is to keep or to go back from."""
-
-    parent: str  # names of the model before and of the fine-tuned one
-    tuned: str
-    keep: bool  # whether it is recommended to keep it
-    sentence: str  # the recommendation and what is known
-    details: tuple[str, ...] = ()  # lines on each class, and what went wrong
-    # where before and after can be compared: the section that was shown, and another one
-    sections: tuple[int, ...] = ()
-
-
-@dataclass
-class _Run:
-    """A fine-tune that is going on."""
-
-    work: FinetuneWork
-    image: Image
-    draft: Draft
-    parent: str
-    painted: list[tuple[int, str]]
-    keep_best: bool = False
-
-
 class Correcting:
     """Paint over mistakes, fine-tune, compare before and after, keep the model or go back."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._run: _Run | None = None
+        self._run: Run | None = None
         self.corrections = Corrections(session)  # what is painted
         self.models = TunedModels(session)  # the chain of fine-tuned models
         # keeps it, and offers what an earlier time has left
@@ -96,29 +71,20 @@ class Correcting:
     def paint_with(self, value: int) -> None:
         """Take napari's brush in hand, on the corrections, with a class; 0 takes corrections back."""
         new = self.corrections.layer is None
-        try:
-            layer = self.corrections.make_layer()
-        except FeedbackSegError as error:
-            self._fail(error)
-            return
-        self._session.layers.corrections.take_brush(layer, value, BRUSH if new else None)
+        layer = self._try(self.corrections.make_layer)
+        if layer is not None:
+            self._session.layers.corrections.take_brush(layer, value, BRUSH if new else None)
 
     def add_class(self, name: str, color: str) -> None:
         """Add a class that the model does not know, and paint with it."""
-        try:
-            new = self.corrections.add_class(name, color)
-        except FeedbackSegError as error:
-            self._fail(error)
-            return
-        self._session.tell("result")  # which knows it now
-        self.paint_with(new.value)
+        new = self._try(self.corrections.add_class, name, color)
+        if new is not None:
+            self._session.tell("result")  # which knows it now
+            self.paint_with(new.value)
 
     def remove_class(self, value: int) -> None:
         """Take an added class away again, if nothing is painted with it."""
-        try:
-            self.corrections.remove_class(value)
-        except FeedbackSegError as error:
-            self._fail(error)
+        self._try(self.corrections.remove_class, value)
 
     def next_place(self) -> None:
         """Go to where the model is least sure and nothing is corrected yet."""
@@ -137,15 +103,12 @@ class Correcting:
 
     def fine_tune(self) -> bool:
         """Let the model learn from the corrections; return whether that has begun."""
-        session = self._session
         self.corrections.look_at_all()
-        try:
-            run = self._prepare()
-        except FeedbackSegError as error:
-            self._fail(error)
+        run = self._try(prepare, self._session)
+        if run is None:
             return False
         self.show_before(False)
-        if not session.jobs.run(
+        if not self._session.jobs.run(
             run.work,
             title="Fine-tuning",
             owner=self,
@@ -164,41 +127,6 @@ class Correcting:
         if self._run is not None:
             self._run.keep_best = keep_best
         self._session.jobs.cancel(quietly=keep_best)
-
-    def _prepare(self) -> _Run:
-        session, corrections, draft = self._session, self.corrections, self.journal.draft
-        image = session.image
-        sections = session.layers.sections(image)
-        assert image is not None
-        total = summed(corrections.counts.values())
-        pixels = sum(each.pixels for each in total.values())
-        if corrections.unknown:
-            values = ", ".join(map(str, corrections.unknown))
-            raise InputError(
-                f"Labels that are no class are painted ({values}): erase them, or add the class."
-            )
-        if not pixels:
-            raise TrainingError("Nothing is corrected yet: choose a class and paint over what is wrong.")
-        if pixels < LEAST_PIXELS:
-            raise TrainingError(f"{pixels} corrected px are too little to learn from: paint a few strokes.")
-        if draft is None:
-            raise InputError("This image has no place for its corrections. Save it as a TIFF, and open that.")
-        known = {each.value for each in session.card.classes} if session.card else set()
-        new = tuple(each for each in corrections.classes if each.value in total.keys() - known)
-        work = FinetuneWork(
-            sections,
-            {z: corrections.labels(z) for z in corrections.counts},
-            partial(session.load_model, session.entry),
-            replace(self.config, new_classes=new),
-            session.device,
-            self.options().pixel_size_nm,
-            image.name,
-            draft.checkpoint,
-            self.models.path_for,
-            session.instant.strokes(),
-            session.instant.learnt,
-        )
-        return _Run(work, image, draft, session.model_name, session.instant.teaching.digests)
 
     def _take(self, event: Any) -> None:
         from napari_feedback_seg.correction.events import FinetuneCheck
@@ -236,7 +164,7 @@ class Correcting:
     def _forget_run(self) -> None:
         run, self._run = self._run, None
         if run is not None:
-            _remove(run.draft.checkpoint)
+            run.remove_checkpoint()
         self._say("Stopped: the model stays as it was.")
 
     def _finish(self, found: tuple[FinetuneResult, Path] | None) -> None:
@@ -246,7 +174,7 @@ class Correcting:
             self._say("Stopped before anything was learnt: the model stays as it was.")
             return
         result, path = found
-        _remove(run.draft.checkpoint)
+        run.remove_checkpoint()
         self.journal.note_model(path, run.draft)
         session.instant.teaching.made_permanent(path, run.painted)
         which = "held-out corrections" if result.held_out else "the corrections that it learnt from"
@@ -393,33 +321,22 @@ class Correcting:
 
     def save_as(self, name: str) -> None:
         """Save the model in use to the library."""
-        session, before = self._session, self._session.entry
+        before = self.models.current
         try:
             self.models.save_as(name)
         except FeedbackSegError as error:
             self._fail(error)
             return
-        assert before is not None
-        self.answers.rename(before.name, name)
-        if session.entry is not None:
-            session.instant.teaching.renamed(before.path, session.entry.path)
-            for result in filter(None, map(session.result_of, session.images)):
-                record = session.layers.record_of(result)
-                if record is not None:
-                    session.layers.write_record(result, record.renamed(before.path, name, session.entry.path))
+        self.answers.rename(before, name)
         self.journal.note_model(None)
         self._session.said.emit(f"The model '{name}' is in your models folder now.", "info")
         self._session.tell("correcting")
 
     def _segment(self, part: Part, title: str, then: Any = None, *, with_strokes: bool = True) -> bool:
-        session = self._session
-        result = session.result
-        record = session.layers.record_of(result) if result is not None else None
-        size = record.last.pixel_size_nm if record is not None else None
-        return session.segmenting.segment(
+        return self._session.segmenting.segment(
             part,
             options=self.options(),
-            pixel_size_nm=size,
+            pixel_size_nm=self._last.pixel_size_nm if self._last is not None else None,
             title=title,
             then=then,
             with_strokes=with_strokes,
@@ -427,15 +344,16 @@ class Correcting:
 
     def options(self) -> SegmentOptions:
         """Return options with the scale and the overlap of the result."""
-        session = self._session
-        result = session.result
-        record = session.layers.record_of(result) if result is not None else None
-        if record is None or not record.runs:
-            return SegmentOptions(device=session.device, overlap=session.settings.overlap)
-        settings = record.last.settings
-        return SegmentOptions(
-            device=session.device, overlap=settings.overlap, pixel_size_nm=settings.rescaled_from_nm
-        )
+        session, last = self._session, self._last
+        overlap = session.settings.overlap if last is None else last.settings.overlap
+        size = None if last is None else last.settings.rescaled_from_nm
+        return SegmentOptions(device=session.device, overlap=overlap, pixel_size_nm=size)
+
+    @property
+    def _last(self) -> RunRecord | None:
+        """The last run of the result."""
+        record = self._session.layers.record_of(self._session.result)
+        return record.last if record is not None and record.runs else None
 
     # --- what happens
 
@@ -467,6 +385,14 @@ class Correcting:
         self.status = status
         self._session.tell("correcting")
 
+    def _try(self, call: Callable[..., T], *arguments: Any) -> T | None:
+        """Return what a call returns, or say why it failed."""
+        try:
+            return call(*arguments)
+        except FeedbackSegError as error:
+            self._fail(error)
+            return None
+
     def _fail(self, error: Exception) -> None:
         self._say(str(error))
         self._session.said.emit(str(error), "error")
@@ -476,8 +402,3 @@ class Correcting:
         self.show_before(False)
         self._run = None
         self.journal.flush()
-
-
-def _remove(checkpoint: Path) -> None:
-    with suppress(OSError):  # the next fine-tune writes over it
-        checkpoint.unlink(missing_ok=True)

@@ -77,18 +77,10 @@ class Corrections:
         known = {each.value for each in self.classes}
         return sorted({value for counts in self._counts.values() for value in counts} - known)
 
-    @property
-    def hint(self) -> str:
-        """How another layer can be used as the corrections, as long as there are none."""
-        return "" if self._counts else self._layers.hint(self.image, self.layer)
-
     def painted(self, z: int) -> np.ndarray:
         """Return what is painted on a section (Y, X), uint8, also where it is no class; not to be written to.
 
-        Raises
-        ------
-        LookupError
-            If there is no layer of corrections.
+        Raises LookupError if there is no layer of corrections.
         """
         if self.layer is None:
             raise LookupError("There are no corrections.")
@@ -118,10 +110,7 @@ class Corrections:
     def make_layer(self) -> Labels:
         """Return the layer of corrections, which is made if need be.
 
-        Raises
-        ------
-        InputError
-            If there is no image, or a layer of its name that cannot hold its corrections.
+        Raises InputError if there is no image, or a layer of its name that cannot hold its corrections.
         """
         if self.layer is None:
             image = self.image
@@ -134,10 +123,7 @@ class Corrections:
     def write(self, z: int, labels: np.ndarray) -> None:
         """Replace the corrections of a section.
 
-        Raises
-        ------
-        InputError
-            If there is no place for them.
+        Raises InputError if there is no place for them.
         """
         self._layers.write(self.make_layer(), z, labels)
         self._count([z])
@@ -145,10 +131,7 @@ class Corrections:
     def add_class(self, name: str, color: str, opacity: float = 0.8) -> LabelClass:
         """Add a class that the model does not know yet, and return it.
 
-        Raises
-        ------
-        InputError
-            If there is one of this name, or no value is left.
+        Raises InputError if there is one of this name, or no value is left.
         """
         new = self._classes.add(name, color, opacity, self.unknown)
         self._show_classes()
@@ -157,10 +140,7 @@ class Corrections:
     def remove_class(self, value: int) -> None:
         """Take an added class away again.
 
-        Raises
-        ------
-        InputError
-            If the model knows it, or something is painted with it.
+        Raises InputError if the model knows it, or something is painted with it.
         """
         self.look()
         found = next((each for each in self.classes if each.value == value), None)

@@ -24,21 +24,9 @@ def export_result(
 ) -> bool:
     """Export the result at hand.
 
-    Parameters
-    ----------
-    session : Session
-        The session.
-    folder : path-like
-        A new folder is made in this one, so that nothing is ever overwritten.
-    least : float, optional
-        Least size of a profile in the table.
-    on_done : callable, optional
-        Called with the path of the record when all is written.
-
-    Returns
-    -------
-    bool
-        Whether the export has begun: False without a result, or while another job runs.
+    A new folder is made in ``folder``, so that nothing is ever overwritten. ``least`` is the least size of a
+    profile in the table, and ``on_done`` hears of the path of the record when all is written. Return whether
+    the export has begun: not without a result, or while another job runs.
     """
     session.correcting.corrections.look()
     layer = session.result_at_hand

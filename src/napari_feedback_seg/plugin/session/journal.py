@@ -11,9 +11,8 @@ import numpy as np
 
 from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.errors import FeedbackSegError
-from napari_feedback_seg.plugin.session.drafts import Draft, drafts, first_draft, free
+from napari_feedback_seg.plugin.session.drafts import Draft, Writer, drafts, first_draft, free
 from napari_feedback_seg.plugin.session.records import CorrectionsRecord
-from napari_feedback_seg.plugin.session.writer import Writer
 
 if TYPE_CHECKING:
     from pathlib import Path

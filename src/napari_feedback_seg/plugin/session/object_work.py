@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.objects.options import voxel_of
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
@@ -15,8 +18,10 @@ if TYPE_CHECKING:
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.objects.blocks import BlockDone
     from napari_feedback_seg.objects.editor import ObjectEditor
+    from napari_feedback_seg.objects.meshes import Mesh
     from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, Voxel
     from napari_feedback_seg.objects.table import Table
+    from napari_feedback_seg.plugin.session.session import Session
 
 CELLS = "cells"
 """What cells are called among the classes."""
@@ -98,6 +103,35 @@ class _Channels:
 
     def __getitem__(self, z: int) -> np.ndarray:
         return np.stack([_Sections(each)[z] for each in self.arrays])
+
+
+def make_order(session: Session, what: str, options: ObjectOptions | CellOptions) -> Order:
+    """Return what is needed to find objects in the result of the image.
+
+    Raises InputError if there is nothing to find them in.
+    """
+    image, result, layers = session.image, session.result, session.layers
+    if image is None or result is None or not what:
+        raise InputError("There is nothing to find objects in. Segment the image first.")
+    session.correcting.corrections.look()
+    size = session.pixel_sizes.of(image)
+    spacing = layers.objects.spacing(image) or session.pixel_sizes.spacing_of(image)
+    whole = layers.region_of(result) is None
+    cells = layers.objects.layer_of(image, CELLS) if what != CELLS else None
+    same = cells is not None and cells.data.shape == result.data.shape
+    return Order(
+        image=image,
+        result=result,
+        what=what,
+        labels=session.correcting.corrections.of_result(result),
+        probabilities=layers.objects.probabilities(result),
+        classes=layers.classes_of(result),
+        options=options,
+        voxel=voxel_of(size, spacing),
+        known=size is not None and (result.ndim == 2 or spacing is not None),
+        grey=layers.sections(image).data if whole else None,
+        cells=cells.data if cells is not None and same else None,
+    )
 
 
 def find(order: Order) -> Generator[BlockDone, None, Objects]:
@@ -191,3 +225,39 @@ def measured_again(found: Objects, numbers: Sequence[int] | None = None) -> Tabl
 def deep(labels: np.ndarray) -> np.ndarray:
     """Return labels as a stack."""
     return labels[None] if labels.ndim == 2 else labels
+
+
+def note_what_cells_hold(cells: Objects, of_image: Mapping[str, Objects]) -> None:
+    """Give the table of cells how many objects of each class lie in each, and which part they fill."""
+    from napari_feedback_seg.objects.measures import measure_cells
+
+    for what, each in of_image.items():
+        if "cell" in each.table.columns:
+            held = measure_cells(each.table, cells.table)
+            columns = {f"{name}_{what}": held[name] for name in ("count", "fraction")}
+            cells.table = cells.table.with_columns(columns)
+
+
+def meshes_of(
+    labels: np.ndarray, numbers: Sequence[int], voxel: Voxel
+) -> Generator[BlockDone, None, list[Mesh]]:
+    """Return the meshes of some objects."""
+    from napari_feedback_seg.objects.blocks import BlockDone
+    from napari_feedback_seg.objects.meshes import mesh_of
+
+    meshes = []
+    for done, number in enumerate(numbers, start=1):
+        meshes.append(mesh_of(labels, number, voxel))
+        yield BlockDone(done, len(numbers))
+    return meshes
+
+
+def with_meshes(table: Table, meshes: Sequence[Mesh]) -> Table:
+    """Return a table with the volumes and surfaces of meshes."""
+    columns = {}
+    for name, measure in (("mesh_volume_um3", "volume_um3"), ("mesh_surface_um2", "surface_um2")):
+        column = np.full(len(table), np.nan)
+        for mesh in meshes:
+            column[table["object"] == mesh.number] = getattr(mesh, measure)
+        columns[name] = column
+    return table.with_columns(columns)

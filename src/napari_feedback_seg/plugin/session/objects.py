@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
-from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, voxel_of
+from napari_feedback_seg.objects.options import CellOptions, ObjectOptions
 from napari_feedback_seg.plugin.session.object_files import ObjectFiles
 from napari_feedback_seg.plugin.session.object_work import (
     CELLS,
@@ -16,12 +16,16 @@ from napari_feedback_seg.plugin.session.object_work import (
     deep,
     find,
     in_words_of,
+    make_order,
     measured_again,
+    meshes_of,
+    note_what_cells_hold,
     preview,
+    with_meshes,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari.layers import Labels, Layer
@@ -124,10 +128,8 @@ class Objects:
 
     def find(self) -> bool:
         """Find the objects and measure them; return whether that has begun."""
-        try:
-            order = self._make_order()
-        except FeedbackSegError as error:
-            self._say(str(error))
+        order = self._make_order()
+        if order is None:
             return False
         self.set_tool("")
         self._order = order
@@ -147,10 +149,8 @@ class Objects:
 
     def preview(self) -> bool:
         """Show what would be found in the section that is displayed; return whether that has begun."""
-        try:
-            order = self._make_order()
-        except FeedbackSegError as error:
-            self._say(str(error))
+        order = self._make_order()
+        if order is None:
             return False
         z = self._session.layers.displayed_section(order.image)
         return self._session.jobs.run(
@@ -161,6 +161,14 @@ class Objects:
             on_failed=self._failed,
         )
 
+    def _make_order(self) -> Order | None:
+        try:
+            options = self.cell_options if self.what == CELLS else self.options
+            return make_order(self._session, self.what, options)
+        except FeedbackSegError as error:
+            self._say(str(error))
+            return None
+
     def _show_preview(self, order: Order, z: int, labels: np.ndarray) -> None:
         if order.result in self._session.layers:
             self._layers.show_preview(order.result, z, labels)
@@ -168,32 +176,6 @@ class Objects:
             self._end(
                 f"Preview of section {z}: {count} {order.what}. Find objects to have them in all sections."
             )
-
-    def _make_order(self) -> Order:
-        session = self._session
-        image, result = session.image, session.result
-        if image is None or result is None or not self.what:
-            raise InputError("There is nothing to find objects in. Segment the image first.")
-        session.correcting.corrections.look()
-        what = self.what
-        size = session.pixel_sizes.of(image)
-        spacing = self._layers.spacing(image) or session.pixel_sizes.spacing_of(image)
-        whole = session.layers.region_of(result) is None
-        cells = self._layers.layer_of(image, CELLS) if what != CELLS else None
-        same = cells is not None and cells.data.shape == result.data.shape
-        return Order(
-            image=image,
-            result=result,
-            what=what,
-            labels=session.correcting.corrections.of_result(result),
-            probabilities=self._layers.probabilities(result),
-            classes=session.layers.classes_of(result),
-            options=self.cell_options if what == CELLS else self.options,
-            voxel=voxel_of(size, spacing),
-            known=size is not None and (result.ndim == 2 or spacing is not None),
-            grey=session.layers.sections(image).data if whole else None,
-            cells=cells.data if cells is not None and same else None,
-        )
 
     def _show(self, found: Found) -> None:
         from napari_feedback_seg.objects.editor import ObjectEditor
@@ -226,17 +208,13 @@ class Objects:
 
     def _note_what_cells_hold(self, found: Found) -> None:
         """Give the table of cells how many objects of each class lie in each, and which part they fill."""
-        from napari_feedback_seg.objects.measures import measure_cells
-
         image = found.order.image
         cells = self._found.get((image.unique_id, CELLS))
-        for (identity, what), each in self._found.items():
-            if cells is not None and identity == image.unique_id and "cell" in each.table.columns:
-                held = measure_cells(each.table, cells.table)
-                columns = {f"{name}_{what}": held[name] for name in ("count", "fraction")}
-                cells.table = cells.table.with_columns(columns)
-                if cells.layer is not None and cells.layer in self._session.layers:
-                    self._layers.set_features(cells.layer, cells.table, "")
+        if cells is not None:
+            of_image = {what: each for (key, what), each in self._found.items() if key == image.unique_id}
+            note_what_cells_hold(cells, of_image)
+            if cells.layer is not None and cells.layer in self._session.layers:
+                self._layers.set_features(cells.layer, cells.table, "")
 
     def _failed(self, error: Exception) -> None:
         self._end(in_words(error))
@@ -402,20 +380,8 @@ class Objects:
             self._say("Choose objects in the table first.")
             return False
         self.set_tool("")
-        labels, voxel = found.labels, found.order.voxel
-
-        def work() -> Generator[Any, None, list[Mesh]]:
-            from napari_feedback_seg.objects.blocks import BlockDone
-            from napari_feedback_seg.objects.meshes import mesh_of
-
-            meshes = []
-            for done, number in enumerate(numbers, start=1):
-                meshes.append(mesh_of(labels, number, voxel))
-                yield BlockDone(done, len(numbers))
-            return meshes
-
         return self._session.jobs.run(
-            work,
+            partial(meshes_of, found.labels, numbers, found.order.voxel),
             title=f"Meshes of {found.order.what}",
             owner=self,
             on_done=partial(self._show_meshes, found),
@@ -430,13 +396,7 @@ class Objects:
         self._layers.show_meshes(order.image, found.layer, meshes, order.voxel, order.what)
         self._layers.show_in_3d(True)
         if order.known:
-            columns = {}
-            for name, measure in (("mesh_volume_um3", "volume_um3"), ("mesh_surface_um2", "surface_um2")):
-                column = np.full(len(found.table), np.nan)
-                for mesh in meshes:
-                    column[found.table["object"] == mesh.number] = getattr(mesh, measure)
-                columns[name] = column
-            found.table = found.table.with_columns(columns)
+            found.table = with_meshes(found.table, meshes)
         self.status = f"{len(meshes)} meshes are shown."
         self._draw(found)
 

@@ -57,10 +57,7 @@ class PaintClasses:
     def add(self, name: str, color: str, opacity: float, unknown: Sequence[int] = ()) -> LabelClass:
         """Add a class; it gets the first of the unknown values that something is painted with, or a free one.
 
-        Raises
-        ------
-        InputError
-            If there is one of this name, or no value is left.
+        Raises InputError if there is one of this name, or no value is left.
         """
         if name in [each.name for each in self.all]:
             raise InputError(f"There is a class '{name}' already: choose another name.")
@@ -72,10 +69,7 @@ class PaintClasses:
     def remove(self, gone: LabelClass) -> None:
         """Take an added class away again.
 
-        Raises
-        ------
-        InputError
-            If the model knows it.
+        Raises InputError if the model knows it.
         """
         if gone not in self.added:
             raise InputError(f"The model knows '{gone.name}': only a class that was added can be removed.")
@@ -122,10 +116,7 @@ class PaintClasses:
 def _free_value(taken: Collection[int]) -> int:
     """Return the lowest label that means nothing yet.
 
-    Raises
-    ------
-    InputError
-        If all 255 are taken.
+    Raises InputError if all 255 are taken.
     """
     value = next((value for value in range(1, _VALUES) if value not in taken), None)
     if value is None:

@@ -155,10 +155,7 @@ class Segmenting:
     def part(self, what: What | None = None) -> Part:
         """Return the sections and the region that are chosen.
 
-        Raises
-        ------
-        InputError
-            If there is no image, or what is displayed, or the Shapes layer, does not say.
+        Raises InputError if there is no image, or what is displayed, or the Shapes layer, does not say.
         """
         layers, image, what = self._session.layers, self.current_image(), what or self.what
         if what is What.ALL:
@@ -176,10 +173,7 @@ class Segmenting:
     def current_image(self) -> Image:
         """Return the image.
 
-        Raises
-        ------
-        InputError
-            If there is none; of the active layer the sentence says what is wrong.
+        Raises InputError if there is none; of the active layer the sentence says what is wrong.
         """
         image = self._session.image
         self._session.layers.sections(image if image is not None else self._session.layers.active)
@@ -317,7 +311,6 @@ class Segmenting:
         assert run is not None
         said = [*run.sections.messages, *_numbered(run.messages)]
         if run.writer is not None:
-            said += run.writer.messages
             run.writer.note_messages(said)
         seconds = time.perf_counter() - run.started
         for message in said:
@@ -374,7 +367,4 @@ def _numbered(messages: dict[int, tuple[str, ...]]) -> tuple[str, ...]:
     """Return the messages of some sections, each once."""
     if len(messages) == 1:
         return next(iter(messages.values()))
-    order = sorted(messages)
-    if order == list(range(len(order))):
-        return merge_messages([messages[z] for z in order])
-    return merge_messages([messages.get(z, ()) for z in range(max(order, default=-1) + 1)])
+    return merge_messages([messages.get(z, ()) for z in range(max(messages, default=-1) + 1)])

@@ -61,10 +61,7 @@ class TunedModels:
     def add(self, path: Path, parent: str | None = None) -> None:
         """Take a model file into use, as what comes after its parent, the model in use if not given.
 
-        Raises
-        ------
-        ModelError
-            If it cannot be read.
+        Raises ModelError if it cannot be read.
         """
         entry = ModelEntry(path.stem, path, False, read_card(path))
         self._session.unsaved[entry.name] = entry
@@ -86,10 +83,7 @@ class TunedModels:
     def path_for(self, name: str) -> Path:
         """Return a file for a model of this name: one that is not there, nor in the library or the chain.
 
-        Raises
-        ------
-        OutputError
-            If its folder cannot be made.
+        Raises OutputError if its folder cannot be made.
         """
         folder = make_unsaved_folder()
         taken = {*self._session.unsaved, *(each.name for each in list_models())}
@@ -100,10 +94,7 @@ class TunedModels:
     def save_as(self, name: str) -> None:
         """Save the model in use to the library, and take it into use from there.
 
-        Raises
-        ------
-        ModelError, OutputError
-            If it cannot be saved under this name.
+        Raises ModelError or OutputError if it cannot be saved under this name.
         """
         if not name:
             raise ModelError("Give the model a name, such as 'bright membranes'.")
@@ -112,6 +103,13 @@ class TunedModels:
         save_to_library(replace(model, card=replace(model.card, name=name)), name)
         del self._session.unsaved[entry.name]
         self._chain = [name if each == entry.name else each for each in self._chain]
-        self._session.refresh_models(name)
+        session = self._session
+        session.refresh_models(name)
+        if session.entry is not None:
+            session.instant.teaching.renamed(entry.path, session.entry.path)
+            for result in filter(None, map(session.result_of, session.images)):
+                record = session.layers.record_of(result)
+                if record is not None:
+                    session.layers.write_record(result, record.renamed(entry.path, name, session.entry.path))
         with suppress(OSError):  # it is in the library, and in the folder of what is not saved, too
             entry.path.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ import pytest
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.metrics import compare
-from napari_feedback_seg.plugin.session.truth import OTHER, Mask, guess_class, looks_like_mask
+from napari_feedback_seg.plugin.session.comparing import OTHER, Mask, guess_class, looks_like_mask
 
 MEMBRANE, MITOCHONDRIA = EM_CLASSES[:2]
 
