@@ -95,20 +95,29 @@ def segment(dock, tab, press, finish):
     return segment
 
 
-@pytest.fixture(autouse=True)
-def _no_leaks(request):
-    """Fail a test that leaves a job, a thread, or somebody who listens to a session."""
+@pytest.fixture
+def left_over():
+    """Name what is left since this was asked for: jobs, threads, and whoever listens to a session."""
     threads = set(threading.enumerate())
+
+    def left_over(*, sessions=True):
+        pool = QThreadPool.globalInstance()
+        workers = [] if pool.waitForDone(LONG) else ["a worker still runs"]
+        left = [each.name for each in threading.enumerate() if each not in threads and not each.daemon]
+        left = [name for name in left if not name.startswith("ThreadPoolExecutor")]  # dask keeps its pool
+        if sessions and _in_use():
+            gc.collect()  # which takes a third of a second
+        used = ["a session has a job, or somebody listens to it"] if sessions and _in_use() else []
+        return [*workers, *left, *used]
+
+    return left_over
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks(request, left_over):
+    """Fail a test that leaves something; a viewer that is left fails it, too, by napari's own fixture."""
     yield
-    pool = QThreadPool.globalInstance()
-    assert pool.waitForDone(LONG), "a worker still runs"
-    left = [each.name for each in threading.enumerate() if each not in threads and not each.daemon]
-    assert not [name for name in left if not name.startswith("ThreadPoolExecutor")]  # dask keeps its pool
-    if "make_napari_viewer" not in request.fixturenames:
-        return
-    if _in_use():
-        gc.collect()  # which takes a third of a second
-        assert not _in_use(), "a session still has a job, or somebody listens to it"
+    assert not left_over(sessions="make_napari_viewer" in request.fixturenames)
 
 
 def _in_use():

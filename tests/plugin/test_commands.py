@@ -6,7 +6,12 @@ from napari.layers import Image, Labels
 
 from napari_feedback_seg import load_model, segment
 from napari_feedback_seg.attention_maps.maps import SectionAttention
-from napari_feedback_seg.plugin.contributions.commands import attention_command, segment_command
+from napari_feedback_seg.correction.config import FinetuneConfig
+from napari_feedback_seg.plugin.contributions.commands import (
+    attention_command,
+    finetune_command,
+    segment_command,
+)
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 LONG = 60_000  # ms; a busy machine is slow
@@ -50,6 +55,23 @@ def test_attention_command_gives_the_map_that_python_gives(viewer, docked, secti
     tile = SectionAttention(section[::-1], load_model("small")).at(30, 20)
     np.testing.assert_allclose(shown.data[0], tile.pixel(30, 20).map, rtol=1e-5)
     assert shown.data_to_world((0, 0, 0)) == (1, *(each.start for each in tile.frame.region))
+
+
+def test_finetune_command_saves_a_model_and_shows_what_it_says(viewer, docked, section, qtbot):
+    stack = viewer.add_image(np.stack([section, section[::-1]]), name="stack", scale=(50, 4.6, 4.6))
+    painted = np.zeros(stack.data.shape, np.uint8)
+    for number, (row, column) in enumerate(np.ndindex(4, 3)):
+        painted[0, 8 + 22 * row :, 8 + 22 * column :][:5, :5] = number % 4 + 1
+    corrections = viewer.add_labels(painted, name="strokes")
+    form = docked(finetune_command)
+    settings = FinetuneConfig(steps=2, batch=2, patch=32, checks=1)
+    form(image=stack, corrections=corrections, model="small", name="mine", settings=settings)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=LONG)
+    shown = viewer.layers["stack by mine"]
+    tuned = load_model("mine")
+    assert tuned.card.recipe["parent"] == "small"
+    np.testing.assert_array_equal(shown.data, segment(stack.data, tuned).labels)
+    np.testing.assert_array_equal(shown.scale, stack.scale)
 
 
 def test_choosers_follow_the_viewer(viewer, docked, section):

@@ -40,14 +40,29 @@ def pixel_sides(text: str | None) -> float | tuple[float, float] | None:
     ValueError
         If it is no such thing.
     """
+    sides = _sides(text, 2, "A pixel size in nm reads like 4.6, or 8x4 for height x width, and is above 0")
+    return None if sides is None else sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def voxel_sides(text: str | None) -> tuple[float, ...] | None:
+    """Return what ``--pixel-size`` says of a volume: height and width, or z, height and width, in nm.
+
+    Raises
+    ------
+    ValueError
+        If it is no such thing.
+    """
+    sides = _sides(text, 3, "The pixel size of a volume in nm reads like 4.6, 8x4 or 40x4x4 (z x y x x)")
+    return sides * 2 if sides is not None and len(sides) == 1 else sides
+
+
+def _sides(text: str | None, most: int, how: str) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        sides = [float(each) for each in text.lower().split("x")]
+        sides = tuple(float(each) for each in text.lower().split("x"))
     except ValueError:
-        sides = []
-    if len(sides) not in (1, 2) or not all(0 < side < math.inf for side in sides):
-        raise ValueError(
-            f"A pixel size in nm reads like 4.6, or 8x4 for height x width, and is above 0: not {text!r}."
-        )
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+        sides = ()
+    if not 1 <= len(sides) <= most or not all(0 < side < math.inf for side in sides):
+        raise ValueError(f"{how}, not {text!r}.")
+    return sides

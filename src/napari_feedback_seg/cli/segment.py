@@ -20,8 +20,9 @@ from napari_feedback_seg.cli.options import (
     PixelSides,
     Precision,
     pixel_sides,
+    voxel_sides,
 )
-from napari_feedback_seg.cli.volume import block_of, region_of, segment_one_volume, sides_of
+from napari_feedback_seg.cli.volume import block_of, region_of, segment_one_volume
 from napari_feedback_seg.io import file_keys
 from napari_feedback_seg.io.volume import is_volume
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
@@ -152,7 +153,7 @@ def segment(
             from napari_feedback_seg.models.library import load_model
 
             try:
-                sides = sides_of(pixel_size)
+                sides = voxel_sides(pixel_size)
                 wanted: dict[str, Any] = {
                     "level": level,
                     "region": region_of(region),

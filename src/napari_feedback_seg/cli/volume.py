@@ -128,24 +128,3 @@ def block_of(text: str | None) -> tuple[int, ...] | None:
     if not re.fullmatch(r"\d{1,6},\d{1,6},\d{1,6}", text.replace(" ", ""), re.ASCII):
         raise ValueError(f"A block reads SECTIONS,ROWS,COLUMNS, like 1,2048,2048, not {text!r}.")
     return tuple(map(int, text.split(",")))
-
-
-def sides_of(text: str | None) -> tuple[float, ...] | None:
-    """Return what ``--pixel-size`` says of a volume: a side, height x width, or z x height x width, in nm.
-
-    Raises
-    ------
-    ValueError
-        If it is no such thing.
-    """
-    if text is None:
-        return None
-    try:
-        sides = tuple(float(each) for each in text.lower().split("x"))
-    except ValueError:
-        sides = ()
-    if len(sides) not in (1, 2, 3) or not all(0 < side < float("inf") for side in sides):
-        raise ValueError(
-            f"The pixel size of a volume in nm reads like 4.6, 8x4 or 40x4x4 (z x y x x), not {text!r}."
-        )
-    return sides * 2 if len(sides) == 1 else sides

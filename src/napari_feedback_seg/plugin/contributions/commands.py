@@ -1,4 +1,4 @@
-"""Segmenting and attention as commands with a form, for scripts and notebooks.
+"""Segmenting, fine-tuning and attention as commands with a form, for scripts and notebooks.
 
 Each is a magicgui factory: ``segment_command()`` is a widget to dock, and calling the widget runs it with
 what it shows. The work is done off the GUI thread, and the layer is added when it is done. They are not
@@ -7,15 +7,17 @@ in the manifest: with a second widget napari would put the dock into a submenu.
 
 # Without the future annotations of the other files: magicgui needs the type of what is returned itself.
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
 from magicgui import magic_factory
-from napari.layers import Image
+from napari.layers import Image, Labels
 from napari.qt.threading import FunctionWorker, thread_worker
 from napari.types import LayerDataTuple
 from qtpy.QtCore import QTimer
 
+from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.models.library import DEFAULT_MODEL, list_models
 from napari_feedback_seg.plugin.forms.options_widget import OptionsWidget
 from napari_feedback_seg.plugin.layers.image import (
@@ -27,7 +29,7 @@ from napari_feedback_seg.plugin.layers.image import (
 )
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
-_DEFAULTS = SegmentOptions()
+_DEFAULTS, _FINETUNE = SegmentOptions(), FinetuneConfig()
 
 
 def _models(_: Any) -> list[str]:
@@ -52,18 +54,51 @@ def segment_command(
         How to segment.
     """
     sections = em_sections(image)
-    place, name = like(image), image.name
+    about = {"name": f"{image.name} segmentation", **like(image)}
 
     def work() -> LayerDataTuple:
-        import napari_feedback_seg
         from napari_feedback_seg.models.library import load_model
 
-        loaded = load_model(model)
         chosen = {each: getattr(settings, each) for each in ("overlap", "flips")}
-        prediction = napari_feedback_seg.segment(sections.data, loaded, **chosen)
-        classes = loaded.card.classes
-        shown = {"colormap": class_colormap(classes), "features": class_features(classes)}
-        return prediction.labels, {"name": f"{name} segmentation", **place, **shown}, "labels"
+        return _segmented(sections.data, load_model(model), about, **chosen)
+
+    return _off_the_gui_thread(work)
+
+
+@magic_factory(call_button="Fine-tune", model={"choices": _models})
+def finetune_command(
+    image: Image,
+    corrections: Labels,
+    model: str = DEFAULT_MODEL,
+    name: str = "my model",
+    settings: Annotated[FinetuneConfig, {"widget_type": OptionsWidget}] = _FINETUNE,
+) -> FunctionWorker[LayerDataTuple]:
+    """Fine-tune a model on corrections, save it in your models folder, and segment the image with it.
+
+    Parameters
+    ----------
+    image : Image
+        The EM image, a section or a stack.
+    corrections : Labels
+        Of the same shape: labels of classes, 0 where nothing is said.
+    model : str
+        A model that comes with the plugin, or one of your models folder.
+    name : str
+        Name of the new model.
+    settings : FinetuneConfig
+        How to fine-tune.
+    """
+    sections, painted = em_sections(image), np.array(corrections.data)
+    about = {"name": f"{image.name} by {name}", **like(image)}
+
+    def work() -> LayerDataTuple:
+        from napari_feedback_seg.correction.finetune import finetune
+        from napari_feedback_seg.models.library import load_model, save_to_library
+
+        tuned = finetune(load_model(model), sections.data, painted, settings).tuned
+        tuned = replace(tuned, card=replace(tuned.card, name=name))
+        save_to_library(tuned, name)
+        return _segmented(sections.data, tuned, about)
 
     return _off_the_gui_thread(work)
 
@@ -107,6 +142,15 @@ def attention_command(
         return data, {"name": f"{image.name} attention at {row}, {column}", **place, **shown}, "image"
 
     return _off_the_gui_thread(work)
+
+
+def _segmented(data: Any, model: Any, about: dict[str, Any], **options: Any) -> LayerDataTuple:
+    import napari_feedback_seg
+
+    labels = napari_feedback_seg.segment(data, model, **options).labels
+    classes = model.card.classes
+    shown = {"colormap": class_colormap(classes), "features": class_features(classes)}
+    return labels, {**about, **shown}, "labels"
 
 
 def _off_the_gui_thread(work: Callable[[], LayerDataTuple]) -> FunctionWorker[LayerDataTuple]:

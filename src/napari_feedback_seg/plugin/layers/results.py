@@ -57,13 +57,15 @@ class ResultWriter:
         run: RunRecord,
         sections: Sequence[int],
         region: tuple[slice, slice] | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
         self.viewer, self.image, self.shape = viewer, image, shape
         self.classes, self.run, self.sections = tuple(classes), run, sections
         self.region = region
         self.layer: Labels | None = None
         self.part: tuple[slice, slice] | None = None
-        self.before = Version()  # what was there before
+        self.keeps, self.before = keep, Version()  # whether what was there before is kept, and what it was
         self._name = image.name
 
     def _place(self) -> dict[str, Any]:
@@ -84,7 +86,8 @@ class ResultWriter:
         if self.layer is None or not self._fits(self.layer):
             self.layer = self._layer_for()
         plane = _plane(self.layer.data, section)
-        self.before.keep(section, plane, _record(self.layer))
+        if self.keeps:
+            self.before.keep(section, plane, _record(self.layer))
         plane[within(prediction.region, self.part)] = prediction.labels
         run = replace(self.run, device=prediction.device, region=_spans(prediction.region))
         add_classes(self.layer, self.classes)

@@ -267,11 +267,18 @@ class ViewerLayers:
     # --- what is made
 
     def result_writer(
-        self, image: Image, sections: Sections, part: Part, classes: Sequence[LabelClass], run: RunRecord
+        self,
+        image: Image,
+        sections: Sections,
+        part: Part,
+        classes: Sequence[LabelClass],
+        run: RunRecord,
+        *,
+        keep: bool = False,
     ) -> ResultWriter:
-        """Return what shows the predictions of a run."""
+        """Return what shows the predictions of a run, and may keep what was there before."""
         shape = tuple(int(length) for length in sections.data.shape)
-        return ResultWriter(self.viewer, image, shape, classes, run, part.sections, part.region)
+        return ResultWriter(self.viewer, image, shape, classes, run, part.sections, part.region, keep=keep)
 
     def side_by_side(
         self,

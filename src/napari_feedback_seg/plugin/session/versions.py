@@ -29,47 +29,54 @@ Region = tuple[slice, slice]
 class Version:
     """Sections of a result as they are not shown, and the record that goes with them.
 
-    Only sections that differ are kept, packed: labels hardly take room then.
+    Only sections that differ are kept.
     """
 
     record: ResultRecord | None = None
     beside: ResultRecord | None = None  # the record under which all that is not kept here is the same
-    _packed: dict[int, tuple[tuple[int, ...], bytes]] = field(default_factory=dict)
+    _kept: dict[int, np.ndarray | tuple[tuple[int, ...], bytes]] = field(default_factory=dict)
 
     @property
     def sections(self) -> list[int]:
         """The sections that are kept."""
-        return sorted(self._packed)
+        return sorted(self._kept)
 
     def plane(self, z: int) -> np.ndarray:
         """Return a section (Y, X), uint8."""
-        shape, packed = self._packed[z]
-        return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape).copy()
+        kept = self._kept[z]
+        if isinstance(kept, np.ndarray):
+            return kept
+        shape, packed = kept
+        return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
 
     def put(self, z: int, plane: np.ndarray) -> None:
         """Keep a section in place of what was kept of it."""
-        self._packed[z] = plane.shape, zlib.compress(np.ascontiguousarray(plane, np.uint8).data, 1)
+        self._kept[z] = plane
 
     def keep(self, z: int, plane: np.ndarray, record: ResultRecord | None) -> None:
-        """Keep a section that is about to be written for the first time."""
+        """Keep a section that is about to be written for the first time; packed, labels hardly take room."""
         self.record = self.record or record
-        if z not in self._packed:
-            self.put(z, plane)
+        if z not in self._kept:
+            self._kept[z] = _packed(plane)
 
     def drop(self, z: int) -> None:
         """Keep nothing of a section."""
-        self._packed.pop(z, None)
+        self._kept.pop(z, None)
 
     def swap(self, layers: ViewerLayers, result: Labels) -> None:
         """Show it in the result, and be what was shown."""
         shown = layers.record_of(result)
-        for z in self.sections:
+        for z, kept in self._kept.items():
             plane = layers.plane(result, z).copy()
             layers.write_plane(result, z, self.plane(z))
-            self.put(z, plane)
+            self._kept[z] = plane if isinstance(kept, np.ndarray) else _packed(plane)
         if self.record is not None and shown is not None:
             layers.write_record(result, replace(self.record, classes=shown.classes))
         self.record, self.beside = shown, self.record
+
+
+def _packed(plane: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+    return plane.shape, zlib.compress(np.ascontiguousarray(plane, np.uint8).data, 1)
 
 
 class LastRun:
@@ -199,10 +206,9 @@ class Unadapted:
         if result != self._result:
             self.forget()
             self._result = result
-        kept = z in self._version.sections
-        plane = self._version.plane(z) if kept else self._session.layers.plane(result, z).copy()
-        plane[region] = labels
-        self._version.put(z, plane)
+        if z not in self._version.sections:
+            self._version.put(z, self._session.layers.plane(result, z).copy())
+        self._version.plane(z)[region] = labels
 
     def show(self, wanted: bool) -> None:
         """Show it, or what was there."""

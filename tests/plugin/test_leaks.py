@@ -1,0 +1,46 @@
+"""What fails a test that leaves something behind."""
+
+from __future__ import annotations
+
+from threading import Event, Thread
+
+from napari.components import ViewerModel
+
+from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
+from napari_feedback_seg.plugin.session.session import Session
+from napari_feedback_seg.plugin.worker import QtRunner
+
+
+def test_a_thread_is_found(left_over):
+    assert left_over() == []
+    stop = Event()
+    thread = Thread(target=stop.wait, name="left")
+    thread.start()
+    assert left_over() == ["left"]
+    stop.set()
+    thread.join()
+    assert left_over() == []
+
+
+def test_a_job_is_found_and_who_listens_to_a_session(left_over, models_folder, qtbot):
+    runner = QtRunner()
+    session = Session(ViewerLayers(ViewerModel(), runner.later), runner)
+    assert left_over() == []
+    heard = []
+    session.changed.connect(heard.append)
+    assert left_over() == ["a session has a job, or somebody listens to it"]
+    session.changed.disconnect(heard.append)
+    assert left_over() == []
+    stop = Event()
+
+    def work():
+        yield
+        stop.wait()
+
+    session.jobs.run(work, title="Waiting")
+    assert session.jobs.busy
+    stop.set()
+    assert left_over() == ["a session has a job, or somebody listens to it"]  # not heard yet
+    qtbot.waitUntil(lambda: not session.jobs.busy)
+    assert left_over() == []
+    session.cleanup()
