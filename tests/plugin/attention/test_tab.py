@@ -154,7 +154,7 @@ class TestTab:
             assert f"{each.times:.1f} x" in tab.found.text()
             assert f"{each.label_class.name} at {each.y}, {each.x}" in tab.found.text()
         assert "16 x 16 places of 4 x 4 pixels" in tab.found.text()
-        assert "times more than the average place" in tab.meaning.text()
+        assert "1 is as much as the average place" in tab.meaning.text()
         assert not tab.class_box.isVisibleTo(tab)
         tab.form.widgets["view"].native.setCurrentText(View.CLASS.value)
         answer()

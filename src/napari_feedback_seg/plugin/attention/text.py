@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 HINT = "Switch Pick on, and click a pixel of the image. Dragging follows the mouse."
 
 _MEANINGS = {
-    View.PIXEL: "The map says how many times more than the average place each place was looked at.",
+    View.PIXEL: "How much each place was looked at: 1 is as much as the average place.",
     View.CLASS: "Where the pixels of this class looked: the mean over the tile, in times the average place.",
     View.RECEIVED: "How much each place was looked at by all pixels of the tile, in times the average place.",
     View.CHANGED: (
