@@ -156,16 +156,17 @@ def test_a_slow_beginning_fades_away():
         assert found[done - 1] == pytest.approx(truth[done - 1], rel=0.25)
 
 
-def test_steps_of_one_batch_count_as_one():
+@pytest.mark.parametrize("apart", [0.001, 0.03], ids=["idle", "busy"])
+def test_steps_of_one_batch_count_as_one(apart):
     pace = Pace()
     pace.begin(0.0)
     found = [
-        pace.seconds_left(8 * batch + k, 80, 2.0 * (batch + 1) + k / 1000)
+        pace.seconds_left(8 * batch + k, 80, 2.0 * (batch + 1) + k * apart)
         for batch in range(3)
         for k in range(1, 9)
     ]
-    assert found[7] == pytest.approx(18, rel=0.01)  # after the first batch of ten, of 2 s each
-    assert found[15] == pytest.approx(16, rel=0.01)
+    assert found[7] == pytest.approx(9 * (2 + apart), rel=0.01)  # after the first batch of ten, of 2 s each
+    assert found[15] == pytest.approx(8 * (2 + apart), rel=0.01)
     assert found[16] == pytest.approx(16, rel=0.2)  # in the middle of a batch, too
 
 

@@ -33,7 +33,6 @@ class Batch:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._failed: list[str] = []
-        self._done = 0
         self.inputs: tuple[str, ...] = ()  # files and folders
         self.output = ""  # the folder
         # whether an image whose file says its pixel size is resampled to the model's, and the result back
@@ -95,7 +94,7 @@ class Batch:
             jobs = plan(self.inputs, output, probabilities=self._session.segmenting.options.probabilities)
         except (ValueError, OSError) as error:
             raise InputError(str(error)) from error
-        return jobs, [job for job in jobs if not all(path.exists() for path in job.outputs)]
+        return jobs, [job for job in jobs if not _is_done(job)]
 
     def start(self) -> bool:
         """Segment what is not done yet; return whether that has begun."""
@@ -115,30 +114,33 @@ class Batch:
         def work() -> Generator[Any, None, None]:
             yield from _segment(pending, session.load_model(entry), options, rescale)
 
-        self._done, self._failed = len(jobs) - len(pending), []
+        self._failed = []
         return session.jobs.run(
             work,
             title=f"Segmenting {len(pending)} files",
             owner=self,
             on_event=self._take,
-            on_done=lambda _: self._end(len(jobs), "Done"),
-            on_failed=lambda error: self._end(len(jobs), in_words(error)),
-            on_stopped=lambda: self._end(len(jobs), "Cancelled"),
+            on_done=lambda _: self._end(jobs, "Done"),
+            on_failed=lambda error: self._end(jobs, in_words(error)),
+            on_stopped=lambda: self._end(jobs, "Cancelled"),
         )
 
     def _take(self, event: Any) -> None:
-        from napari_feedback_seg.segmentation.files import FileDone, FileFailed
+        from napari_feedback_seg.segmentation.files import FileFailed
 
-        if isinstance(event, FileDone):
-            self._done += 1
-        elif isinstance(event, FileFailed):
+        if isinstance(event, FileFailed):
             self._failed.append(f"{event.job.source.name}: {event.error}")
 
-    def _end(self, total: int, how: str) -> None:
-        lines = [f"{how.rstrip('.')}. {self._done} of {total} images are done; labels in '{self.output}'."]
-        if self._done + len(self._failed) < total:
+    def _end(self, jobs: list[FileJob], how: str) -> None:
+        done = sum(map(_is_done, jobs))  # one may have been written while it was stopped
+        lines = [f"{how.rstrip('.')}. {done} of {len(jobs)} images are done; labels in '{self.output}'."]
+        if done + len(self._failed) < len(jobs):
             lines.append("Press Segment files to go on with the others.")
         self._session.note("\n".join([*lines, *self._failed]))
+
+
+def _is_done(job: FileJob) -> bool:
+    return all(path.exists() for path in job.outputs)
 
 
 def _segment(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BURST_S = 0.02
-"""Steps that come within this time of each other were done together, as the tiles of a batch are."""
+BURST = 0.2
+"""Steps that come within this part of the time of one were done together, as the tiles of a batch are."""
 
 
 class State(Enum):
@@ -106,7 +106,8 @@ class Pace:
     def seconds_left(self, done: int, total: int, now: float) -> float:
         """Note that so many steps of all are done; return the seconds left, negative if unknown."""
         marks = self._marks
-        if len(marks) > 1 and now - marks[-1][0] < BURST_S:
+        of_one = (marks[-1][0] - marks[0][0]) / (len(marks) - 1) if len(marks) > 1 else 0.0
+        if marks and now - marks[-1][0] < BURST * of_one:
             marks[-1] = (marks[-1][0], done)
         else:
             marks.append((now, done))
