@@ -23,8 +23,8 @@ def test_a_thread_is_found(left_over):
 
 
 def test_a_job_is_found_and_who_listens_to_a_session(left_over, models_folder, qtbot):
-    runner = QtRunner()
-    session = Session(ViewerLayers(ViewerModel(), runner.later), runner)
+    viewer, runner = ViewerModel(), QtRunner()
+    session = Session(ViewerLayers(viewer, runner.later), runner)
     assert left_over() == []
     heard = []
     session.changed.connect(heard.append)
