@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -60,6 +61,9 @@ class _Batch:
 class Inference:
     """A copy of a model's network on a device, until :meth:`close`.
 
+    On a CPU each thread computes a batch of its own. That is as fast as sharing the sums of one batch on idle
+    cores, twice as fast on busy ones, and the numbers do not depend on how many threads there are.
+
     Parameters
     ----------
     model : Model
@@ -75,9 +79,8 @@ class Inference:
     precision : {"auto", "bf16", "fp16", "fp32"}
         What to compute in. ``auto`` is what the device is good at.
     steady : bool
-        Give equal numbers for equal tiles, whatever other tiles come and however many processors there are:
-        batches are filled up, each CPU thread computes a tile of its own, and what is too much for float16 is
-        an error.
+        Give equal numbers for equal tiles, whatever other tiles come: batches are filled up, and what is too
+        much for float16 is an error.
 
     Attributes
     ----------
@@ -112,6 +115,7 @@ class Inference:
         self._precision = precision
         self._steady = steady
         self._network: nn.Module | None = None
+        self._lock = threading.Lock()
         self._on_cpu = device.type == "cpu"
         keep_freed_memory()
 
@@ -128,7 +132,7 @@ class Inference:
         DeviceError
             If the device fails, or memory does not suffice even for one tile on the CPU.
         """
-        if self._steady and self.device.type == "cpu":
+        if self._on_cpu:
             yield from self._side_by_side(tiles)
             return
         source = iter(tiles)
@@ -145,29 +149,27 @@ class Inference:
             yield from self._collect(running)
 
     def _side_by_side(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Compute a tile in each thread: sums that threads share depend on their number."""
+        """Compute a batch in each thread of the CPU."""
         threads = torch.get_num_threads()
-        self._network = self._network or inference_network(self._model, self.device, self.dtype)
         pool = ThreadPoolExecutor(
             min(threads, _MOST_SIDE_BY_SIDE), "tile", initializer=torch.set_num_threads, initargs=(1,)
         )
         torch.set_num_threads(1)
-        waiting: deque[Future[np.ndarray]] = deque()
+        source = iter(tiles)
+        waiting: deque[Future[list[np.ndarray]]] = deque()
         try:
-            for tile in tiles:
-                waiting.append(pool.submit(self._answer, tile))
+            while wanted := list(islice(source, self.batch)):
+                waiting.append(pool.submit(self._answers, wanted))
                 if len(waiting) > threads:
-                    yield waiting.popleft().result()
+                    yield from waiting.popleft().result()
             while waiting:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
 
-    def _answer(self, tile: np.ndarray) -> np.ndarray:
-        (batch,) = self._submit([tile])
-        answer: np.ndarray = self._collect(batch)[0]
-        return answer
+    def _answers(self, tiles: list[np.ndarray]) -> list[np.ndarray]:
+        return [answer for batch in self._submit(tiles) for answer in self._collect(batch)]
 
     def close(self) -> None:
         """Free the network and the memory of the device."""
@@ -212,9 +214,10 @@ class Inference:
                 f"The numbers of the model {self._model.card.name} are too large for float16. Begin anew "
                 "with --precision fp32."
             )
-        if self.dtype != torch.float32:
-            logger.info("The numbers of %s are too large for %s.", self._model.card.name, self.dtype)
-            self._precision, self.dtype, self._network = "fp32", torch.float32, None
+        with self._lock:
+            if self.dtype != torch.float32:
+                logger.info("The numbers of %s are too large for %s.", self._model.card.name, self.dtype)
+                self._precision, self.dtype, self._network = "fp32", torch.float32, None
         return np.concatenate([self._collect(each) for each in self._submit(batch.tiles)])
 
     def _failure(self, error: RuntimeError) -> DeviceError:
@@ -242,36 +245,41 @@ class Inference:
 
     @torch.inference_mode()
     def _run(self, tiles: list[np.ndarray]) -> _Batch:
-        if self._network is None:
-            self._network = inference_network(self._model, self.device, self.dtype)
+        network, dtype = self._ready()
         apart = self.device.type == "cuda"
         # A GPU may compute batches of another size in another order.
         filled = [tiles[-1]] * (self.batch - len(tiles)) if self._steady else []
         images = torch.from_numpy(np.stack([*tiles, *filled])).unsqueeze(1)
-        images = (images.pin_memory() if apart else images).to(self.device, self.dtype, non_blocking=apart)
+        images = (images.pin_memory() if apart else images).to(self.device, dtype, non_blocking=apart)
         images = images.contiguous(memory_format=torch.channels_last)
         if not self.flips:
-            probabilities = self._probabilities(images)
+            probabilities = self._probabilities(network, images)
         else:
             total: Tensor | None = None
             for turns in range(4):
                 for flip in (False, True):
                     turned = torch.rot90(images.flip(3) if flip else images, turns, (2, 3))
-                    back = torch.rot90(self._probabilities(turned), -turns, (2, 3))
+                    back = torch.rot90(self._probabilities(network, turned), -turns, (2, 3))
                     back = back.flip(3) if flip else back
                     total = back if total is None else total.add_(back)
             assert total is not None
             probabilities = total.div_(8)
         probabilities = probabilities[: len(tiles)]
         if not apart:
-            return _Batch(tiles, self.dtype, probabilities.cpu().contiguous(), None)
+            return _Batch(tiles, dtype, probabilities.cpu().contiguous(), None)
         on_host = torch.empty(probabilities.shape, pin_memory=True)
         on_host.copy_(probabilities, non_blocking=True)
-        return _Batch(tiles, self.dtype, on_host, torch.cuda.current_stream(self.device).record_event())
+        return _Batch(tiles, dtype, on_host, torch.cuda.current_stream(self.device).record_event())
 
-    def _probabilities(self, images: Tensor) -> Tensor:
-        assert self._network is not None
-        outputs = self._network(images)
+    def _ready(self) -> tuple[nn.Module, torch.dtype]:
+        """Return the network and what it computes in, for any thread."""
+        with self._lock:
+            if self._network is None:
+                self._network = inference_network(self._model, self.device, self.dtype)
+            return self._network, self.dtype
+
+    def _probabilities(self, network: nn.Module, images: Tensor) -> Tensor:
+        outputs = network(images)
         wanted = (outputs[-1], outputs[0])[: self.rounds]
         card = self._model.card
         if wanted[0].shape != (len(images), len(card.classes), *images.shape[2:]):
