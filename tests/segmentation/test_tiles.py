@@ -23,12 +23,23 @@ class TestStarts:
         found = starts(length, 32, overlap, slice(0, length))
         covered = {row for start in found for row in range(start, start + 32)}
         assert covered >= set(range(length))
-        assert set(np.diff(found)) <= {max(1, round(32 * (1 - overlap)))}
+        stride = max(1, round(32 * (1 - overlap)))
+        assert set(np.diff(found)[:-1]) <= {stride}
+        assert all(0 < step <= stride for step in np.diff(found))
         assert all(start < length and start + 32 > 0 for start in found)
 
     def test_what_is_too_much_is_shared_by_both_ends(self):
-        before, after = -(found := starts(100, 32, 0.25, slice(0, 100)))[0], found[-1] + 32 - 100
-        assert 0 <= after - before <= 1
+        [only] = starts(25, 32, 0.25, slice(0, 25))
+        before, after = -only, only + 32 - 25
+        assert 0 <= before - after <= 1
+
+    def test_the_last_tile_ends_where_the_tissue_does(self):
+        assert starts(100, 32, 0.25, slice(0, 100)) == [0, 24, 48, 68]
+        assert starts(100, 32, 0.25, slice(0, 100), slice(9, 99)) == [9, 33, 57, 67]
+
+    def test_what_lies_beyond_the_tissue_moves_no_other_tile(self):
+        clean, with_bar = (starts(768, 256, 0.25, slice(0, 768), slice(0, end)) for end in (768, 750))
+        assert clean[:-1] == with_bar[:-1]
 
     def test_a_region_takes_the_tiles_of_the_whole_that_touch_it(self):
         whole = starts(200, 32, 0.25, slice(0, 200))

@@ -60,6 +60,7 @@ __all__ = [
 ]
 
 BORDER = "The border of one grey value is no tissue: its labels are 0, and no measure counts it."
+BURNT_IN = "The bar that is burnt into the image is no tissue: its labels are 0, and no measure counts it."
 NO_NUMBERS = "Pixels that are not a number or infinite are no tissue: their labels are 0."
 INVERTED = (
     "The contrast looks inverted: the models expect dark membranes on a brighter ground. "
@@ -323,8 +324,7 @@ def segment_with(
             place = slice(top, top + rows.shape[1]), inner[1]
             outside = reader.outside(*place)
             if outside is not None:
-                finite = np.isfinite(reader.pixels(*place)[outside])
-                said.update([BORDER] * bool(finite.any()) + [NO_NUMBERS] * (not finite.all()))
+                said.update(_why(reader, reader.pixels(*place)[outside]))
             fill_rows(part, filled, rows, values, outside)
             if write is not None:
                 answer = rows[: len(values)].astype(np.float16)
@@ -346,6 +346,18 @@ def segment_with(
         said.update(_doubts(reader, model, tiles))
     messages = (*sorted(said), *inference.messages)
     return replace(prediction, device=describe_device(inference.device), messages=messages)
+
+
+def _why(reader: TileReader, pixels: np.ndarray) -> Iterator[str]:
+    """Yield why pixels (N,) are no tissue."""
+    finite = np.isfinite(pixels)
+    burnt_in = reader.statistics.burnt_in(pixels)
+    if not finite.all():
+        yield NO_NUMBERS
+    if burnt_in.any():
+        yield BURNT_IN
+    if np.any(finite & ~burnt_in):
+        yield BORDER
 
 
 def _doubts(reader: TileReader, model: Model, tiles: Sequence[Tile]) -> Iterator[str]:

@@ -70,7 +70,7 @@ class Statistics:
     def outside(
         self, part: np.ndarray, rows: npt.NDArray[np.integer], columns: npt.NDArray[np.integer]
     ) -> npt.NDArray[np.bool_] | None:
-        """Return which pixels are no tissue, border or no numbers; None if all are some.
+        """Return which pixels are no tissue: border, bar or no numbers; None if all are some.
 
         Parameters
         ----------
@@ -84,7 +84,13 @@ class Statistics:
             finite = np.isfinite(part)
             if not finite.all():
                 found = ~finite if found is None else found | ~finite
+        if any(bar.apart for bar in self.bars):
+            found = self.burnt_in(part) if found is None else found | self.burnt_in(part)
         return found if found is not None and found.any() else None
+
+    def burnt_in(self, pixels: np.ndarray) -> npt.NDArray[np.bool_]:
+        """Return which pixels are of a bar whose grey value no tissue has."""
+        return np.isin(pixels, [bar.value for bar in self.bars if bar.apart])
 
 
 def as_section(array: Any) -> np.ndarray:

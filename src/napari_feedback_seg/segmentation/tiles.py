@@ -35,8 +35,9 @@ def starts(length: int, tile: int, overlap: float, within: slice, tissue: slice 
     """Return where along one axis the tiles begin that touch ``within``.
 
     The grid is that of the whole axis, so that a region is predicted as it would be
-    within the whole section. What the last tile has too much is shared between both
-    ends.
+    within the whole section. The last tile ends where the tissue does, and overlaps more;
+    so what lies beyond the tissue moves no other tile. Only a tile that is larger than
+    the tissue sees it mirrored, at both ends alike.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ def starts(length: int, tile: int, overlap: float, within: slice, tissue: slice 
     begin, length = (0, length) if tissue is None else (tissue.start, tissue.stop - tissue.start)
     stride = max(1, round(tile * (1 - overlap)))
     count = 1 + max(0, math.ceil((length - tile) / stride))
-    first = begin + (length - tile - (count - 1) * stride) // 2
-    grid = (first + index * stride for index in range(count))
+    last = length - tile if length > tile else (length - tile) // 2
+    grid = (begin + min(index * stride, last) for index in range(count))
     return [start for start in grid if start < within.stop and start + tile > within.start]
 
 
