@@ -59,9 +59,9 @@ def starts(length: int, tile: int, overlap: float, within: slice, tissue: slice 
 
 
 def scaled(part: tuple[slice, slice], shape: tuple[int, int], own: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the rows and columns of a section (Y, X) on the model's grid, which is ``own``."""
+    """Return the rows and columns on the model's grid, which is ``own``, that a part of a section comes from."""
     rows, columns = (
-        slice(each.start * to // of, -(-each.stop * to // of))
+        each if to == of else columns_of(resampling(to, of)[each])
         for each, of, to in zip(part, shape, own, strict=True)
     )
     return rows, columns
