@@ -96,4 +96,4 @@ format: setup-test
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
-	find src tests benchmarks scripts -name __pycache__ -prune -exec rm -rf {} +
+	find src tests benchmarks examples scripts -name __pycache__ -prune -exec rm -rf {} +

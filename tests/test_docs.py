@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 import runpy
+from inspect import getdoc
 from pathlib import Path
+from pydoc import locate
 
+import numpy as np
 import pytest
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+from mkdocs.exceptions import Abort
+from PIL import Image
+
+import napari_feedback_seg
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = re.findall(
@@ -18,6 +27,45 @@ PAGES = pytest.mark.parametrize(
     [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
+
+
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+PUBLIC = re.findall(
+    r"^::: (\S+)", (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8"), re.M
+)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_script_of_the_gallery_makes_its_picture(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(script), run_name="__main__")
+    shown = ROOT / "docs" / "images" / "gallery" / f"{script.stem}.jpg"
+    with Image.open(f"{script.stem}.jpg") as made, Image.open(shown) as known:
+        assert made.size == known.size
+        difference = np.abs(np.asarray(made, float) - np.asarray(known, float)).mean()
+    assert difference < 8  # grey values; another computer rounds otherwise
+
+
+def test_the_gallery_shows_every_script() -> None:
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    assert len(SCRIPTS) >= 5
+    for script in SCRIPTS:
+        assert f'--8<-- "examples/{script.name}"' in page
+        assert f"(images/gallery/{script.stem}.jpg)" in page
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    shown = {name.rpartition(".")[2] for name in PUBLIC}
+    assert set(napari_feedback_seg.__all__) - {"__version__"} <= shown
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_name_of_the_reference_is_documented(name: str) -> None:
+    found = locate(name)
+    assert found is not None
+    assert getdoc(found)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[text.split("\n")[0][:40] for text in EXAMPLES])
@@ -33,6 +81,22 @@ def test_scores_are_those_of_the_cards() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "model_scores.py"))
     text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     assert script["page"](text) == text
+
+
+@pytest.mark.parametrize("link", ["[gone](gone.md)", "[gone](index.md#gone)", "![gone](gone.png)"])
+def test_the_site_is_not_built_with_a_broken_link(link: str, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(f"# Home\n\n{link}\n")
+    config = load_config(
+        str(ROOT / "mkdocs.yml"),
+        docs_dir=str(tmp_path / "docs"),
+        site_dir=str(tmp_path / "site"),
+        hooks=[],
+        nav=None,
+        plugins=[],
+    )
+    with pytest.raises(Abort, match="strict"):
+        build(config)
 
 
 @PAGES

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QToolButton, QWidget
 
 from napari_feedback_seg.plugin.attention.tab import AttentionTab
 from napari_feedback_seg.plugin.contributions.help import HelpWindow
+from napari_feedback_seg.plugin.contributions.hint import Hint
 from napari_feedback_seg.plugin.contributions.sessions import session_of
 from napari_feedback_seg.plugin.contributions.settings import (
     apply_settings,
@@ -40,6 +41,7 @@ class FeedbackDock(QWidget):
         self.session.said.connect(self._say)
         watch_settings(self._on_settings)
         self._on_settings()
+        self.hint = Hint()
         self.pixel_size = PixelSizeLine(self.session)
         self.tabs = QTabWidget()
         help_button = QToolButton()
@@ -60,7 +62,7 @@ class FeedbackDock(QWidget):
             ("Attention", self.attention_tab),
         ):
             self.tabs.addTab(_scrolling(tab), name)
-        column(self, self.pixel_size, self.tabs)
+        column(self, self.hint, self.pixel_size, self.tabs)
         self.setMinimumWidth(260)
         self.session.changed.connect(self._order_tabs)
         self._order_tabs("model")
