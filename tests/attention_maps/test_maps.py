@@ -56,6 +56,33 @@ def an_image(side: int = 32) -> np.ndarray:
     return np.where(noise > 0, 200.0, 50.0).astype(np.float32)
 
 
+class Chunked:
+    """An array that is read in chunks, and knows how many pixels were."""
+
+    chunks = (16, 16)
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self._pixels, self.shape, self.dtype, self.ndim = pixels, pixels.shape, pixels.dtype, pixels.ndim
+        self.pixels_read = 0
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        self.pixels_read += self._pixels[key].size
+        return self._pixels[key]
+
+
+@pytest.mark.parametrize("size", [4.6, 7.3])
+def test_of_a_large_lazy_section_no_more_than_the_tile_and_a_sample_is_read(monkeypatch, make_model, size):
+    for name, value in (("LARGEST_READ", 100), ("SAMPLE_SIDE", 16), ("SAMPLES", 3)):
+        monkeypatch.setattr(f"napari_feedback_seg.segmentation.lazy.{name}", value)
+    image = an_image(320)
+    lazy, model = Chunked(image), make_model()
+    found = SectionAttention(lazy, model, pixel_size_nm=size).at(200, 100).pixel(200, 100)
+    assert lazy.pixels_read <= 9 * 16**2 + 40**2 + 100
+    expected = SectionAttention(image, model, pixel_size_nm=size).at(200, 100).pixel(200, 100)
+    assert found.map.shape == expected.map.shape
+    assert np.corrcoef(found.map.ravel(), expected.map.ravel())[0, 1] > 0.9
+
+
 def summary(tile: TileAttention) -> AttentionSummary:
     events = tile.summarise()
     while True:

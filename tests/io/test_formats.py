@@ -53,6 +53,10 @@ class TestMrc:
         assert (image.shape, image.dtype, image.flavour) == (data.shape, np.dtype(dtype), "mrc")
         np.testing.assert_array_equal(sections(path, data.shape), data)
 
+    def test_a_block(self, tmp_path):
+        sections = open_image(mrc(tmp_path / "a.mrc", STACK.astype(">i2"))).sections
+        np.testing.assert_array_equal(sections.block(3, slice(5, 20), slice(7, 9)), STACK[3, 5:20, 7:9])
+
     def test_one_row(self, tmp_path):
         assert open_image(mrc(tmp_path / "a.mrc", SECTION[:1].view(np.int8))).shape == (1, 50)
 
@@ -212,6 +216,8 @@ class TestHdf5:
         image = open_image(path)
         assert (image.shape, image.dtype, image.flavour) == (STACK.shape, np.uint8, "hdf5")
         np.testing.assert_array_equal(sections(path, STACK.shape), STACK)
+        block = image.sections.block(3, slice(5, 20), slice(7, 9))
+        np.testing.assert_array_equal(block, STACK[3, 5:20, 7:9])
         assert [each.shape for each in open_images(path)] == [STACK.shape]
 
     @pytest.mark.parametrize("key", ["volumes/raw", "/volumes/raw"])

@@ -326,6 +326,59 @@ class TestOddTiff:
         refused(tmp_path / "x.tif", "is a folder")
 
 
+class TestBlocks:
+    """Rows and columns of a section, of which little more is read."""
+
+    ROWS, COLUMNS = slice(21, 50), slice(35, 70)
+
+    @pytest.mark.parametrize("options", [
+        {},
+        {"byteorder": ">"},
+        {"photometric": "miniswhite"},
+        {"compression": "zlib", "rowsperstrip": 16},
+        {"compression": "zlib", "photometric": "miniswhite"},
+        {"tile": (16, 32)},
+        {"tile": (16, 32), "compression": "zlib", "predictor": 2},
+        {"tile": (2, 16, 32), "volumetric": True},
+        {"photometric": "rgb", "planarconfig": "separate"},
+        {"photometric": "rgb", "planarconfig": "separate", "tile": (16, 32), "compression": "zlib"},
+    ], ids=str)  # fmt: skip
+    def test_are_those_of_the_section(self, tmp_path, options):
+        stack = RNG.integers(0, 60_000, (3, 75, 90), np.uint16)
+        tifffile.imwrite(tmp_path / "a.tif", stack, **{"photometric": "minisblack", **options})
+        sections = open_image(tmp_path / "a.tif").sections
+        for z in (0, 2):
+            found = sections.block(z, self.ROWS, self.COLUMNS)
+            np.testing.assert_array_equal(found, sections[z][self.ROWS, self.COLUMNS])
+            assert found.dtype == np.uint16
+        np.testing.assert_array_equal(sections.block(1, slice(70, 99), slice(None)), sections[1][70:])
+
+    @pytest.mark.parametrize("options", [{"rowsperstrip": 16}, {"tile": (16, 32)}], ids=str)
+    def test_nothing_else_is_decoded(self, tmp_path, options):
+        path = tmp_path / "a.tif"
+        section = RNG.integers(0, 255, (75, 90), np.uint8)
+        tifffile.imwrite(path, section, photometric="minisblack", compression="zlib", **options)
+        with tifffile.TiffFile(path) as tiff:
+            page = tiff.pages.first
+            last = page.dataoffsets[-1], page.databytecounts[-1]
+        data = bytearray(path.read_bytes())
+        data[last[0] : sum(last)] = b"x" * last[1]
+        path.write_bytes(data)
+        sections = open_image(path).sections
+        np.testing.assert_array_equal(sections.block(0, slice(0, 30), slice(0, 60)), section[:30, :60])
+        with pytest.raises(InputError):
+            sections[0]
+
+    def test_of_an_uncompressed_file_no_whole_section_is_held(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((4000, 4000), np.uint8), photometric="minisblack")
+        sections = open_image(tmp_path / "a.tif").sections
+        tracemalloc.start()
+        sections.block(0, slice(100, 200), slice(100, 200))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1_000_000
+
+
 class TestWhatTheSystemSays:
     def read(self, tmp_path: Path, error: BaseException) -> None:
         def fail(z: int) -> np.ndarray:

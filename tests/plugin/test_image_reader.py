@@ -122,6 +122,14 @@ def test_a_large_stack_is_read_section_by_section(viewer, tmp_path, monkeypatch)
     np.testing.assert_array_equal(layer.data, STACK)
 
 
+def test_of_a_stack_of_large_sections_no_more_is_read_than_what_is_looked_at(viewer, tmp_path, monkeypatch):
+    for name, value in (("LAZY_BYTES", STACK.nbytes - 1), ("LARGEST_READ", 100), ("BLOCK_SIDE", 32)):
+        monkeypatch.setattr(image_reader, name, value)
+    layer = opened(viewer, imagej(tmp_path / "a.tif", STACK))
+    assert layer.data.chunks == ((1,) * 5, (32, 8), (32, 18))
+    np.testing.assert_array_equal(layer.data, STACK)
+
+
 def test_several_files_become_a_stack(viewer, tmp_path):
     paths = [str(imagej(tmp_path / f"{z}.tif", STACK[z])) for z in range(5)]
     [layer] = viewer.open(paths, stack=True, plugin="napari-feedback-seg")

@@ -7,12 +7,28 @@ import zarr
 
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io import Sections
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.segmentation.lazy import Plane, Pyramid, open_section, take_sample
-from napari_feedback_seg.segmentation.predict import INVERTED, segment
+from napari_feedback_seg.segmentation.predict import (
+    INVERTED,
+    SegmentOptions,
+    segment,
+    segment_section,
+    segment_stack,
+)
 from napari_feedback_seg.segmentation.sections import statistics
 
 SIDE, CHUNK = 1024, 128
+
+
+def finish(events):
+    """Return what a generator returns at its end."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as stop:
+            return stop.value
 
 
 class Chunked:
@@ -85,6 +101,26 @@ class TestCost:
         found = segment(lazy, unet, region=np.s_[:50, :50])
         assert lazy.pixels_read == small.size
         np.testing.assert_array_equal(found.labels, segment(small, unet, region=np.s_[:50, :50]).labels)
+
+    @pytest.mark.parametrize("stack", [False, True])
+    def test_of_a_file(self, unet, tissue, tmp_path, stack):
+        lazy = Chunked(tissue)
+
+        def whole(z: int) -> np.ndarray:
+            raise AssertionError("the whole section was read")
+
+        sections = Sections(
+            tmp_path, (1, *tissue.shape), tissue.dtype, whole, lambda z, rows, columns: lazy[rows, columns]
+        )
+        options = SegmentOptions(region=np.s_[300:400, 560:700])
+        if stack:
+            *_, done = segment_stack(sections, unet, options)
+            found = done.prediction
+        else:
+            found = finish(segment_section(open_section(sections, 0, part=True), unet, options))
+        assert lazy.pixels_read <= (25 + 9) * CHUNK**2
+        expected = segment(Chunked(tissue), unet, region=options.region)
+        np.testing.assert_array_equal(found.labels, expected.labels)
 
     def test_of_a_pyramid(self, unet, tissue):
         pyramid = pyramid_of(tissue)

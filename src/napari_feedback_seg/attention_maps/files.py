@@ -14,6 +14,7 @@ from napari_feedback_seg.attention_maps.maps import SectionAttention
 from napari_feedback_seg.attention_maps.support import why_no_attention
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.io import check_output, file_keys, open_image, replacing
+from napari_feedback_seg.segmentation.lazy import open_section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,7 @@ def write_attention(
             raise ModelError(reason)
     image = open_image(job.source)
     number = _section_number(image, job.section)
-    section = image.sections[number]
+    section = open_section(image.sections, number, part=True)
     truth = None if job.truth is None else _read_truth(job.truth, number, image.shape)
     if options.get("pixel_size_nm") is None:
         options["pixel_size_nm"] = image.pixel_size_nm
@@ -124,7 +125,7 @@ def write_attention(
         _write_pages(temporary, pages, found, options["pixel_size_nm"])
     if job.figure:
         with replacing(job.figure, overwrite) as temporary:
-            picture = attention_figure(section, _with_figure_pixels(rows), truth)
+            picture = attention_figure(image.sections[number], _with_figure_pixels(rows), truth)
             picture.save(temporary, format="PNG", optimize=True)
     return found
 

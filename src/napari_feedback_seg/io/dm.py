@@ -43,12 +43,12 @@ def open_dm(path: Path) -> EMImage:
     if len(grey) > 1:
         messages = (f"'{path.name}' holds {len(grey)} images; the first is taken.",)
 
-    def read(z: int) -> np.ndarray:
-        section = _images(path)[number]["data"][(z,) if len(shape) == 3 else ()]
+    def read(z: int, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
+        section = _images(path)[number]["data"][(*((z,) if len(shape) == 3 else ()), rows, columns)]
         return np.asarray(section.compute(scheduler="synchronous"))
 
     dtype = np.dtype(data.dtype).newbyteorder("=")
-    sections = Sections(path, three_axes(shape), dtype, read)
+    sections = Sections(path, three_axes(shape), dtype, read, read)
     return EMImage(path, shape, dtype, sensible(**sides), "dm", sections, messages)
 
 

@@ -73,17 +73,17 @@ def open_hdf5(path: Path, key: str | None) -> EMImage:
         data_ndim = len(data.shape)
     layers = three_axes(shape)
 
-    def read(z: int) -> np.ndarray:
+    def read(z: int, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
         with _opened(path) as file:
             wanted: list[int | slice] = [0] * data_ndim
-            for axis in axes[-2:]:
-                wanted[axis] = slice(None)
+            for axis, part in zip(axes[-2:], (rows, columns), strict=True):
+                wanted[axis] = part
             if len(axes) == 3:
                 wanted[axes[0]] = z
             return np.asarray(file[key][tuple(wanted)], dtype)
 
     name = Path(f"{path}:{key}")
-    return EMImage(name, shape, dtype, size, "hdf5", Sections(name, layers, dtype, read))
+    return EMImage(name, shape, dtype, size, "hdf5", Sections(name, layers, dtype, read, read))
 
 
 def _opened(path: Path) -> Any:

@@ -101,7 +101,7 @@ class EMImage:
         Sides of a pixel and distance of the sections, if the file says them.
     flavour : {"imagej", "ome", "plain", "png", "jpeg", "mrc", "dm", "hdf5", "zarr"}
         Kind of file; the first three are TIFF.
-    sections : Sequence of ndarray
+    sections : Sections
         ``sections[z]`` reads section z (Y, X); a single image is a stack of one.
     messages : tuple of str
         Sentences that the user should read.
@@ -112,7 +112,7 @@ class EMImage:
     dtype: np.dtype[Any]
     pixel_size: PixelSize | None
     flavour: Flavour
-    sections: Sequence[np.ndarray]
+    sections: Sections
     messages: tuple[str, ...] = ()
 
     @property
@@ -139,6 +139,8 @@ class Sections(Sequence[np.ndarray]):
         Of the pixels.
     read : callable
         Returns the pixels of section z.
+    read_block : callable, optional
+        Returns the pixels of these rows and columns of section z, reading little more of the file.
     """
 
     def __init__(
@@ -147,11 +149,13 @@ class Sections(Sequence[np.ndarray]):
         shape: tuple[int, int, int],
         dtype: np.dtype[Any],
         read: Callable[[int], np.ndarray],
+        read_block: Callable[[int, slice, slice], np.ndarray] | None = None,
     ) -> None:
         self.path = path
         self.shape = shape
         self.dtype = dtype
         self._read = read
+        self._read_block = read_block
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -170,6 +174,21 @@ class Sections(Sequence[np.ndarray]):
         if section.size != self.shape[1] * self.shape[2]:
             raise cut_off(self.path)
         return section.reshape(self.shape[1:])
+
+    def block(self, z: int, rows: slice, columns: slice) -> np.ndarray:
+        """Return the pixels of these rows and columns of section z; of most files little more is read."""
+        if self._read_block is None:
+            return self[z][rows, columns]
+        height, width = (
+            range(*each.indices(length)) for each, length in zip((rows, columns), self.shape[1:], strict=True)
+        )
+        with decoding(self.path), self._lock:
+            block = self._read_block(
+                range(len(self))[z], slice(height.start, height.stop), slice(width.start, width.stop)
+            )
+        if block.shape != (len(height), len(width)):
+            raise cut_off(self.path)
+        return block
 
 
 def three_axes(shape: Sequence[int]) -> tuple[int, int, int]:
@@ -203,6 +222,23 @@ def read_contiguous(
     count = shape[1] * shape[2]
     section = np.fromfile(path, dtype, count, offset=offset + z * count * dtype.itemsize)
     return section.astype(dtype.newbyteorder("="), copy=False)
+
+
+def read_contiguous_block(
+    path: Path,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    offset: int,
+    z: int,
+    rows: slice,
+    columns: slice,
+) -> np.ndarray:
+    """Return rows and columns of section z of sections that lie behind each other in a file, uncompressed.
+
+    The parameters are those of :func:`read_contiguous`. Only the pages of the file that hold them are read.
+    """
+    block = np.memmap(path, dtype, "r", offset, shape)[z, rows, columns]
+    return np.array(block, dtype.newbyteorder("="))
 
 
 def library(name: str, path: Path) -> Any:

@@ -16,6 +16,7 @@ from napari_feedback_seg.io.image import (
     cut_off,
     library,
     read_contiguous,
+    read_contiguous_block,
     three_axes,
 )
 from napari_feedback_seg.io.sizes import PixelSize, in_nanometres, sensible
@@ -66,9 +67,11 @@ def open_mrc(path: Path) -> EMImage:
         dtype = np.dtype(np.uint8)
     if offset + math.prod(layers) * dtype.itemsize > path.stat().st_size:
         raise cut_off(path)
-    read = partial(read_contiguous, path, layers, dtype, offset)
+    read, read_block = (
+        partial(each, path, layers, dtype, offset) for each in (read_contiguous, read_contiguous_block)
+    )
     native = dtype.newbyteorder("=")
-    return EMImage(path, shape, native, size, "mrc", Sections(path, layers, native, read))
+    return EMImage(path, shape, native, size, "mrc", Sections(path, layers, native, read, read_block))
 
 
 def _unsigned(header: np.recarray) -> bool:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.io.image import EMImage, Flavour, OtherImageError, Sections, cut_off, read_contiguous
+from napari_feedback_seg.io.image import (
+    EMImage,
+    Flavour,
+    OtherImageError,
+    Sections,
+    cut_off,
+    read_contiguous,
+    read_contiguous_block,
+)
 from napari_feedback_seg.io.tiff_pixel_size import tiff_pixel_size
 
 if TYPE_CHECKING:
@@ -49,17 +58,18 @@ def open_tiff(path: Path, *, labels: bool = False) -> EMImage:
             _check_axes(path, page, axes, full, labels=labels)
         layers = (math.prod(full[:-2]), full[-2], full[-1])
         dtype = np.dtype(series.dtype)
-        read = _reader(tiff, series, path, layers)
+        read, read_block = _reader(tiff, series, path, layers)
         size = tiff_pixel_size(tiff, _main_page(tiff))
         # Without the tag tifffile says MINISWHITE, which the file does not.
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and "PhotometricInterpretation" in page.tags:
             _check_invertible(path, dtype)
-            read = partial(_read_inverted, read)
+            read, read_block = partial(_read_inverted, read), partial(_read_inverted, read_block)
             messages += (f"'{path.name}' stores white as 0; it was inverted, so that 0 is black.",)
         if "C" in axes:
             messages += (f"The {full[0]} channels of '{path.name}' are taken as sections.",)
         flavour: Flavour = "ome" if tiff.is_ome else "imagej" if tiff.is_imagej else "plain"
-    return EMImage(path, full, dtype, size, flavour, Sections(path, layers, dtype, read), messages)
+    sections = Sections(path, layers, dtype, read, read_block)
+    return EMImage(path, full, dtype, size, flavour, sections, messages)
 
 
 def read_tiff_pixel_size(path: Path) -> PixelSize | None:
@@ -149,18 +159,20 @@ def _without_single_axes(series: tifffile.TiffPageSeries) -> tuple[str, tuple[in
 
 def _reader(
     tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path, layers: tuple[int, int, int]
-) -> Callable[[int], np.ndarray]:
-    """Return what reads section z."""
+) -> tuple[Callable[[int], np.ndarray], Callable[[int, slice, slice], np.ndarray]]:
+    """Return what reads section z, and what reads rows and columns of it."""
     page, dtype, offset = series.keyframe, np.dtype(series.dtype), series.dataoffset
     if offset is not None:  # sections lie behind each other, uncompressed, sometimes of one page only
         if offset + math.prod(layers) * dtype.itemsize > tiff.filehandle.size:
             raise cut_off(path)
-        return partial(read_contiguous, path, layers, dtype.newbyteorder(tiff.byteorder), offset)
+        of_file = path, layers, dtype.newbyteorder(tiff.byteorder), offset
+        return partial(read_contiguous, *of_file), partial(read_contiguous_block, *of_file)
     planes, depth = page.shaped[:2]
     if layers[0] > 1 and planes * depth == layers[0] and len(series.pages) == 1:
         _check_ends(path, page)
-        return partial(_read_plane, path, page.offset)
-    return partial(_read_page, path, _check_pages(path, list(series.pages), layers))
+        return partial(_read_plane, path, page.offset), partial(_read_plane, path, page.offset)
+    offsets = _check_pages(path, list(series.pages), layers)
+    return partial(_read_page, path, offsets), partial(_read_page_block, path, offsets)
 
 
 def _read_page(path: Path, offsets: Sequence[int], z: int) -> np.ndarray:
@@ -169,30 +181,46 @@ def _read_page(path: Path, offsets: Sequence[int], z: int) -> np.ndarray:
         return np.asarray(tifffile.TiffPage(tiff, z).asarray())
 
 
-def _read_plane(path: Path, offset: int, z: int) -> np.ndarray:
-    """Read a section of a page that holds several: of colours stored apart, or a volume in tiles."""
+def _read_page_block(path: Path, offsets: Sequence[int], z: int, rows: slice, columns: slice) -> np.ndarray:
+    return _read_plane(path, offsets[z], 0, rows, columns)
+
+
+def _read_plane(
+    path: Path, offset: int, z: int, rows: slice = slice(None), columns: slice = slice(None)
+) -> np.ndarray:
+    """Read a part of a section of a page, which may hold several: colours apart, or a volume in tiles."""
     with _opened(path) as tiff:
         tiff.filehandle.seek(offset)
         page = tifffile.TiffPage(tiff, 0)
         planes, _, height, width = page.shaped[:4]
-        section = np.full((height, width), page.nodata, page.dtype)
+        (first, below, _), (start, beyond, _) = rows.indices(height), columns.indices(width)
+        part = np.full((below - first, beyond - start), page.nodata, page.dtype)
         # Segments are in the order of planes, then of depth, then of rows and columns.
         thickness = 1 if planes > 1 else page.tiledepth
-        each = math.prod(page.chunked[-2:])
         slab, inside = divmod(z, thickness)
-        for index in range(slab * each, (slab + 1) * each):
+        high, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
+        down, across = -(-height // high), -(-width // wide)
+        for row, column in product(
+            range(first // high, -(-below // high)), range(start // wide, -(-beyond // wide))
+        ):
+            index = (slab * down + row) * across + column
             tiff.filehandle.seek(page.dataoffsets[index])
             data = tiff.filehandle.read(page.databytecounts[index]) or None
             tables = {"jpegtables": page.jpegtables} if page.compression in _JPEG else {}
             segment, (_, _, top, left, _), shape = page.decode(data, index, **tables)
-            if segment is not None:
-                target = section[top : top + shape[1], left : left + shape[2]]
-                target[...] = segment.reshape(shape)[inside, : target.shape[0], : target.shape[1], 0]
-        return section
+            if segment is None:
+                continue
+            at = max(top, first), max(left, start)
+            to = part[at[0] - first : top + shape[1] - first, at[1] - start : left + shape[2] - start]
+            of = segment.reshape(shape)[inside, at[0] - top :, at[1] - left :, 0]
+            to[...] = of[: to.shape[0], : to.shape[1]]
+        return part
 
 
-def _read_inverted(read: Callable[[int], np.ndarray], z: int) -> np.ndarray:
-    inverted: np.ndarray = np.invert(read(z))  # the largest value minus it; negative ones cannot overflow
+def _read_inverted(read: Callable[..., np.ndarray], *which: Any) -> np.ndarray:
+    inverted: np.ndarray = np.invert(
+        read(*which)
+    )  # the largest value minus it; negative ones cannot overflow
     return inverted
 
 

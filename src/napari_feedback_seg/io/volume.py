@@ -126,7 +126,13 @@ def volume_image(path: str | os.PathLike[str]) -> EMImage:
     level, size = volume.levels[0], volume.grids[0].pixel_size
     rows, columns = (slice(0, length) for length in level.shape[1:])
     name = Path(path)
-    sections = Sections(name, level.shape, level.dtype, lambda z: level[z, rows, columns])
+    sections = Sections(
+        name,
+        level.shape,
+        level.dtype,
+        lambda z: level[z, rows, columns],
+        lambda z, rows, columns: level[z, rows, columns],
+    )
     shape = level.shape[1:] if volume.flat else level.shape
     return EMImage(name, shape, level.dtype, size, "zarr", sections, volume.messages)
 

@@ -22,6 +22,7 @@ from napari_feedback_seg.io import (
     split_key,
 )
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
+from napari_feedback_seg.segmentation.lazy import open_section
 from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
 from napari_feedback_seg.segmentation.prediction import (
     absolute_region,
@@ -324,7 +325,8 @@ def _sections(
 ) -> Generator[TileDone | SectionDone, None, None]:
     """Yield all sections in their order; the ones that were not chosen are empty."""
     if len(image.shape) == 2:
-        prediction = yield from segment_section(image.sections[0], model, options, write=write)
+        section = open_section(image.sections, 0, part=options.region is not None)
+        prediction = yield from segment_section(section, model, options, write=write)
         yield SectionDone(0, prediction)
         return
     count = len(image.sections)

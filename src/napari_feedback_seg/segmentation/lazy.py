@@ -6,12 +6,14 @@ sample depends on nothing but the shape, so that all regions of a section are no
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io import Sections
 from napari_feedback_seg.segmentation.sections import (
     MAX_SAMPLE,
     BlankSection,
@@ -91,30 +93,39 @@ class Plane:
     def block(self, rows: slice, columns: slice, level: int = 0) -> np.ndarray:
         """Return the pixels of these rows and columns."""
         array = self.levels[level]
+        if isinstance(array, Sections):
+            return as_section(array.block(self.z or 0, rows, columns))
         if self.z is None:
             return as_section(array[rows, columns])
         # Coarser levels may have fewer sections, too.
         return as_section(array[self.z * array.shape[0] // self.levels[0].shape[0], rows, columns])
 
 
-def open_section(image: Any, z: int | None = None) -> np.ndarray | Plane:
+def open_section(image: Any, z: int | None = None, *, part: bool = False) -> np.ndarray | Plane:
     """Return a section: its pixels, or a plane if it is read by blocks and too large to be read whole.
 
     Parameters
     ----------
-    image : array-like or Pyramid
+    image : array-like, Pyramid or Plane
         (Y, X); (Z, Y, X) or a sequence of sections if ``z`` is given.
     z : int, optional
         Which one.
+    part : bool
+        Whether only a part of it is wanted. Large sections of files are read by blocks then.
 
     Raises
     ------
     InputError
         If it is no section of grey values.
     """
+    if isinstance(image, Plane):
+        return image
     levels = image.levels if isinstance(image, Pyramid) else (image,)
+    if part and isinstance(image, Sections) and math.prod(image.shape[1:]) > LARGEST_READ:
+        return Plane(levels, z)
     if z is not None and not _has_blocks(levels[0]):
-        levels, z = tuple(level[z] for level in levels), None
+        count = len(levels[0])
+        levels, z = tuple(level[z * len(level) // count] for level in levels), None
     plane = Plane(levels, z)
     if not _has_blocks(levels[0]):
         return as_section(levels[0])

@@ -157,7 +157,7 @@ def segment_section(
     options = options or SegmentOptions()
     if len(shape := image_shape(section)) != 2:
         raise InputError(f"A section has two axes (Y, X), and this one has the shape {shape}.")
-    section = open_section(section)
+    section = open_section(section, part=options.region is not None)
     inference = _inference(model, options)
     try:
         return (yield from segment_with(section, model, options, inference, 0, write=write))
@@ -231,7 +231,7 @@ def _segment_of_stack(
     write: Callable[[np.ndarray], None] | None,
 ) -> Generator[TileDone, None, Prediction]:
     try:
-        section = open_section(sections, z)
+        section = open_section(sections, z, part=options.region is not None)
         if section.shape != shape[1:] or image_shape(sections) != shape:
             raise InputError(
                 f"it has the shape {section.shape}, and the stack had {shape} at the start. The sections of "

@@ -59,7 +59,7 @@ def starts(length: int, tile: int, overlap: float, within: slice, tissue: slice 
 
 
 def scaled(part: tuple[slice, slice], shape: tuple[int, int], own: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the rows and columns on the model's grid, which is ``own``, that a part of a section comes from."""
+    """Return what a part of a section is resampled from: rows and columns of the model's grid, ``own``."""
     rows, columns = (
         each if to == of else columns_of(resampling(to, of)[each])
         for each, of, to in zip(part, shape, own, strict=True)

@@ -133,7 +133,7 @@ def attention_command(
         from napari_feedback_seg.attention_maps.maps import SectionAttention
         from napari_feedback_seg.models.library import load_model
 
-        engine = SectionAttention(np.asarray(sections.section(section)), load_model(model))
+        engine = SectionAttention(sections.plane(section), load_model(model))
         tile = engine.at(row, column, recentre=around)
         values = tile.pixel(row, column).map
         place = like_part(image, tile.frame.region, section)

@@ -13,6 +13,7 @@ from napari.utils.notifications import show_info
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import OtherImageError, Sections, open_images
 from napari_feedback_seg.plugin.contributions.reader import read_result, record_beside
+from napari_feedback_seg.segmentation.lazy import LARGEST_READ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 LAZY_BYTES = 256 * 2**20
 """A larger stack is read section by section, when it is looked at."""
+
+
+BLOCK_SIDE = 1024
+"""Of a section that is too large to be read whole, blocks of so many rows and columns are read."""
 
 
 def get_reader(path: str | list[str]) -> Reader | None:
@@ -78,13 +83,17 @@ def _stacked(images: Sequence[EMImage]) -> EMImage:
         image, inside = places[z]
         return image.sections[inside]
 
+    def read_block(z: int, rows: slice, columns: slice) -> np.ndarray:
+        image, inside = places[z]
+        return image.sections.block(inside, rows, columns)
+
     messages = tuple(message for image in images for message in image.messages)
-    sections = Sections(first.path, shape, first.dtype, read)
+    sections = Sections(first.path, shape, first.dtype, read, read_block)
     return replace(first, shape=shape, sections=sections, messages=messages)
 
 
 def _data(image: EMImage) -> Any:
-    """Return the pixels (Y, X) or (Z, Y, X): of a large stack a lazy array that reads a section a chunk."""
+    """Return the pixels (Y, X) or (Z, Y, X): of a large stack a lazy array that reads what is looked at."""
     if len(image.shape) == 2:
         return image.sections[0]
     if math.prod(image.shape) * image.dtype.itemsize <= LAZY_BYTES:
@@ -92,9 +101,12 @@ def _data(image: EMImage) -> Any:
     count, height, width = image.shape
 
     def read(block_info: Any) -> np.ndarray:
-        return image.sections[block_info[None]["chunk-location"][0]][None]
+        (z, _), *part = block_info[None]["array-location"]
+        rows, columns = (slice(*each) for each in part)
+        return image.sections.block(z, rows, columns)[None]
 
-    chunks = ((1,) * count, (height,), (width,))
+    side = BLOCK_SIDE if height * width > LARGEST_READ else max(height, width)
+    chunks = da.core.normalize_chunks((1, side, side), (count, height, width))
     return da.map_blocks(read, chunks=chunks, dtype=image.dtype, meta=np.empty((0, 0, 0), image.dtype))
 
 

@@ -10,7 +10,7 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.segmentation.lazy import Pyramid
+from napari_feedback_seg.segmentation.lazy import Pyramid, open_section
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -48,12 +48,8 @@ class Sections:
         return Pyramid(self.levels) if self.levels else self.data
 
     def plane(self, z: int) -> Any:
-        """Return section ``z`` as it is segmented: (Y, X), or several resolutions of it."""
-        if not self.levels:
-            return self.section(z)
-        if self.data.ndim < 3:
-            return self.image
-        return Pyramid([level[z * level.shape[0] // self.count] for level in self.levels])
+        """Return section ``z`` as it is segmented: (Y, X), of a large lazy one no more than is asked for."""
+        return open_section(self.image, z if self.data.ndim == 3 else None)
 
     @property
     def count(self) -> int:

@@ -188,7 +188,7 @@ class Attention:
             model = self._session.load_model(source.entry)
             yield
             engine = SectionAttention(
-                sections.section(source.section),
+                sections.plane(source.section),
                 model,
                 overlap=source.overlap,
                 pixel_size_nm=source.pixel_size_nm,
