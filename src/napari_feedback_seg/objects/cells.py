@@ -9,8 +9,9 @@ import bioimage_cpp as bic
 import numpy as np
 from scipy import ndimage
 
+from napari_feedback_seg.objects.blocks import FLAT_BLOCK
 from napari_feedback_seg.objects.instances import peaks_of
-from napari_feedback_seg.objects.make import number, way_through, without_detours
+from napari_feedback_seg.objects.make import Method, number, way_through, without_detours
 from napari_feedback_seg.objects.options import Through, least_voxels
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ MARGIN_NM = 1000.0
 
 
 def find_cells(
-    membrane: Any, options: CellOptions, voxel: Voxel, *, out: Any = None, size: Shape = (1, 2048, 2048)
+    membrane: Any, options: CellOptions, voxel: Voxel, *, out: Any = None, size: Shape = FLAT_BLOCK
 ) -> Generator[BlockDone, None, tuple[Any, int]]:
     """Find the cells that membranes enclose, closed over the gaps that a threshold leaves.
 
@@ -67,19 +68,22 @@ def find_cells(
     InputError
         If the shape is not that of a section or a stack.
     """
+    return (yield from number(membrane, cell_method(options, voxel, membrane.shape, size), out))
+
+
+def cell_method(
+    options: CellOptions, voxel: Voxel, shape: tuple[int, ...], size: Shape = FLAT_BLOCK
+) -> Method:
+    """Return how cells are made; see :func:`find_cells`."""
     height, width = (round(MARGIN_NM / side) for side in voxel[1:])
-    through = way_through(options.through, voxel, membrane.shape)
-    return (
-        yield from number(
-            membrane,
-            partial(_block, options=options, sides=voxel[1:]),
-            (1, *size[1:]),
-            (0, height, width),
-            least=1,
-            gap=options.gap,
-            decide=None if through is Through.NONE else same_cell,
-            out=out,
-        )
+    through = way_through(options.through, voxel, shape)
+    return Method(
+        label=partial(_block, options=options, sides=voxel[1:]),
+        size=(1, *size[1:]),
+        margin=(0, height, width),
+        least=1,
+        gap=options.gap,
+        decide=None if through is Through.NONE else same_cell,
     )
 
 

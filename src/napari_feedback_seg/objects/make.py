@@ -11,6 +11,7 @@ import numpy as np
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.objects.blocks import (
     BLOCK,
+    FLAT_BLOCK,
     BlockDone,
     blocks_of,
     label_blocks,
@@ -21,11 +22,11 @@ from napari_feedback_seg.objects.options import Through, least_voxels
 from napari_feedback_seg.objects.union import in_order, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
 
     import numpy.typing as npt
 
-    from napari_feedback_seg.objects.blocks import Block, Numbers, Shape
+    from napari_feedback_seg.objects.blocks import Labelled, Numbers, Over, Shape
     from napari_feedback_seg.objects.options import ObjectOptions, Voxel
 
     Decide = Callable[["Overlaps"], npt.NDArray[np.int64]]
@@ -68,7 +69,7 @@ def find_objects(
     voxel: Voxel,
     *,
     out: Any = None,
-    size: Shape = BLOCK,
+    size: Shape | None = None,
 ) -> Generator[BlockDone, None, tuple[Any, int]]:
     """Find the objects of a class, and number them.
 
@@ -101,86 +102,111 @@ def find_objects(
     InputError
         If the shape is not that of a section or a stack.
     """
-    through = way_through(options.through, voxel, evidence.shape)
+    return (yield from number(evidence, method_for(options, voxel, evidence.shape, size), out))
+
+
+@dataclass(frozen=True)
+class Method:
+    """How objects are made of blocks.
+
+    Attributes
+    ----------
+    label : callable
+        Returns the objects of a block, of all that is seen of it.
+    size, margin : (int, int, int)
+        Voxels of a block at most, and around it.
+    least : int
+        Smaller objects are left out, in voxels.
+    gap : int
+        How many sections may be missing between two that lie over each other.
+    decide : callable or None
+        Returns the pairs that are one object, of what lies over each other in neighbouring sections.
+    """
+
+    label: Callable[[np.ndarray], Numbers]
+    size: Shape
+    margin: Shape
+    least: int
+    gap: int
+    decide: Decide | None
+
+
+def method_for(
+    options: ObjectOptions, voxel: Voxel, shape: tuple[int, ...], size: Shape | None = None
+) -> Method:
+    """Return how the objects of a class are made; see :func:`find_objects`."""
+    through = way_through(options.through, voxel, shape)
     flat = through is not Through.VOLUME
-    margin = _margin(options, voxel, flat)
-    label = partial(instances, options=options, voxel=voxel)
-    decide = _over_half if through is Through.OVERLAP else None
-    least = least_voxels(options.least_nm, voxel, flat=through is Through.NONE or len(_deep(evidence)) == 1)
-    return (
-        yield from number(
-            evidence,
-            label,
-            (1, *size[1:]) if flat else size,
-            margin,
-            least=least,
-            gap=options.gap,
-            decide=decide,
-            out=out,
-        )
+    size = size or (FLAT_BLOCK if flat else BLOCK)
+    single = len(shape) == 2 or shape[0] == 1
+    return Method(
+        label=partial(instances, options=options, voxel=voxel),
+        size=(1, *size[1:]) if flat else size,
+        margin=_margin(options, voxel, flat),
+        least=least_voxels(options.least_nm, voxel, flat=through is Through.NONE or single),
+        gap=options.gap,
+        decide=_over_half if through is Through.OVERLAP else None,
     )
 
 
-def number(
-    evidence: Any,
-    label: Callable[[np.ndarray], Numbers],
-    size: Shape,
-    margin: Shape,
-    *,
-    least: int,
-    gap: int,
-    decide: Decide | None,
-    out: Any = None,
-) -> Generator[BlockDone, None, tuple[Any, int]]:
-    """Give numbers to what ``label`` finds in blocks, joined over faces and, with ``decide``, over sections.
+def number(evidence: Any, method: Method, out: Any = None) -> Generator[BlockDone, None, tuple[Any, int]]:
+    """Give numbers to what is found in blocks, joined over faces and over sections.
 
     Parameters
     ----------
     evidence, out
         As for :func:`find_objects`.
-    label : callable
-        Returns the objects of a block.
-    size, margin : (int, int, int)
-        Voxels of a block at most, and around it.
-    least : int
-        Smaller objects are left out.
-    gap : int
-        How many sections may be missing between two that lie over each other.
-    decide : callable, optional
-        Returns the pairs that are one object, of what lies over each other.
+    method : Method
+        How.
     """
     if evidence.ndim not in (2, 3):
         raise InputError(f"A section has two axes, a stack three, and this has the shape {evidence.shape}.")
     if out is None:
         out = np.zeros(evidence.shape, np.uint32)
     deep, labels = _deep(evidence), _deep(out)
-    blocks = blocks_of(labels.shape, size, margin)
+    blocks = blocks_of(labels.shape, method.size, method.margin)
     total = len(blocks) * 2
-    count, pairs = 0, np.zeros((0, 2), np.int64)
-    for_blocks = label_blocks(deep, labels, label, blocks)
+    for_blocks = label_blocks(deep, labels, method.label, blocks)
     while True:
         try:
             yield BlockDone(next(for_blocks), total)
         except StopIteration as stop:
-            count, pairs = stop.value
+            found: Labelled = stop.value
             break
-    if decide is not None and labels.shape[0] > 1:
-        table = joined(count, pairs)
-        overlaps = _overlaps(labels, table, gap, [each for each in blocks if each.own[0].start == 0])
-        pairs = decide(overlaps)
-        table = joined(int(table.max(initial=0)), pairs)[table]
-    else:
-        table = joined(count, pairs)
-    sizes = np.zeros(int(table.max(initial=0)) + 1, np.int64)
-    for block in blocks:
-        sizes += np.bincount(table[labels[block.own]].ravel(), minlength=len(sizes))
-    sizes[0] = 0
-    kept = sizes >= max(1, least)
-    table = in_order(np.where(kept, np.arange(len(kept)), 0))[table]
+    over = None
+    if method.decide is not None and labels.shape[0] > 1:
+        tiles = [each for each in blocks if each.own[0].start == 0]
+        over = list(sections_over_each_other(labels, method.gap, tiles))
+    table, count = final_numbers(found, over, method)
     for done, block in enumerate(blocks, start=len(blocks) + 1):
         labels[block.own] = table[labels[block.own]]
         yield BlockDone(done, total)
-    return out, int(kept.sum())
+    return out, count
+
+
+def final_numbers(
+    found: Labelled, over: Iterable[Over] | None, method: Method
+) -> tuple[npt.NDArray[np.uint32], int]:
+    """Return the object of each number that was given in blocks, and how many objects there are.
+
+    Parameters
+    ----------
+    found : Labelled
+        What blocks say.
+    over : iterable of tuple, optional
+        What of two sections lies over each other: how far they are apart, the pairs of numbers, their pixels.
+    method : Method
+        How.
+    """
+    table = joined(len(found.sizes) - 1, found.pairs)
+    if over is not None and method.decide is not None:
+        pairs = method.decide(_overlaps(over, table, found.sizes))
+        table = joined(int(table.max(initial=0)), pairs)[table]
+    sizes = np.zeros(int(table.max(initial=0)) + 1, np.int64)
+    np.add.at(sizes, table, found.sizes)
+    sizes[0] = 0
+    kept = sizes >= max(1, method.least)
+    return in_order(np.where(kept, np.arange(len(kept)), 0))[table], int(kept.sum())
 
 
 def way_through(through: Through, voxel: Voxel, shape: tuple[int, ...]) -> Through:
@@ -192,17 +218,18 @@ def way_through(through: Through, voxel: Voxel, shape: tuple[int, ...]) -> Throu
     return Through.OVERLAP if voxel[0] > THICK * min(voxel[1:]) else Through.VOLUME
 
 
-def _overlaps(labels: Any, table: Numbers, gap: int, tiles: list[Block]) -> Overlaps:
+def _overlaps(over: Iterable[Over], table: Numbers, voxels: npt.NDArray[np.int64]) -> Overlaps:
     """Return what lies over each other, in numbers of ``table``."""
     sizes = np.zeros(int(table.max(initial=0)) + 1, np.int64)
-    for z in range(labels.shape[0]):
-        sizes += np.bincount(table[labels[z]].ravel(), minlength=len(sizes))
-    found: dict[tuple[int, int, int], int] = {}
-    for z, beyond, pairs, counts in sections_over_each_other(labels, gap, tiles):
-        for (a, b), pixels in zip(table[pairs].tolist(), counts.tolist(), strict=True):
-            found[a, b, beyond - z] = found.get((a, b, beyond - z), 0) + pixels
-    keys = np.array(list(found), np.int64).reshape(-1, 3)
-    return Overlaps(keys[:, :2], np.array(list(found.values()), np.int64), keys[:, 2], sizes)
+    np.add.at(sizes, table, voxels)
+    keys, pixels = [np.zeros((0, 3), np.int64)], [np.zeros(0, np.int64)]
+    for step, pairs, counts in over:
+        keys.append(np.column_stack([table[pairs], np.full(len(pairs), step)]).astype(np.int64))
+        pixels.append(counts)
+    found, places = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
+    shared = np.zeros(len(found), np.int64)
+    np.add.at(shared, places.ravel(), np.concatenate(pixels))
+    return Overlaps(found[:, :2], shared, found[:, 2], sizes)
 
 
 def _over_half(overlaps: Overlaps) -> npt.NDArray[np.int64]:
