@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter, label
+from scipy.spatial.distance import pdist
 from skimage.measure import label, regionprops_table
 
 from napari_feedback_seg.objects.measures import measure_again, measure_cells, measure_image, measure_objects
@@ -206,6 +208,29 @@ def test_a_lazy_stack_is_read_section_by_section():
 
     assert table["voxels"].tolist() == [900]
     assert set(read) == {(1, 30, 30)}
+
+
+@pytest.mark.parametrize("shape", [(14, 70, 90), (70, 90)])
+def test_blocks_give_what_the_whole_gives(shape):
+    rng = np.random.default_rng(3)
+    smooth = gaussian_filter(rng.normal(size=shape), 4)
+    labels, _ = label(smooth > 0.5 * smooth.std())
+    sides, grey = (30.0, 7.0, 5.0), rng.integers(0, 255, shape)
+    cells = np.where(smooth > 0, 5, 70_000).astype(np.uint32)
+    others = {"grey": grey, "cells": cells, "near": {"membrane": smooth < -smooth.std()}}
+
+    parts = finish(measure_objects(labels, sides, size=(3, 16, 25), **others))
+
+    whole = finish(measure_objects(labels, sides, size=(99, 999, 999), **others))
+    assert len(whole) > 5
+    for name, column in whole.columns.items():
+        np.testing.assert_allclose(parts[name], column, err_msg=name, rtol=1e-9, atol=1e-9)
+    if len(shape) == 3:
+        points = np.argwhere(labels == 1) * sides
+        halves = np.concatenate([np.diag(sides), -np.diag(sides)]) / 2
+        ends = (points[:, None] + halves).reshape(-1, 3)
+        assert whole["feret_nm"][0] == pytest.approx(pdist(ends[:: max(1, len(ends) // 4000)]).max(), rel=0.05)
+        assert whole["feret_nm"][0] >= pdist(points[:3000]).max()
 
 
 def test_every_column_has_a_sentence_and_the_csv_takes_decimal_commas(tmp_path):

@@ -15,8 +15,16 @@ from ome_zarr_models.v05.image import Image as Image05
 from ome_zarr_models.v05.image_label import ImageLabel as ImageLabel05
 
 from napari_feedback_seg.errors import OutputError
+from napari_feedback_seg.io.level import Grid
+from napari_feedback_seg.volumes.levels import Levels, create_level
+from napari_feedback_seg.volumes.ome import multiscales
 from napari_feedback_seg.volumes.output import Output
-from napari_feedback_seg.volumes.pyramid import halved_labels, halved_probabilities, levels_for
+from napari_feedback_seg.volumes.pyramid import (
+    halved_labels,
+    halved_numbers,
+    halved_probabilities,
+    halvings_of,
+)
 from napari_feedback_seg.volumes.segment import segment_volume
 
 for _each in (Image04, ImageLabel04):  # whose types pydantic does not find by itself
@@ -99,11 +107,57 @@ class TestPyramid:
         for block in ((1, 256, 256), None):
             segment_volume(volume, tmp_path / f"{block}.zarr", small_model, block=block)
         levels = Output(tmp_path / "None.zarr").levels
-        assert len(levels) == levels_for(*levels[0].shape[1:])
         for fine, coarse in itertools.pairwise(levels):
             np.testing.assert_array_equal(halved_labels(fine[:], (1, 2, 3, 4)), coarse[:])
         for one, other in zip(levels, Output(tmp_path / "(1, 256, 256).zarr").levels, strict=True):
             np.testing.assert_array_equal(one[:], other[:])
+
+    @pytest.mark.parametrize("depth", [1, 2, 3, 4])
+    def test_cubes_are_halved_along_z_too_whatever_the_blocks(self, tmp_path, monkeypatch, depth):
+        monkeypatch.setattr("napari_feedback_seg.volumes.pyramid.LARGEST_TOP", 64)
+        units = ("nanometer",) * 3
+        assert halvings_of((9, 512, 512), Grid((40.0, 4.6, 4.6), units=units)) == [
+            (0, 0), (0, 1), (0, 2), (0, 3),
+        ]  # fmt: skip
+        assert halvings_of((9, 512, 512), Grid()) == [(0, 0), (0, 1), (0, 2), (0, 3)]  # unknown units
+        assert halvings_of((9, 512, 512), Grid((20.0, 8.0, 8.0), units=units)) == [
+            (0, 0), (0, 1), (1, 2), (2, 3),
+        ]  # fmt: skip
+        grid = Grid((8.0, 8.0, 8.0), units=units)
+        halvings = halvings_of((9, 512, 512), grid)
+        group = zarr.open_group(str(tmp_path), mode="w")
+        for level, each in enumerate(halvings):
+            create_level(
+                group,
+                str(level),
+                (9, 512, 512),
+                (depth, 256, 256),
+                each,
+                "zyx",
+                version="0.5",
+                dtype="uint32",
+            )
+        numbers = np.random.default_rng(0).integers(0, 3, (9, 512, 512)).astype(np.uint32)
+        levels = Levels(zarr, tmp_path, halvings, flat=False)
+        for z, y, x in itertools.product(range(0, 9, depth), (0, 256), (0, 256)):
+            place = slice(z, min(z + depth, 9)), slice(y, y + 256), slice(x, x + 256)
+            assert not levels.stored(place)
+            levels.write(place, numbers[place], halved_numbers)
+            assert levels.stored(place)
+        assert [each.shape[0] for each in levels.arrays] == [9, 5, 3, 2]
+        expected = numbers
+        for array in levels.arrays:
+            np.testing.assert_array_equal(array[:], expected)
+            expected = halved_numbers(expected)[::2]
+        (coarse,) = multiscales("x", grid, "zyx", halvings, "0.5")["multiscales"]
+        assert coarse["datasets"][2]["coordinateTransformations"] == [
+            {"type": "scale", "scale": [32.0, 32.0, 32.0]},
+            {"type": "translation", "translation": [0.0, 12.0, 12.0]},
+        ]
+
+    def test_a_number_is_what_most_of_four_are(self):
+        numbers = np.array([[[7, 7, 1, 2, 0, 0], [9, 1, 2, 2, 0, 5]]], np.uint32)
+        np.testing.assert_array_equal(halved_numbers(numbers), [[[7, 2, 0]]])
 
     def test_probabilities_are_averaged(self):
         array = np.array([[[[0, 255, 10], [255, 0, 20]]]], np.uint8)

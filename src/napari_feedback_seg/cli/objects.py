@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from napari_feedback_seg.cli.options import Overwrite, PixelSides, pixel_sides
+from napari_feedback_seg.cli.options import Dashboard, Overwrite, PixelSides, Scheduler, Workers, pixel_sides
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
 
@@ -18,7 +19,13 @@ def objects(
         typer.Argument(metavar="IN", help="Labels, or what 'feedback-seg segment --probabilities' wrote."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="The TIFF of numbered objects to write.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="The objects: a TIFF, or an OME-Zarr.",
+        ),
     ],
     label: Annotated[
         str, typer.Option("--class", metavar="CLASS", help="Name of the class, or its label value.")
@@ -69,16 +76,29 @@ def objects(
     decimal_comma: Annotated[
         bool, typer.Option("--decimal-comma", help="Tables with decimal commas, and semicolons between.")
     ] = False,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    dashboard: Dashboard = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Find single mitochondria, synapses or cells, number them, and measure each."""
-    if output.suffix.lower() not in (".tif", ".tiff"):
-        raise typer.BadParameter(f"The objects are a TIFF file: name it something.tif, not '{output}'.")
+    """Find single mitochondria, synapses or cells, number them, and measure each.
+
+    Objects of an OME-Zarr go to an OME-Zarr, block by block: stopped, the same command goes on.
+    """
+    if output.suffix.lower() not in (".tif", ".tiff", ".zarr"):
+        raise typer.BadParameter(
+            f"The objects are a TIFF file or an OME-Zarr: name them something.tif or .zarr, not '{output}'."
+        )
+    volume = output.suffix == ".zarr"
+    if not volume and (workers is not None or scheduler is not None or dashboard):
+        raise typer.BadParameter("Workers are for volumes: name the output something.zarr.")
     if cell_table is not None and in_cells is None:
         raise typer.BadParameter("--cell-table says what lies in cells: give them (--in-cells).")
     with reporting("Nothing half-written was left."):
         from napari_feedback_seg.objects.files import ObjectsJob, write_objects
         from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, Through
+        from napari_feedback_seg.volumes.events import BlockFailed, VolumeDone
+        from napari_feedback_seg.volumes.objects import number_objects
 
         defaults = ObjectOptions()
         try:
@@ -120,8 +140,14 @@ def objects(
             tuple(distance_to or ()),
             decimal_comma,
         )
-        steps = write_objects(job, overwrite=overwrite)
-        with progress_bar() as progress:
+        steps = (
+            number_objects(
+                job, overwrite=overwrite, workers=workers, scheduler=scheduler, dashboard=dashboard
+            )
+            if volume
+            else write_objects(job, overwrite=overwrite)
+        )
+        with progress_bar() as progress, closing(steps):
             bar = progress.add_task("objects", total=None)
             while True:
                 try:
@@ -129,7 +155,19 @@ def objects(
                 except StopIteration as stop:
                     found = stop.value
                     break
-                progress.update(bar, total=event.total, completed=event.done)
+                for message in getattr(event, "messages", ()):
+                    err.print(f"[yellow]{escape(source.name)}:[/yellow] {escape(message)}", soft_wrap=True)
+                if isinstance(event, BlockFailed):
+                    err.print(f"[red]Block {event.block}:[/red] {escape(str(event.error))}", soft_wrap=True)
+                else:
+                    progress.update(bar, total=event.total, completed=event.done)
+        if isinstance(found, VolumeDone):
+            err.print(
+                f"{len(found.failed)} blocks could not be read, and so nothing was joined. Run the same "
+                "command again to try these once more.",
+                soft_wrap=True,
+            )
+            raise typer.Exit(1)
         for message in found.messages:
             err.print(f"[yellow]{escape(source.name)}:[/yellow] {escape(message)}", soft_wrap=True)
         name = "cells" if cells else label

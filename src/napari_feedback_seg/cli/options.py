@@ -29,6 +29,24 @@ NewClass = Annotated[
     typer.Option(metavar="NAME=#RRGGBB", help="A class that the model lacks; it gets the next free value."),
 ]
 Half = Annotated[bool, typer.Option("--half", help="Store the convolutions in 16 bits: half the file.")]
+VOLUMES = "Volumes (OME-Zarr)"
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Processes on this computer; one a GPU if not given and there are several.",
+        rich_help_panel=VOLUMES,
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TCP://HOST:8786", help="Use a dask cluster that is there.", rich_help_panel=VOLUMES
+    ),
+]
+Dashboard = Annotated[
+    bool, typer.Option("--dashboard", help="Print the address of dask's dashboard.", rich_help_panel=VOLUMES)
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
 
 

@@ -11,6 +11,8 @@ from rich.markup import escape
 
 from napari_feedback_seg.cli.adapt import with_strokes
 from napari_feedback_seg.cli.options import (
+    VOLUMES,
+    Dashboard,
     Device,
     Flips,
     Model,
@@ -19,6 +21,8 @@ from napari_feedback_seg.cli.options import (
     Overwrite,
     PixelSides,
     Precision,
+    Scheduler,
+    Workers,
     pixel_sides,
     voxel_sides,
 )
@@ -31,8 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import numpy as np
-
-_VOLUMES = "Volumes (OME-Zarr)"
 
 
 def segment(
@@ -97,13 +99,13 @@ def segment(
         int | None,
         typer.Option(
             help="Resolution of an OME-Zarr, 0 the finest; the one nearest to the model's if not given.",
-            rich_help_panel=_VOLUMES,
+            rich_help_panel=VOLUMES,
         ),
     ] = None,
     block: Annotated[
         str | None,
         typer.Option(
-            metavar="SECTIONS,ROWS,COLUMNS", help="How much is done at once.", rich_help_panel=_VOLUMES
+            metavar="SECTIONS,ROWS,COLUMNS", help="How much is done at once.", rich_help_panel=VOLUMES
         ),
     ] = None,
     slab: Annotated[
@@ -111,33 +113,18 @@ def segment(
         typer.Option(
             min=1,
             help="Sections that share the grey values of their middle one: more than 1 for FIB-SEM.",
-            rich_help_panel=_VOLUMES,
+            rich_help_panel=VOLUMES,
         ),
     ] = 1,
     into: Annotated[
         bool,
         typer.Option(
-            "--into", help="Write the labels into the OME-Zarr that is segmented.", rich_help_panel=_VOLUMES
+            "--into", help="Write the labels into the OME-Zarr that is segmented.", rich_help_panel=VOLUMES
         ),
     ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Processes on this computer; one a GPU if not given and there are several.",
-            rich_help_panel=_VOLUMES,
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TCP://HOST:8786", help="Use a dask cluster that is there.", rich_help_panel=_VOLUMES
-        ),
-    ] = None,
-    dashboard: Annotated[
-        bool,
-        typer.Option("--dashboard", help="Print the address of dask's dashboard.", rich_help_panel=_VOLUMES),
-    ] = False,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    dashboard: Dashboard = False,
 ) -> None:
     """Segment images into labels: 1 membrane, 2 mitochondria, 3 synapse, 4 cytoplasm.
 

@@ -48,12 +48,16 @@ class Grid:
         z, y, x = moved
         return replace(self, translation=(z, y, x))
 
-    def halved(self, times: int) -> Grid:
-        """Return the grid whose pixels are ``2 ** times`` as high and wide."""
+    def halved(self, times: int, deep: int = 0) -> Grid:
+        """Return the grid whose pixels are ``2 ** times`` as high and wide.
+
+        Along z it has every ``2 ** deep``-th section.
+        """
         (z, y, x), (at_z, at_y, at_x) = self.scale, self.translation
         by = 2**times
         off = (by - 1) / 2
-        return replace(self, scale=(z, y * by, x * by), translation=(at_z, at_y + off * y, at_x + off * x))
+        scale = (z * 2**deep, y * by, x * by)
+        return replace(self, scale=scale, translation=(at_z, at_y + off * y, at_x + off * x))
 
 
 class Level:
@@ -105,6 +109,19 @@ class Level:
 
     def _length(self, axis: str) -> int:
         return int(self.array.shape[self._axes.index(axis)]) if axis in self._axes else 1
+
+
+class FlatLevel:
+    """The one section of a level, (Y, X)."""
+
+    ndim = 2
+
+    def __init__(self, level: Any) -> None:
+        self._level, self.shape, self.dtype = level, level.shape[1:], level.dtype
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        found: np.ndarray = self._level[(0, *key)]
+        return found
 
 
 class FileLevel:

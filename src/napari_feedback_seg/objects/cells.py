@@ -37,7 +37,7 @@ MARGIN_NM = 1000.0
 
 
 def find_cells(
-    membrane: Any, options: CellOptions, voxel: Voxel, *, out: Any = None, size: Shape = FLAT_BLOCK
+    membrane: Any, options: CellOptions, voxel: Voxel, *, out: Any = None, size: Shape | None = None
 ) -> Generator[BlockDone, None, tuple[Any, int]]:
     """Find the cells that membranes enclose, closed over the gaps that a threshold leaves.
 
@@ -72,14 +72,14 @@ def find_cells(
 
 
 def cell_method(
-    options: CellOptions, voxel: Voxel, shape: tuple[int, ...], size: Shape = FLAT_BLOCK
+    options: CellOptions, voxel: Voxel, shape: tuple[int, ...], size: Shape | None = None
 ) -> Method:
     """Return how cells are made; see :func:`find_cells`."""
     height, width = (round(MARGIN_NM / side) for side in voxel[1:])
     through = way_through(options.through, voxel, shape)
     return Method(
         label=partial(_block, options=options, sides=voxel[1:]),
-        size=(1, *size[1:]),
+        size=(1, *(size or FLAT_BLOCK)[1:]),
         margin=(0, height, width),
         least=1,
         gap=options.gap,

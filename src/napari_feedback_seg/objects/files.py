@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ import numpy as np
 
 from napari_feedback_seg.classes import EM_CLASSES, LabelClass
 from napari_feedback_seg.errors import InputError, OutputError
-from napari_feedback_seg.io import check_output, file_keys, number_writer, open_image
+from napari_feedback_seg.io import check_output, file_keys, number_writer
+from napari_feedback_seg.io.level import FlatLevel
+from napari_feedback_seg.io.volume import open_volume
 from napari_feedback_seg.objects.cells import find_cells
 from napari_feedback_seg.objects.make import find_objects
 from napari_feedback_seg.objects.measures import measure_cells, measure_image, measure_objects
@@ -28,7 +30,11 @@ if TYPE_CHECKING:
     from napari_feedback_seg.objects.sources import Segmentation
     from napari_feedback_seg.objects.table import Table
 
-_BYTES = 6  # of a voxel in the temporary files: numbers, evidence, and one to spare
+_SPARE = 1.2
+"""So many times what temporary files need is to be free."""
+
+_AT_ONCE = 2**23
+"""Voxels that are measured at once."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +121,14 @@ def write_objects(
     segmentation, about = open_segmentation(job.source, classes)
     size = job.pixel_size_nm or ((about.pixel_size.y, about.pixel_size.x) if about.pixel_size else None)
     spacing = job.spacing_nm or (about.pixel_size.z if about.pixel_size else None)
-    voxel, known, messages = _voxel(size, spacing, segmentation.shape)
-    with scratch(segmentation.shape, job.output) as (evidence, labels):
+    voxel, known, messages = voxel_in_words(size, spacing, segmentation.shape)
+    with scratch(segmentation.shape, job.output, np.uint8, np.uint32) as (evidence, labels):
         if isinstance(job.options, CellOptions):
             what = "cells"
             _fill(evidence, segmentation.borders())
             _, count = yield from find_cells(evidence, job.options, voxel, out=labels)
         else:
-            each = class_named(job.label, classes, job.source, segmentation)
+            each = class_named(job.label, classes, job.source, soft=segmentation.soft)
             what = each.name
             _fill(evidence, segmentation.of_class(each.value))
             _, count = yield from find_objects(evidence, job.options, voxel, out=labels)
@@ -139,7 +145,7 @@ def write_objects(
                 write(np.asarray(labels[z] if labels.ndim == 3 else labels))
         if job.cell_table is not None and objects is not None:
             cells = yield from measure_objects(
-                _same_shape(job.cells, segmentation.shape), voxel if known else None
+                beside(job.cells, segmentation.shape), voxel if known else None
             )
             _write(measure_cells(objects, cells), job.cell_table, job, overwrite)
     if job.table is not None and objects is not None:
@@ -147,10 +153,8 @@ def write_objects(
     return ObjectsDone(count, objects, whole, tuple(messages))
 
 
-def class_named(
-    name: str, classes: tuple[LabelClass, ...], path: Path, segmentation: Segmentation | None = None
-) -> LabelClass:
-    """Return the class of this name, or of this label value.
+def class_named(name: str, classes: tuple[LabelClass, ...], path: Path, *, soft: bool = True) -> LabelClass:
+    """Return the class of this name, or of this label value; of labels that are not ``soft``, any value.
 
     Raises
     ------
@@ -160,7 +164,7 @@ def class_named(
     for each in classes:
         if name in (each.name, str(each.value)):
             return each
-    if name.isdecimal() and 0 < int(name) < 256 and segmentation is not None and not segmentation.soft:
+    if name.isdecimal() and 0 < int(name) < 256 and not soft:
         return LabelClass(int(name), f"label {name}", "#ffffff")
     known = ", ".join(f"{each.value} {each.name}" for each in classes)
     raise InputError(
@@ -169,8 +173,8 @@ def class_named(
 
 
 @contextmanager
-def scratch(shape: tuple[int, ...], beside: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Give two arrays that lie in temporary files: evidence as uint8, and numbers as uint32.
+def scratch(shape: tuple[int, ...], beside: Path, *dtypes: Any) -> Iterator[list[np.ndarray]]:
+    """Give arrays that lie in temporary files, one for each type.
 
     Raises
     ------
@@ -178,23 +182,23 @@ def scratch(shape: tuple[int, ...], beside: Path) -> Iterator[tuple[np.ndarray, 
         If the disk has too little room for them.
     """
     folder = beside.parent if beside.parent.is_dir() else Path(tempfile.gettempdir())
-    needed = _BYTES * int(np.prod(shape))
+    needed = sum(np.dtype(each).itemsize for each in dtypes) * int(np.prod(shape))
     try:
-        if shutil.disk_usage(folder).free < needed:
+        if shutil.disk_usage(folder).free < _SPARE * needed:
             raise OutputError(
-                f"The disk of '{folder}' is too full: {needed / 1e9:.1f} GB are needed meanwhile. "
+                f"The disk of '{folder}' is too full: {_SPARE * needed / 1e9:.1f} GB are needed meanwhile. "
                 "Free some space."
             )
-        with tempfile.TemporaryFile(dir=folder) as one, tempfile.TemporaryFile(dir=folder) as other:
-            yield (
-                np.memmap(one, np.uint8, "w+", shape=shape),
-                np.memmap(other, np.uint32, "w+", shape=shape),
-            )
+        with ExitStack() as files:
+            opened = [files.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in dtypes]
+            yield [
+                np.memmap(file, dtype, "w+", shape=shape) for file, dtype in zip(opened, dtypes, strict=True)
+            ]
     except OSError as error:
         raise OutputError(f"No temporary file can be written in '{folder}': {error.strerror}.") from error
 
 
-def _voxel(
+def voxel_in_words(
     size: tuple[float, float] | None, spacing: float | None, shape: tuple[int, ...]
 ) -> tuple[Voxel, bool, list[str]]:
     """Return the voxel, whether it is known, and what to say if it is not."""
@@ -229,42 +233,43 @@ def _fill(evidence: np.ndarray, sections: Iterator[np.ndarray]) -> None:
 def _measure(
     job: ObjectsJob, labels: np.ndarray, count: int, voxel: Voxel | None, segmentation: Segmentation
 ) -> Generator[BlockDone, None, Table]:
-    near = {}
-    for name in job.near:
-        value = class_named(name, segmentation.classes, job.source).value
-        near[name] = np.stack([each > 127 for each in segmentation.of_class(value)]).reshape(labels.shape)
-    return (
-        yield from measure_objects(
-            labels,
-            voxel,
-            grey=_same_shape(job.image, labels.shape),
-            cells=_same_shape(job.cells, labels.shape),
-            near=near,
-            count=count,
+    with scratch(segmentation.shape, job.output, *[np.uint8] * len(job.near)) as masks:
+        for name, mask in zip(job.near, masks, strict=True):
+            _fill(mask, segmentation.of_class(class_named(name, segmentation.classes, job.source).value))
+        return (
+            yield from measure_objects(
+                labels,
+                voxel,
+                grey=beside(job.image, labels.shape),
+                cells=beside(job.cells, labels.shape),
+                near=dict(zip(job.near, masks, strict=True)),
+                count=count,
+                size=_sections_at_once(labels.shape),
+            )
         )
-    )
 
 
-class _Lazy:
-    """Sections of a file as an array."""
-
-    def __init__(self, sections: Any, shape: tuple[int, ...]) -> None:
-        self.shape, self.ndim, self._sections = shape, len(shape), sections
-
-    def __getitem__(self, z: Any) -> Any:
-        if z is None:
-            return self._sections[0][None]
-        return self._sections[z]
+def _sections_at_once(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return how much is measured at once: whole sections, which a file gives best."""
+    height, width = shape[-2:]
+    return max(1, min(8, _AT_ONCE // (height * width))), height, width
 
 
-def _same_shape(path: Path | None, shape: tuple[int, ...]) -> Any:
-    """Return the sections of a file that belongs to the labels."""
+def beside(path: Path | None, shape: tuple[int, ...]) -> Any:
+    """Return what belongs to the labels, read in parts; None if there is no path.
+
+    Raises
+    ------
+    InputError
+        If it has another shape.
+    """
     if path is None:
         return None
-    image = open_image(path, labels=True)
-    if image.shape != tuple(shape):
-        raise InputError(f"'{path}' has the shape {image.shape}, and the labels {tuple(shape)}: they differ.")
-    return _Lazy(image.sections, image.shape)
+    level = open_volume(path).levels[0]
+    if tuple(level.shape) != ((1, *shape) if len(shape) == 2 else tuple(shape)):
+        found = level.shape[-len(shape) :] if level.shape[0] == 1 else level.shape
+        raise InputError(f"'{path}' has the shape {found}, and the labels {tuple(shape)}: they differ.")
+    return FlatLevel(level) if len(shape) == 2 else level
 
 
 def _write(table: Table, path: Path, job: ObjectsJob, overwrite: bool) -> None:

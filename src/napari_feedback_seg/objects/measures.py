@@ -1,4 +1,4 @@
-"""Measures of objects, section by section: what is held is a few numbers for each object."""
+"""Measures of objects, block by block: what is held is a block, and a few numbers for each object."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_feedback_seg.objects.blocks import BlockDone
+from napari_feedback_seg.objects.blocks import BlockDone, blocks_of
 from napari_feedback_seg.objects.edits import box_of
-from napari_feedback_seg.objects.outline import Extent, Outline
+from napari_feedback_seg.objects.sums import Sums
 from napari_feedback_seg.objects.table import Table
-from napari_feedback_seg.objects.union import pair_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
+    from napari_feedback_seg.objects.blocks import Shape
     from napari_feedback_seg.objects.options import Voxel
 
     Floats = npt.NDArray[np.float64]
 
 REACH_NM = 500.0
 """Distances to a class are looked for up to here."""
+
+BLOCK = (8, 1024, 1024)
+"""Voxels that are read at once at most."""
 
 
 def measure_objects(
@@ -35,14 +38,15 @@ def measure_objects(
     near: Mapping[str, Any] | None = None,
     count: int | None = None,
     reach_nm: float = REACH_NM,
+    size: Shape = BLOCK,
 ) -> Generator[BlockDone, None, Table]:
     """Measure objects.
 
     Parameters
     ----------
     labels : array-like
-        (Y, X) or (Z, Y, X), the number of the object at each voxel, 0 for none. A lazy stack is read section
-        by section.
+        (Y, X) or (Z, Y, X), the number of the object at each voxel, 0 for none; like all that follow, it is
+        read in blocks, and may be lazy.
     voxel : (float, float, float), optional
         Depth, height and width of a voxel in nm. Lengths are in pixels if not given.
     grey : array-like, optional
@@ -50,16 +54,18 @@ def measure_objects(
     cells : array-like, optional
         Numbers of cells, of the same shape.
     near : mapping of str to array-like, optional
-        Where classes are, bool, of the same shape: the distance to each is measured.
+        Where classes are, bool or uint8 from 128 on, of the same shape: the distance to each is measured.
     count : int, optional
         The highest number, if known.
     reach_nm : float
         Distances are looked for up to here, in nm; in pixels where these have no size.
+    size : (int, int, int)
+        Voxels that are read at once at most.
 
     Yields
     ------
     BlockDone
-        After each section.
+        After each block.
 
     Returns
     -------
@@ -68,35 +74,38 @@ def measure_objects(
         :data:`~napari_feedback_seg.objects.table.TEXTS`.
     """
     flat = labels.ndim == 2
-    stack, greys, houses = (_deep(each) for each in (labels, grey, cells))
-    depth = stack.shape[0]
+    shape = (1, *labels.shape) if flat else tuple(labels.shape)
+    blocks = blocks_of(shape, size, (0 if flat else 1, 1, 1))
+    total = len(blocks)
     if count is None:
-        count = max((int(np.asarray(stack[z]).max(initial=0)) for z in range(depth)), default=0)
+        count = max((int(_part(labels, block.own).max(initial=0)) for block in blocks), default=0)
     sides = voxel or (1.0, 1.0, 1.0)
-    sums, outline, extent = _Sums(count), Outline(count, sides, flat), Extent(sides, flat)
-    homes = _Homes()
-    distances = {name: np.full(count + 1, np.inf) for name in near or {}}
-    for z in range(depth):
-        section = np.asarray(stack[z])
-        sums.add(z, section, None if greys is None else np.asarray(greys[z]))
-        outline.add(section)
-        extent.add(z, section)
-        if houses is not None:
-            homes.add(section, np.asarray(houses[z]))
-        yield BlockDone(z + 1, depth)
+    sums = Sums(count, sides, flat=flat, shape=shape)
+    for done, block in enumerate(blocks, start=1):
+        seen = _part(labels, block.seen)
+        around = [
+            (own.start - seen.start == 0, seen.stop - own.stop == 0)
+            for own, seen in zip(block.own, block.seen, strict=True)
+        ]
+        around[0] = (False, False) if flat else around[0]
+        origin = tuple(each.start for each in block.own)
+        sums.add(
+            np.pad(seen, np.array(around, int)),
+            (origin[0], origin[1], origin[2]),
+            None if grey is None else _part(grey, block.own),
+            None if cells is None else _part(cells, block.own),
+        )
+        yield BlockDone(done, total)
+    columns = sums.columns(known=voxel is not None)
+    if cells is not None:
+        columns["cell"] = sums.homes()
     for name, mask in (near or {}).items():
-        _measure_distance(distances[name], stack, _deep(mask), sides, reach_nm)
-        yield BlockDone(depth, depth)
-    there = np.flatnonzero(sums.voxels)
-    columns: dict[str, np.ndarray] = {"object": there}
-    columns |= sums.columns(there, sides, flat, known=voxel is not None, depth=depth)
-    columns |= outline.columns(there, known=voxel is not None)
-    columns |= extent.columns(there, known=voxel is not None)
-    if houses is not None:
-        columns["cell"] = homes.of(there, count)
-    for name, found in distances.items():
+        far = np.full(count + 1, np.inf)
+        for _ in _measure_distance(far, labels, mask, sides, reach_nm):
+            yield BlockDone(total, total)
         unit = "nm" if voxel else "px"
-        columns[f"distance_{name}_{unit}"] = np.where(np.isfinite(found), found, np.nan)[there]
+        far = far[columns["object"]]
+        columns[f"distance_{name}_{unit}"] = np.where(np.isfinite(far), far, np.nan)
     return Table(columns)
 
 
@@ -141,7 +150,7 @@ def measure_again(
         part = np.where(np.isin(here, there), here, 0)
 
         def cut(array: Any) -> Any:
-            return None if array is None else _deep(array)[box].reshape(flat(part).shape)
+            return None if array is None else _part(array, box).reshape(flat(part).shape)
 
         def flat(array: Any) -> Any:
             return array[0] if labels.ndim == 2 else array
@@ -180,139 +189,24 @@ def _moved(table: Table, box: tuple[slice, ...], shape: tuple[int, ...]) -> Tabl
     return Table({**columns, "border": border.astype(np.int64)})
 
 
-class _Sums:
-    """Counts, moments, boxes and grey values of each object."""
-
-    def __init__(self, count: int) -> None:
-        self.size = count + 1
-        self.voxels = np.zeros(self.size, np.int64)
-        self.first = np.zeros((3, self.size))
-        self.second = np.zeros((3, 3, self.size))
-        self.grey = np.zeros(self.size)
-        self.has_grey = False
-        self.low = np.full((3, self.size), np.iinfo(np.int64).max, np.int64)
-        self.high = np.full((3, self.size), -1, np.int64)
-        self.shape = (0, 0)
-
-    def add(self, z: int, section: np.ndarray, grey: np.ndarray | None) -> None:
-        self.shape = section.shape
-        y, x = np.nonzero(section)
-        numbers = section[y, x]
-        counts = np.bincount(numbers, minlength=self.size)
-        self.voxels += counts
-        places = (np.full(len(y), z), y, x)
-        there = np.flatnonzero(counts)
-        for axis in (1, 2):
-            # Moments about the middle of the section: small numbers, which add up without loss.
-            np.minimum.at(self.low[axis], numbers, places[axis])
-            np.maximum.at(self.high[axis], numbers, places[axis])
-        self.low[0, there] = np.minimum(self.low[0, there], z)
-        self.high[0, there] = z
-        sums = [counts * float(z), *(np.bincount(numbers, each, self.size) for each in (y, x))]
-        for axis in range(3):
-            self.first[axis] += sums[axis]
-        self.second[0, 0] += counts * float(z) ** 2
-        for one, other, each in ((1, 1, y * y), (2, 2, x * x), (1, 2, y * x)):
-            self.second[one, other] += np.bincount(numbers, each, self.size)
-        self.second[0, 1] += z * sums[1]
-        self.second[0, 2] += z * sums[2]
-        if grey is not None:
-            self.has_grey = True
-            self.grey += np.bincount(numbers, grey[y, x], self.size)
-
-    def columns(
-        self, there: np.ndarray, sides: Voxel, flat: bool, *, known: bool, depth: int
-    ) -> dict[str, np.ndarray]:
-        voxels = self.voxels[there]
-        columns: dict[str, np.ndarray] = {}
-        cell = math.prod(sides[1:]) if flat else math.prod(sides)
-        size = voxels * cell
-        if flat:
-            columns["area_um2" if known else "area_px"] = size / 1e6 if known else voxels
-            columns["diameter_nm" if known else "diameter_px"] = 2 * np.sqrt(size / math.pi)
-        else:
-            columns["volume_um3" if known else "volume_px"] = size / 1e9 if known else voxels
-            columns["diameter_nm" if known else "diameter_px"] = np.cbrt(6 * size / math.pi)
-        columns["voxels"] = voxels
-        columns |= self._axes(there, sides, flat)
-        mean = self.first[:, there] / voxels
-        axes = "yx" if flat else "zyx"
-        for name in axes:
-            columns[f"centroid_{name}"] = mean["zyx".index(name)]
-        for name in axes:
-            columns[f"{name}_from"] = self.low["zyx".index(name), there]
-            columns[f"{name}_to"] = self.high["zyx".index(name), there]
-        ends = ((1, self.shape[0]), (2, self.shape[1]), *([] if flat else [(0, depth)]))
-        border = np.zeros(len(there), bool)
-        for axis, length in ends:
-            border |= (self.low[axis, there] == 0) | (self.high[axis, there] == length - 1)
-        columns["border"] = border.astype(np.int64)
-        if self.has_grey:
-            columns["mean_grey"] = self.grey[there] / voxels
-        return columns
-
-    def _axes(self, there: np.ndarray, sides: Voxel, flat: bool) -> dict[str, np.ndarray]:
-        """Return elongation and the direction of the longest axis."""
-        voxels, first = self.voxels[there], self.first[:, there]
-        axes = (1, 2) if flat else (0, 1, 2)
-        spread = np.empty((len(there), len(axes), len(axes)))
-        for row, one in enumerate(axes):
-            for column, other in enumerate(axes):
-                low, high = min(one, other), max(one, other)
-                moment = self.second[low, high, there] / voxels - first[low] * first[high] / voxels**2
-                # A voxel has an extent of its own: 1/12 of its side squared.
-                spread[:, row, column] = (moment + (one == other) / 12) * sides[one] * sides[other]
-        values, vectors = np.linalg.eigh(spread)
-        elongation = np.sqrt(values[:, -1] / np.maximum(values[:, 0], 1e-12))
-        longest = vectors[:, :, -1]
-        if flat:
-            angle = np.degrees(np.arctan2(-longest[:, 0], longest[:, 1])) % 180
-            return {"elongation": elongation, "orientation_deg": angle}
-        longest = longest * np.where(longest[:, :1] < 0, -1, 1)
-        return {"elongation": elongation} | {
-            f"axis_{name}": longest[:, axis] for axis, name in enumerate("zyx")
-        }
-
-
-class _Homes:
-    """In which cell most of an object lies."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[int, int], int] = {}
-
-    def add(self, section: np.ndarray, cells: np.ndarray) -> None:
-        pairs, counts = pair_counts(section, cells)
-        for (number, cell), pixels in zip(pairs.tolist(), counts.tolist(), strict=True):
-            self._counts[number, cell] = self._counts.get((number, cell), 0) + pixels
-
-    def of(self, there: np.ndarray, count: int) -> np.ndarray:
-        homes: npt.NDArray[np.int64] = np.zeros(count + 1, np.int64)
-        most = np.zeros(count + 1, np.int64)
-        for (number, cell), pixels in self._counts.items():
-            if pixels > most[number]:
-                most[number], homes[number] = pixels, cell
-        found: npt.NDArray[np.int64] = homes[there]
-        return found
-
-
-def _measure_distance(found: Floats, stack: Any, mask: Any, sides: Voxel, reach: float) -> None:
-    """Note the shortest distance of each object to where a class is, within reach."""
+def _measure_distance(found: Floats, labels: Any, mask: Any, sides: Voxel, reach: float) -> Iterator[None]:
+    """Note the shortest distance of each object to where a class is, within reach, block by block."""
     import bioimage_cpp as bic
 
-    depth = stack.shape[0]
-    margin = math.ceil(reach / sides[0])
-    step = max(16, margin)
-    for start in range(0, depth, step):
-        low, high = max(0, start - margin), min(depth, start + step + margin)
-        there = np.stack([np.asarray(mask[z]) for z in range(low, high)]).astype(bool)
-        if not there.any():
-            continue
-        distance = bic.distance.distance_transform(~there, sampling=list(sides))
-        for z in range(start, min(depth, start + step)):
-            section = np.asarray(stack[z])
-            objects = section > 0
-            far = distance[z - low][objects]
-            np.minimum.at(found, section[objects], np.where(far <= reach, far, np.inf))
+    flat = labels.ndim == 2
+    margin = tuple(0 if flat and not axis else math.ceil(reach / sides[axis]) for axis in range(3))
+    shape = (1, *labels.shape) if flat else labels.shape
+    for block in blocks_of(shape, (64, 384, 384), (margin[0], margin[1], margin[2])):
+        numbers = _part(labels, block.own)
+        if numbers.any():
+            there = _part(mask, block.seen)
+            there = there if there.dtype == bool else there > 127
+            if there.any():
+                distance = bic.distance.distance_transform(~there, sampling=list(sides))[block.inner]
+                objects = numbers > 0
+                far = distance[objects]
+                np.minimum.at(found, numbers[objects], np.where(far <= reach, far, np.inf))
+        yield
 
 
 def measure_cells(objects: Table, cells: Table) -> Table:
@@ -366,6 +260,11 @@ def measure_image(
             f"density_per_{per}": np.array([count / whole if whole else np.nan]),
         }
     )
+
+
+def _part(array: Any, place: tuple[slice, ...]) -> np.ndarray:
+    """Return a part (Z, Y, X) of an array of two or three axes."""
+    return np.asarray(array[place]) if array.ndim == 3 else np.asarray(array[place[1:]])[None]
 
 
 def _deep(array: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Surface or perimeter of objects, and their largest diameter, from sections that come one by one."""
+"""Surface or perimeter of objects, and their largest diameter, from blocks that come one by one."""
 
 from __future__ import annotations
 
@@ -51,117 +51,120 @@ def _sphere() -> npt.NDArray[np.float64]:
     return np.stack([z, radius * np.sin(angle), radius * np.cos(angle)], axis=1)
 
 
-class Outline:
-    """Adds up the surface, or the perimeter, of each object.
+def crossings(
+    seen: npt.NDArray[np.integer], own: npt.NDArray[np.integer], sides: Voxel, *, flat: bool, count: int
+) -> npt.NDArray[np.float64]:
+    """Return the surface, or the perimeter, of each object of a block.
 
     Parameters
     ----------
-    count : int
-        The highest number of an object.
+    seen : ndarray
+        (Z, Y, X) numbers from 1 to ``count``, of the block and one voxel around it; (1, Y, X) if ``flat``.
+    own : ndarray
+        The same, with 0 around the block.
     sides : (float, float, float)
         Of a voxel.
     flat : bool
         Whether there is one section, whose perimeters are wanted.
+    count : int
+        The highest number.
     """
-
-    def __init__(self, count: int, sides: Voxel, flat: bool) -> None:
-        self._flat = flat
-        self._lines = crofton(tuple(sides), flat)
-        self._total = np.zeros(count + 1)
-        self._before: np.ndarray | None = None
-
-    def add(self, section: np.ndarray) -> None:
-        """Take the next section (Y, X)."""
-        padded = np.pad(section, 1)
-        if self._before is None:
-            self._before = np.zeros_like(padded)
-        self._between(self._before, padded)
-        for step, weight in self._lines:
-            if step[0] == 0:
-                self._cross(padded, padded, step, weight)
-        self._before = padded
-
-    def _between(self, above: np.ndarray, below: np.ndarray) -> None:
-        for step, weight in self._lines:
-            if step[0] == 1:
-                self._cross(above, below, step, weight)
-
-    def _cross(self, one: np.ndarray, other: np.ndarray, step: Direction, weight: float) -> None:
-        a = one[_span(-step[1]), _span(-step[2])]
-        b = other[_span(step[1]), _span(step[2])]
-        crossing = a != b
-        for labels in (a[crossing], b[crossing]):
-            self._total += weight * np.bincount(labels, minlength=len(self._total))
-
-    def columns(self, there: np.ndarray, *, known: bool) -> dict[str, np.ndarray]:
-        """Return the column of the objects whose numbers are ``there``, after the last section."""
-        if not self._flat and self._before is not None:
-            self._between(self._before, np.zeros_like(self._before))
-            self._before = None
-        found = self._total[there]
-        if self._flat:
-            return {"perimeter_um": found / 1e3} if known else {"perimeter_px": found}
-        return {"surface_um2": found / 1e6} if known else {"surface_px": found}
+    _, height, width = seen.shape
+    all_seen, mine = seen.ravel(), own.ravel()
+    total = np.zeros(count + 1)
+    for (dz, dy, dx), weight in crofton(tuple(sides), flat):
+        away = (dz * height + dy) * width + dx
+        # A voxel of the block has all its neighbours in the array; what is wrapped around counts for none.
+        places = np.flatnonzero(all_seen[:-away] != all_seen[away:])
+        for labels in (mine[places], mine[places + away]):
+            total += weight * np.bincount(labels, minlength=count + 1)
+    return total
 
 
-def _span(step: int) -> slice:
-    """Return what of an axis remains when it is moved by a step."""
-    return slice(step, None) if step > 0 else slice(None, step or None)
+def corners(
+    numbers: npt.NDArray[np.integer], places: npt.NDArray[np.int64], side: int
+) -> npt.NDArray[np.bool_]:
+    """Return which ends of rows may be corners of the convex hull of their object, in their section.
+
+    Parameters
+    ----------
+    numbers : ndarray
+        (n,) objects.
+    places : ndarray
+        (n, 3) section, row and column, in the order of object, section and row; one for each row.
+    side : {1, -1}
+        1 for the last column of a row, -1 for the first.
+    """
+    kept = np.arange(len(numbers))
+    for _ in range(_ROUNDS):
+        number, (z, y, x) = numbers[kept], places[kept].T
+        together = (number[1:] == number[:-1]) & (z[1:] == z[:-1])
+        down, right = np.diff(y), side * np.diff(x)
+        inside = right[1:] * down[:-1] >= right[:-1] * down[1:]  # on a line with its neighbours, or behind it
+        inside &= together[1:] & together[:-1]
+        # Of two neighbours one is judged at a time, as the other may be what holds it.
+        inside[1:] &= ~inside[:-1]
+        if not inside.any():
+            break
+        kept = kept[np.concatenate([[True], ~inside, [True]])] if len(kept) > 2 else kept
+    found = np.zeros(len(numbers), bool)
+    found[kept] = True
+    return found
 
 
-class Extent:
-    """Keeps the ends of the rows of each object, whose largest distance is its Feret diameter."""
+def ferets(
+    there: npt.NDArray[np.int64],
+    numbers: npt.NDArray[np.int64],
+    places: npt.NDArray[np.integer],
+    sides: Voxel,
+    *,
+    flat: bool,
+) -> npt.NDArray[np.float64]:
+    """Return the largest distance between two voxels, edges included, of each of the objects ``there``.
 
-    def __init__(self, sides: Voxel, flat: bool) -> None:
-        self._sides, self._flat = np.asarray(sides, float), flat
-        self._numbers: list[np.ndarray] = []
-        self._places: list[np.ndarray] = []
+    Parameters
+    ----------
+    there : ndarray
+        (m,) objects.
+    numbers, places : ndarray
+        (n,) objects and (n, 3) places of voxels, the corners of each object's hull among them.
+    sides : (float, float, float)
+        Of a voxel.
+    flat : bool
+        Whether there is one section.
+    """
+    order = np.argsort(numbers, kind="stable")
+    numbers, places = numbers[order], places[order]
+    starts = np.searchsorted(numbers, there).tolist()
+    stops = np.searchsorted(numbers, there, side="right").tolist()
+    return np.array(
+        [
+            _feret(places[start:stop], np.asarray(sides), flat)
+            for start, stop in zip(starts, stops, strict=True)
+        ],
+        float,
+    )
 
-    def add(self, z: int, section: np.ndarray) -> None:
-        """Take section ``z`` (Y, X)."""
-        padded = np.pad(section, ((0, 0), (1, 1)))
-        change = padded[:, 1:] != padded[:, :-1]
-        y, x = np.nonzero(change[:, :-1] & (section > 0))
-        self._keep(z, section[y, x], y, x, first=True)
-        y, x = np.nonzero(change[:, 1:] & (section > 0))
-        self._keep(z, section[y, x], y, x, first=False)
 
-    def _keep(self, z: int, numbers: np.ndarray, y: np.ndarray, x: np.ndarray, *, first: bool) -> None:
-        order = np.lexsort((x if first else -x, y, numbers))
-        numbers, y, x = numbers[order], y[order], x[order]
-        outermost = np.ones(len(y), bool)
-        outermost[1:] = (numbers[1:] != numbers[:-1]) | (y[1:] != y[:-1])
-        self._numbers.append(numbers[outermost])
-        places = np.stack([np.full(int(outermost.sum()), z), y[outermost], x[outermost]], axis=1)
-        self._places.append(places.astype(np.int32))
+def hull_of(places: npt.NDArray[np.integer], *, flat: bool) -> npt.NDArray[np.integer]:
+    """Return the places (n, 3) that are corners of the convex hull of all."""
+    from scipy.spatial import ConvexHull, QhullError
 
-    def columns(self, there: np.ndarray, *, known: bool) -> dict[str, np.ndarray]:
-        """Return the column of the objects whose numbers are ``there``."""
-        numbers = np.concatenate([np.zeros(0, np.int64), *self._numbers])
-        places = np.concatenate([np.zeros((0, 3), np.int32), *self._places])
-        order = np.argsort(numbers, kind="stable")
-        numbers, places = numbers[order], places[order]
-        starts = np.searchsorted(numbers, there)
-        stops = np.searchsorted(numbers, there, side="right")
-        ferets = [
-            _feret(places[start:stop], self._sides, self._flat)
-            for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
-        ]
-        return {"feret_nm" if known else "feret_px": np.array(ferets, float)}
+    axes = [axis for axis in ((1, 2) if flat else (0, 1, 2)) if np.ptp(places[:, axis])]
+    if len(axes) < 2 or len(places) <= _MANY:
+        return places
+    try:
+        vertices: npt.NDArray[np.int64] = ConvexHull(places[:, axes]).vertices
+    except QhullError:  # all in one line or plane
+        return places
+    return places[vertices]
 
 
 def _feret(places: np.ndarray, sides: np.ndarray, flat: bool) -> float:
-    """Return the largest distance between two ends of voxels, (n, 3)."""
-    from scipy.spatial import ConvexHull, QhullError
+    from scipy.spatial import ConvexHull
     from scipy.spatial.distance import pdist
 
-    points = places.astype(float)
-    if len(points) > _MANY:
-        axes = [axis for axis in ((1, 2) if flat else (0, 1, 2)) if np.ptp(points[:, axis])]
-        try:
-            points = points[ConvexHull(points[:, axes]).vertices] if len(axes) > 1 else points
-        except QhullError:  # all in one line or plane
-            pass
+    points = hull_of(places, flat=flat).astype(float)
     # A voxel ends half a side from its centre.
     ends = np.concatenate([points + step for step in _halves(flat)]) * sides
     if len(ends) > _MANY * 8:
@@ -171,6 +174,9 @@ def _feret(places: np.ndarray, sides: np.ndarray, flat: bool) -> float:
 
 
 _MANY = 40
+"""So few places are compared without looking for their hull."""
+
+_ROUNDS = 8
 
 
 def _halves(flat: bool) -> npt.NDArray[np.float64]:

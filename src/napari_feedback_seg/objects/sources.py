@@ -44,33 +44,71 @@ class Segmentation:
 
     def of_class(self, value: int) -> Iterator[np.ndarray]:
         """Yield of each section (Y, X) where a class is, 0 to 255 as uint8: its probability, or 0 and 255."""
+        channel = channel_of(value, self.classes) if self.soft else None
         for section in self._each():
-            if self.soft:
-                yield np.round(np.clip(section[self._channel(value)], 0, 1) * 255).astype(np.uint8)
-            else:
-                yield np.where(section == value, 255, 0).astype(np.uint8)
+            yield class_in(section, value, channel)
 
     def borders(self) -> Iterator[np.ndarray]:
         """Yield of each section (Y, X) what parts cells, 0 to 254; :data:`NO_TISSUE` where nothing is."""
-        between = [each for each in self.classes if each.name in BORDERS]
-        if not between:
-            known = ", ".join(each.name for each in self.classes)
-            raise InputError(f"Cells are made from the class membrane, and the classes here are {known}.")
         for section in self._each():
-            if self.soft:
-                border = np.clip(sum(section[self._channel(each.value)] for each in between), 0, 1)
-                tissue = section.any(axis=0)
-            else:
-                border = np.isin(section, [each.value for each in between])
-                tissue = section != UNLABELLED
-            yield np.where(tissue, np.round(border * 254.0), NO_TISSUE).astype(np.uint8)
+            yield borders_in(section, self.classes, soft=self.soft)
 
     def _each(self) -> Iterator[np.ndarray]:
         for z in range(self.shape[0] if len(self.shape) == 3 else 1):
             yield np.asarray(self.sections[z])
 
-    def _channel(self, value: int) -> int:
-        return next(index for index, each in enumerate(self.classes) if each.value == value)
+
+def channel_of(value: int, classes: Sequence[LabelClass]) -> int:
+    """Return which channel of probabilities is that of a class."""
+    return next(index for index, each in enumerate(classes) if each.value == value)
+
+
+def class_in(array: np.ndarray, value: int, channel: int | None = None) -> np.ndarray:
+    """Return where a class is, 0 to 255 as uint8: its probability, or 0 and 255.
+
+    Parameters
+    ----------
+    array : ndarray
+        Labels (..., Y, X), or probabilities (C, ..., Y, X).
+    value : int
+        Of the class.
+    channel : int, optional
+        Which one of the probabilities is its.
+    """
+    if channel is None:
+        return np.where(array == value, 255, 0).astype(np.uint8)
+    found: np.ndarray = np.round(np.clip(array[channel], 0, 1) * 255).astype(np.uint8)
+    return found
+
+
+def borders_in(array: np.ndarray, classes: Sequence[LabelClass], *, soft: bool) -> np.ndarray:
+    """Return what parts cells, 0 to 254 as uint8; :data:`NO_TISSUE` where nothing is segmented.
+
+    Parameters
+    ----------
+    array : ndarray
+        Labels (..., Y, X), or probabilities (C, ..., Y, X).
+    classes : sequence of LabelClass
+        What labels mean, or the channels are.
+    soft : bool
+        Whether they are probabilities.
+
+    Raises
+    ------
+    InputError
+        If no class parts cells.
+    """
+    between = [each for each in classes if each.name in BORDERS]
+    if not between:
+        known = ", ".join(each.name for each in classes)
+        raise InputError(f"Cells are made from the class membrane, and the classes here are {known}.")
+    if soft:
+        border = np.clip(sum(array[channel_of(each.value, classes)] for each in between), 0, 1)
+        tissue = array.any(axis=0)
+    else:
+        border = np.isin(array, [each.value for each in between])
+        tissue = array != UNLABELLED
+    return np.where(tissue, np.round(border * 254.0), NO_TISSUE).astype(np.uint8)
 
 
 class _Channels:

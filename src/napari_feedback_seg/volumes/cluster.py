@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
@@ -34,13 +34,32 @@ PATIENCE = 30
 _PLUGIN = "feedback-seg"
 
 
+class Works(Protocol):
+    """Does steps of blocks, in a process."""
+
+    device: str
+
+    def do(self, block: Block, step: str) -> tuple[str, ...] | None:
+        """Return what is to be said, or None if another process is at the block."""
+
+    def close(self) -> None:
+        """Free what is held."""
+
+
+class Opens(Protocol):
+    """Can be sent to a process, where it opens what works there."""
+
+    def open(self, gpu: int | None = None) -> Works:
+        """Open it, on a GPU of this number."""
+
+
 class WorkerSetup(WorkerPlugin):
-    """Gives each worker the model, once, when it starts; those that join later, too.
+    """Gives each worker what it needs, such as the model, once, when it starts; those that join later, too.
 
     Parameters
     ----------
-    job : Job
-        What to segment.
+    job : Opens
+        What to do.
     threads : int or None
         Threads of torch in each; as many as dask counts if None.
     gpus : int
@@ -49,17 +68,15 @@ class WorkerSetup(WorkerPlugin):
 
     name = _PLUGIN
 
-    def __init__(self, job: Job, threads: int | None, gpus: int) -> None:
+    def __init__(self, job: Opens, threads: int | None, gpus: int) -> None:
         self.job, self.threads, self.gpus = job, threads, gpus
-        self.worker: Worker | None = None
+        self.worker: Works | None = None
 
     def setup(self, worker: Any) -> None:
         """Load what is needed; dask calls it in each worker."""
         torch.set_num_threads(self.threads or max(1, worker.state.nthreads))
-        job = self.job
-        if self.gpus > 1 and job.device == "auto" and isinstance(worker.name, int):
-            job = Job(job.source, job.output, job.model, f"cuda:{worker.name % self.gpus}")
-        self.worker = Worker(job)
+        shared = self.gpus > 1 and isinstance(worker.name, int)
+        self.worker = self.job.open(worker.name % self.gpus if shared else None)
 
     def teardown(self, worker: Any) -> None:
         """Free the network."""
@@ -68,18 +85,12 @@ class WorkerSetup(WorkerPlugin):
             self.worker.close()
 
 
-def segment_on_worker(block: Block) -> tuple[tuple[str, ...] | None, str]:
-    """Segment a block; return what is to be said, None if another process is at it, and the device."""
+def do_on_worker(block: Block, step: str) -> tuple[tuple[str, ...] | None, str]:
+    """Do a step of a block; return what is to be said, None if another process is at it, and the device."""
     setup = get_worker().plugins[_PLUGIN]
     assert isinstance(setup, WorkerSetup)
     assert setup.worker is not None
-    worker = setup.worker
-    events = worker.segment(block)
-    while True:
-        try:
-            next(events)
-        except StopIteration as stop:
-            return stop.value, worker.device
+    return setup.worker.do(block, step), setup.worker.device
 
 
 @contextmanager
@@ -155,59 +166,79 @@ def run_on_workers(
         if dashboard:
             said = (f"The work is shown at {client.dashboard_link}", *said)
         yield VolumeOpened(blocks.done, blocks.total, (*messages, *said))
-        _set_up(client, WorkerSetup(job, threads, gpus))
-        failed: list[Block] = []
-        device = ""
-        given: dict[Any, tuple[Block, int]] = {}
-        results = as_completed(loop=client.loop)
-
-        wave, looked_at = 0, -_LOOK
-
-        def give(block: Block, attempt: int) -> None:
-            future = client.submit(segment_on_worker, block, pure=False)
-            given[future] = block, attempt
-            results.add(future)
-
-        def fill(left: Iterator[Block]) -> None:
-            nonlocal wave, looked_at
-            if time.monotonic() > looked_at + _LOOK:  # workers come and go
-                wave = _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-                looked_at = time.monotonic()
-            while len(given) < wave:
-                block = next(left, None)
-                if block is None:
-                    return
-                give(block, 1)
-
-        left = blocks.left()
-        fill(left)
-        while given:
-            future = next(results)
-            block, attempt = given.pop(future)
-            try:
-                answer, device = future.result()
-            except (InputError, KilledWorker) as error:
-                if isinstance(error, InputError) and attempt < TRIES:
-                    give(block, attempt + 1)
-                else:
-                    failed.append(block)
-                    blocks.failed(block)
-                    yield BlockFailed(block, _as_said(error))
-            else:
-                if answer is None:
-                    blocks.elsewhere(block)
-                else:
-                    blocks.finished(block)
-                    yield BlockDone(block, blocks.done, blocks.total, answer)
-            fill(left)
-            if not given and blocks.waiting:  # for other processes, which may have ended meanwhile
-                left = blocks.left()
-                fill(left)
+        set_up(client, job, threads, gpus)
+        failed, device = yield from hand_out(client, blocks)
         return VolumeDone(time.perf_counter() - started, blocks.done, blocks.total, tuple(failed), device)
 
 
-def _set_up(client: Any, setup: WorkerSetup) -> None:
-    answers = client.register_plugin(setup, name=_PLUGIN)
+def hand_out(
+    client: Any, blocks: Blocks, step: str = ""
+) -> Generator[BlockDone | BlockFailed, None, tuple[list[Block], str]]:
+    """Have a step of the blocks that are left done by the workers; yield an event for each block.
+
+    Returns
+    -------
+    tuple
+        The blocks that failed, and what was computed on.
+    """
+    failed: list[Block] = []
+    device = ""
+    given: dict[Any, tuple[Block, int]] = {}
+    results = as_completed(loop=client.loop)
+    wave, looked_at = 0, -_LOOK
+
+    def give(block: Block, attempt: int) -> None:
+        future = client.submit(do_on_worker, block, step, pure=False)
+        given[future] = block, attempt
+        results.add(future)
+
+    def fill(left: Iterator[Block]) -> None:
+        nonlocal wave, looked_at
+        if time.monotonic() > looked_at + _LOOK:  # workers come and go
+            wave = _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+            looked_at = time.monotonic()
+        while len(given) < wave:
+            block = next(left, None)
+            if block is None:
+                return
+            give(block, 1)
+
+    left = blocks.left()
+    fill(left)
+    while given:
+        future = next(results)
+        block, attempt = given.pop(future)
+        try:
+            answer, device = future.result()
+        except (InputError, KilledWorker) as error:
+            if isinstance(error, InputError) and attempt < TRIES:
+                give(block, attempt + 1)
+            else:
+                failed.append(block)
+                blocks.failed(block)
+                yield BlockFailed(block, _as_said(error))
+        else:
+            if answer is None:
+                blocks.elsewhere(block)
+            else:
+                blocks.finished(block)
+                yield BlockDone(block, blocks.done, blocks.total, answer)
+        fill(left)
+        if not given and blocks.waiting:  # for other processes, which may have ended meanwhile
+            left = blocks.left()
+            fill(left)
+    return failed, device
+
+
+def set_up(client: Any, job: Opens, threads: int | None, gpus: int) -> None:
+    """Send a job to all workers, where it is opened.
+
+    Raises
+    ------
+    FeedbackSegError
+        If it cannot be opened there.
+    """
+    answers = client.register_plugin(WorkerSetup(job, threads, gpus), name=_PLUGIN)
     for answer in (answers or {}).values():
         if isinstance(answer, dict) and answer.get("status") == "error":
             error = answer.get("exception")

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.io.level import Grid
+    from napari_feedback_seg.volumes.pyramid import Halvings
 
 
 def with_version(attributes: dict[str, Any], version: str) -> dict[str, Any]:
@@ -16,7 +17,9 @@ def with_version(attributes: dict[str, Any], version: str) -> dict[str, Any]:
     return attributes if version == "0.4" else {"ome": {"version": version, **attributes}}
 
 
-def multiscales(name: str, grid: Grid, axes: Sequence[str], levels: int, version: str) -> dict[str, Any]:
+def multiscales(
+    name: str, grid: Grid, axes: Sequence[str], halvings: Halvings, version: str
+) -> dict[str, Any]:
     """Return the metadata of an image whose levels ``0``, ``1``, ... are half as high and wide each.
 
     Parameters
@@ -27,8 +30,8 @@ def multiscales(name: str, grid: Grid, axes: Sequence[str], levels: int, version
         Where the pixels of the finest level lie.
     axes : sequence of str
         Of ``c``, ``z``, ``y`` and ``x``.
-    levels : int
-        How many there are.
+    halvings : sequence of (int, int)
+        How often each level is halved, along z, and along y and x.
     version : {"0.4", "0.5"}
         Of OME-Zarr.
     """
@@ -41,8 +44,8 @@ def multiscales(name: str, grid: Grid, axes: Sequence[str], levels: int, version
             unit = units[axis]
             described.append({"name": axis, "type": "space", **({"unit": unit} if unit else {})})
     datasets = []
-    for level in range(levels):
-        at = grid.halved(level)
+    for level, (deep, wide) in enumerate(halvings):
+        at = grid.halved(wide, deep)
         scale = {"c": 1.0, **dict(zip("zyx", at.scale, strict=True))}
         moved = {"c": 0.0, **dict(zip("zyx", at.translation, strict=True))}
         transforms = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,12 @@ from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.io import new_folder
 from napari_feedback_seg.io.atomic import unwritable
 from napari_feedback_seg.io.image import library
+from napari_feedback_seg.volumes.levels import Levels, create_level
 from napari_feedback_seg.volumes.ome import image_label, labels_attributes, multiscales, with_version
 from napari_feedback_seg.volumes.plan import Plan
-from napari_feedback_seg.volumes.pyramid import halved_labels, halved_probabilities, levels_for
+from napari_feedback_seg.volumes.pyramid import halved_labels, halved_probabilities, halvings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
 
     from napari_feedback_seg.classes import LabelClass
@@ -31,8 +31,8 @@ NAME = "feedback-seg"
 """Of the labels among the labels of an OME-Zarr, and of what we note in its attributes."""
 
 PROGRESS, PROBABILITIES = "progress", "probabilities"
-LARGEST_CHUNK = 512
-_LOCK = ".feedback-seg.lock"
+LOCK = ".feedback-seg.lock"
+"""In each store that we began."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,14 @@ class Output:
         noted = _noted(self._zarr, self.folder)
         if noted is None:
             raise OutputError(f"'{self.path}' holds no labels that were begun by feedback-seg.")
-        self.plan = Plan.from_json(noted.get("plan"))
+        self.plan = Plan.from_json(noted.get("plan") if "halvings" in noted else None)
         self._values = [int(value) for value in noted["values"]]
-        self._flat = bool(noted["flat"])
-        count = levels_for(*self.plan.size[1:])
-        self._labels = [self._open(str(level)) for level in range(count)]
+        flat, halvings = bool(noted["flat"]), [(int(deep), int(wide)) for deep, wide in noted["halvings"]]
+        self._labels = Levels(self._zarr, self.folder, halvings, flat=flat)
         self._probabilities = (
-            [self._open(f"{PROBABILITIES}/{level}") for level in range(count)]
+            Levels(self._zarr, self.folder / PROBABILITIES, halvings, flat=flat)
             if self.plan.probabilities
-            else []
+            else None
         )
 
     @property
@@ -104,24 +103,11 @@ class Output:
     @property
     def levels(self) -> list[Any]:
         """The labels as Zarr arrays, the finest first."""
-        return list(self._labels)
+        return list(self._labels.arrays)
 
     def is_done(self, block: Block) -> bool:
         """Return whether a block is in the store."""
-        if self._blank(block).exists():
-            return True
-        array = self._labels[0]
-        encode = array.metadata.encode_chunk_key
-        sides = array.shards or array.chunks
-        spans = [
-            range(part.start // side, -(-part.stop // side))
-            for part, side in zip(self._place(block, 0), sides, strict=True)
-        ]
-        chunks = [()]  # type: list[tuple[int, ...]]
-        for span in spans:
-            chunks = [(*chunk, number) for chunk in chunks for number in span]
-        folder = self.folder / "0"
-        return all((folder / encode(chunk)).exists() for chunk in chunks)
+        return self._blank(block).exists() or self._labels.stored(self._place(block))
 
     def write(self, block: Block, labels: np.ndarray, probabilities: np.ndarray | None = None) -> None:
         """Write a block.
@@ -140,17 +126,12 @@ class Output:
         OutputError
             If it cannot be written, a full disk included.
         """
-        levels = [labels]
-        for _ in self._labels[1:]:
-            levels.append(halved_labels(levels[-1], self._values))
+        place = self._place(block)
         try:
-            for level, array in enumerate(self._probabilities):
+            if self._probabilities is not None:
                 assert probabilities is not None
-                if level:
-                    probabilities = halved_probabilities(probabilities)
-                array[(slice(None), *self._place(block, level))] = self._shaped(probabilities)
-            for level in reversed(range(len(levels))):
-                self._labels[level][self._place(block, level)] = self._shaped(levels[level])
+                self._probabilities.write(place, probabilities, halved_probabilities)
+            self._labels.write(place, labels, partial(halved_labels, values=self._values))
             if not labels.any():
                 self._blank(block).touch()
         except OSError as error:
@@ -159,24 +140,14 @@ class Output:
     def _blank(self, block: Block) -> Path:
         return self.progress / ("block-" + "-".join(map(str, block.index)) + ".blank")
 
-    def _shaped(self, array: np.ndarray) -> np.ndarray:
-        return array[..., 0, :, :] if self._flat else array
-
-    def _place(self, block: Block, level: int) -> tuple[slice, ...]:
-        """Return where a block lies in a level of the output."""
+    def _place(self, block: Block) -> tuple[slice, slice, slice]:
+        """Return where a block lies in the output."""
         z, y, x = self.plan.start
-        by = 2**level
-        rows, columns = (
-            slice((part.start - start) // by, -(-(part.stop - start) // by))
-            for part, start in ((block.rows, y), (block.columns, x))
+        sections, rows, columns = (
+            slice(part.start - start, part.stop - start)
+            for part, start in ((block.z, z), (block.rows, y), (block.columns, x))
         )
-        sections = slice(block.z.start - z, block.z.stop - z)
-        return (rows, columns) if self._flat else (sections, rows, columns)
-
-    def _open(self, name: str) -> Any:
-        return self._zarr.open_array(
-            str(self.folder / name), mode="r+", config={"write_empty_chunks": name == "0"}
-        )
+        return sections, rows, columns
 
 
 def prepare(
@@ -192,10 +163,10 @@ def prepare(
     path = Path(path)
     zarr = library("zarr", path)
     folder = path / "labels" / NAME
-    _check_place(path, description.into)
+    check_place(path, description.into)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with FileLock(path / _LOCK):  # another process waits, and finds it made
+        with FileLock(path / LOCK):  # another process waits, and finds it made
             if overwrite and folder.exists():
                 shutil.rmtree(folder)
             if _noted(zarr, folder) is None:
@@ -207,10 +178,17 @@ def prepare(
     return output
 
 
-def _check_place(path: Path, into: bool) -> None:
+def check_place(path: Path, into: bool) -> None:
+    """Make sure that labels may be written to a store.
+
+    Raises
+    ------
+    OutputError
+        If something else is there, or it cannot be written to.
+    """
     if path.is_file():
         raise OutputError(f"'{path}' is a file. Name a folder, like volume-labels.zarr.")
-    if path.exists() and not into and any(path.iterdir()) and not (path / _LOCK).exists():
+    if path.exists() and not into and any(path.iterdir()) and not (path / LOCK).exists():
         raise OutputError(
             f"'{path}' is there already, and nothing in it was begun by feedback-seg. Choose another name."
         )
@@ -236,55 +214,29 @@ def _create(zarr: Any, path: Path, plan: Plan, description: Description) -> None
         root.attrs.update(with_version({}, version))
     labels = root.require_group("labels")
     names = ("y", "x") if description.flat else ("z", "y", "x")
-    count = levels_for(*plan.size[1:])
+    halvings = halvings_of(plan.size, description.grid)
     with new_folder(path / "labels" / NAME) as folder:
         group = zarr.open_group(str(folder), mode="w", zarr_format=zarr_format)
         group.create_group(PROGRESS)
-        for level in range(count):
-            _create_array(group, str(level), plan, description, level, names)
+        for level, each in enumerate(halvings):
+            create_level(group, str(level), plan.size, plan.block, each, names, version=version)
         if plan.probabilities:
             inner = group.create_group(PROBABILITIES)
-            for level in range(count):
-                _create_array(inner, str(level), plan, description, level, ("c", *names))
-            about = multiscales(PROBABILITIES, description.grid, ("c", *names), count, version)
+            axes, channels = ("c", *names), len(description.classes)
+            for level, each in enumerate(halvings):
+                create_level(
+                    inner, str(level), plan.size, plan.block, each, axes, version=version, channels=channels
+                )
+            about = multiscales(PROBABILITIES, description.grid, axes, halvings, version)
             inner.attrs.put(with_version(about, version))
-        about = multiscales(NAME, description.grid, names, count, version)
+        about = multiscales(NAME, description.grid, names, halvings, version)
         about |= image_label(description.classes, version, description.into)
         note = {
             "plan": plan.to_json(),
             "values": [each.value for each in description.classes],
             "classes": [each.name for each in description.classes],
             "flat": description.flat,
+            "halvings": [list(each) for each in halvings],
         }
         group.attrs.put(with_version(about, version) | {NAME: note})
     labels.attrs.put(labels_attributes(dict(labels.attrs), NAME, version))
-
-
-def _create_array(
-    group: Any, name: str, plan: Plan, description: Description, level: int, axes: Sequence[str]
-) -> None:
-    by = 2**level
-    depth, height, width = plan.block
-    z, y, x = plan.size
-    lengths = {"c": len(description.classes), "z": z, "y": -(-y // by), "x": -(-x // by)}
-    sides = {"c": len(description.classes), "z": depth, "y": height // by, "x": width // by}
-    inner = {"c": 1, "z": depth, "y": _chunk(height // by), "x": _chunk(width // by)}
-    shard = tuple(sides[axis] for axis in axes)
-    chunk = tuple(inner[axis] for axis in axes)
-    more: dict[str, Any] = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
-    if description.version == "0.5":
-        more = {"dimension_names": list(axes), "shards": None if shard == chunk else shard}
-    group.create_array(
-        name,
-        shape=tuple(lengths[axis] for axis in axes),
-        chunks=chunk,
-        dtype="uint8",
-        fill_value=0,
-        config={"write_empty_chunks": True},
-        **more,
-    )
-
-
-def _chunk(side: int) -> int:
-    """Return the largest part of a block's side that divides it and is at most 512."""
-    return next(part for part in range(min(side, LARGEST_CHUNK), 0, -1) if side % part == 0)

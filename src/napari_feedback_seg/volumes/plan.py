@@ -46,8 +46,46 @@ class Block:
         return ",".join(f"{each.start}:{each.stop}" for each in (self.z, self.rows, self.columns))
 
 
+class InBlocks:
+    """What is done in blocks, which lie side by side."""
+
+    start: Triple
+    stop: Triple
+    block: Triple
+
+    @property
+    def size(self) -> Triple:
+        """(Z, Y, X) of what is segmented."""
+        z, y, x = (stop - start for start, stop in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+    @property
+    def blocks_along(self) -> Triple:
+        """How many blocks there are along z, y and x."""
+        z, y, x = (-(-length // side) for length, side in zip(self.size, self.block, strict=True))
+        return z, y, x
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return math.prod(self.blocks_along)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all blocks, section by section."""
+        for z, y, x in itertools.product(*map(range, self.blocks_along)):
+            yield self.at((z, y, x))
+
+    def at(self, index: Triple) -> Block:
+        """Return the block at a place."""
+        z, rows, columns = (
+            slice(start + number * side, min(start + (number + 1) * side, stop))
+            for number, side, start, stop in zip(index, self.block, self.start, self.stop, strict=True)
+        )
+        return Block(index, z, rows, columns)
+
+
 @dataclass(frozen=True)
-class Plan:
+class Plan(InBlocks):
     """What is segmented, and how. Two runs with equal plans give equal labels.
 
     Attributes
@@ -92,36 +130,6 @@ class Plan:
     precision: str
     probabilities: bool
     slab: int
-
-    @property
-    def size(self) -> Triple:
-        """(Z, Y, X) of what is segmented."""
-        z, y, x = (stop - start for start, stop in zip(self.start, self.stop, strict=True))
-        return z, y, x
-
-    @property
-    def blocks_along(self) -> Triple:
-        """How many blocks there are along z, y and x."""
-        z, y, x = (-(-length // side) for length, side in zip(self.size, self.block, strict=True))
-        return z, y, x
-
-    @property
-    def count(self) -> int:
-        """How many blocks there are."""
-        return math.prod(self.blocks_along)
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield all blocks, section by section."""
-        for z, y, x in itertools.product(*map(range, self.blocks_along)):
-            yield self.at((z, y, x))
-
-    def at(self, index: Triple) -> Block:
-        """Return the block at a place."""
-        z, rows, columns = (
-            slice(start + number * side, min(start + (number + 1) * side, stop))
-            for number, side, start, stop in zip(index, self.block, self.start, self.stop, strict=True)
-        )
-        return Block(index, z, rows, columns)
 
     def options(self, device: str, block: Block | None = None) -> SegmentOptions:
         """Return how a block is segmented on a device."""

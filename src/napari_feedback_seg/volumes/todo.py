@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from napari_feedback_seg.volumes.output import Output
-    from napari_feedback_seg.volumes.plan import Block
+    from napari_feedback_seg.volumes.plan import Block, InBlocks
+
+
+class HasDone(Protocol):
+    """Blocks, and which of them are done."""
+
+    @property
+    def plan(self) -> InBlocks:
+        """The blocks."""
+
+    def is_done(self, block: Block) -> bool:
+        """Return whether a block is done."""
+
 
 _PATIENCE = 2.0
 """Seconds between two looks at blocks that other processes are at."""
@@ -21,8 +32,8 @@ class Blocks:
 
     Parameters
     ----------
-    output : Output
-        The output.
+    output : HasDone
+        What says which are done.
 
     Attributes
     ----------
@@ -30,7 +41,7 @@ class Blocks:
         Blocks that are done, and blocks in all.
     """
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: HasDone) -> None:
         self._output, self._plan = output, output.plan
         self.total = self._plan.count
         self._over = bytearray(output.is_done(block) for block in self._plan.blocks())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +78,11 @@ class Job:
     model: Model
     device: str = "auto"
 
+    def open(self, gpu: int | None = None) -> Worker:
+        """Return what segments blocks in a process; on a GPU of this number, if any may be taken."""
+        chosen = gpu is not None and self.device == "auto"
+        return Worker(replace(self, device=f"cuda:{gpu}") if chosen else self)
+
 
 class Worker:
     """Segments blocks of a volume, until :meth:`close`.
@@ -123,6 +128,17 @@ class Worker:
     def plane(self, z: int) -> Plane:
         """Return a section, to be read in parts."""
         return Plane(self._planes, z)
+
+    def do(self, block: Block, step: str = "") -> tuple[str, ...] | None:
+        """Segment a block, as :meth:`segment` does; there is one step."""
+        del step
+        events = self.segment(block)
+        while True:
+            try:
+                next(events)
+            except StopIteration as stop:
+                said: tuple[str, ...] | None = stop.value
+                return said
 
     def segment(self, block: Block) -> Generator[TileDone, None, tuple[str, ...] | None]:
         """Segment a block, unless it is done or another process is at it; yield an event for each tile.

@@ -60,3 +60,18 @@ class TestArray:
         lazy = da.from_array(np.stack([RESULT] * 3), chunks=(1, 2, 3)).map_blocks(read, meta=np.uint8([]))
         np.testing.assert_array_equal(Composed(lazy)[1], RESULT)
         assert reads == [(1, 0, 0)]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_part_is_that_of_the_whole(flat):
+    rng = np.random.default_rng(0)
+    result, corrections = rng.integers(0, 4, (2, 3, 20, 30)).astype(np.uint8)
+    result[1] = 0  # not segmented, and stays empty
+    result[0, 5:9, 5:9] = 0  # a border in a section that is
+    if flat:
+        result, corrections = result[0], corrections[0]
+    both = Composed(result, corrections, (1, 2))
+    place = (slice(0, 2), slice(4, 10), slice(3, 12))[flat:]
+
+    np.testing.assert_array_equal(both[place], np.asarray(both)[place])
+    np.testing.assert_array_equal(Composed(result)[place], result[place])

@@ -14,14 +14,21 @@ if TYPE_CHECKING:
 
 
 def composed(
-    result: np.ndarray, corrections: np.ndarray | None, values: Collection[int] | None = None
+    result: np.ndarray,
+    corrections: np.ndarray | None,
+    values: Collection[int] | None = None,
+    *,
+    segmented: bool | None = None,
 ) -> np.ndarray:
     """Return a section of a result with its corrections.
 
     All are (Y, X); a section in which nothing was segmented stays empty. A correction counts where it is no
     0, and one of the values if these are given. Not to be written to: without corrections it is ``result``.
+    ``segmented`` says whether the section is segmented at all, where these are parts of it.
     """
-    if corrections is None or not corrections.any() or not result.any():
+    if corrections is None or not corrections.any():
+        return result
+    if not (result.any() if segmented is None else segmented):
         return result
     corrected = corrections != UNLABELLED
     if values is not None:
@@ -56,11 +63,29 @@ class Composed:
         """Return the length of the first axis."""
         return self.shape[0]
 
-    def __getitem__(self, z: int) -> np.ndarray:
-        """Return section ``z`` of a stack, (Y, X)."""
+    def __getitem__(self, place: Any) -> np.ndarray:
+        """Return section ``z`` of a stack, (Y, X), or a part: sections, rows and columns as slices."""
+        if isinstance(place, tuple):
+            return self._part(place)
         if self.ndim != 3:
             raise IndexError(f"Only a stack has sections, and this has the shape {self.shape}.")
-        return self._compose(self.result[z], None if self.corrections is None else self.corrections[z])
+        return self._compose(
+            self.result[place], None if self.corrections is None else self.corrections[place]
+        )
+
+    def _part(self, place: tuple[slice, ...]) -> np.ndarray:
+        if self.corrections is None:
+            return np.asarray(self.result[place])
+        if self.ndim == 2:
+            part = np.asarray(self.result[place]), np.asarray(self.corrections[place])
+            return composed(*part, self.values, segmented=bool(np.asarray(self.result).any()))
+        sections, rows, columns = place
+        parts = []
+        for z in range(*sections.indices(len(self))):
+            result, corrections = np.asarray(self.result[z]), np.asarray(self.corrections[z])
+            part = result[rows, columns], corrections[rows, columns]
+            parts.append(composed(*part, self.values, segmented=bool(result.any())))
+        return np.stack(parts)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return all of it."""

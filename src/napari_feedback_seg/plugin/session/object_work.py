@@ -11,7 +11,7 @@ from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.objects.options import voxel_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from napari.layers import Image, Labels
 
@@ -75,7 +75,7 @@ class Objects:
     count: int  # how many there were at first
     table: Table  # their measures
     # where the classes are to which distances are measured
-    near: dict[str, np.ndarray] = field(default_factory=dict)
+    near: dict[str, Any] = field(default_factory=dict)
     layer: Labels | None = None
     editor: ObjectEditor | None = None
     selected: int = 0
@@ -88,21 +88,56 @@ class Objects:
 
 
 @dataclass(frozen=True)
-class _Sections:
-    """Sections that are read as a sequence, also of a single one."""
+class _OfClass:
+    """Where a class is in labels, as it is read."""
 
-    array: Any
+    labels: Any
+    value: int
 
-    def __getitem__(self, z: int) -> np.ndarray:
-        return np.asarray(self.array[z] if self.array.ndim == 3 else self.array)
+    @property
+    def ndim(self) -> int:
+        return self.labels.ndim
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.labels.shape)
+
+    def __getitem__(self, place: Any) -> np.ndarray:
+        return np.asarray(self.labels[place]) == self.value
 
 
 @dataclass(frozen=True)
-class _Channels:
-    arrays: Sequence[Any]
+class _Evidence:
+    """What objects are made from, as it is read: uint8."""
 
-    def __getitem__(self, z: int) -> np.ndarray:
-        return np.stack([_Sections(each)[z] for each in self.arrays])
+    order: Order
+
+    @property
+    def ndim(self) -> int:
+        return self.order.labels.ndim
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.order.labels.shape)
+
+    def __getitem__(self, place: Any) -> np.ndarray:
+        if place is None:  # a section, as a stack
+            return self[(slice(None), slice(None))][None]
+        from napari_feedback_seg.objects.options import CellOptions
+        from napari_feedback_seg.objects.sources import borders_in, class_in
+
+        order, classes = self.order, tuple(self.order.classes)
+        labels, known = np.asarray(order.labels[place]), order.probabilities
+        soft = bool(known) and len(known) == len(classes)
+        if isinstance(order.options, CellOptions):
+            channels = [np.asarray(known[each.name][place]) for each in classes] if soft else ()
+            return borders_in(np.stack(channels) if soft else labels, classes, soft=soft)
+        right = class_in(labels, next(each.value for each in classes if each.name == order.what))
+        if not soft:
+            return right
+        section = class_in(np.asarray(known[order.what][place])[None], 0, 0)
+        # What a person corrected is in the labels, and not in the probability: the labels count.
+        return np.where(right > 0, np.maximum(section, 128), np.minimum(section, 127))
 
 
 def make_order(session: Session, what: str, options: ObjectOptions | CellOptions) -> Order:
@@ -141,22 +176,17 @@ def find(order: Order) -> Generator[BlockDone, None, Objects]:
     from napari_feedback_seg.objects.make import find_objects
     from napari_feedback_seg.objects.measures import measure_objects
     from napari_feedback_seg.objects.options import CellOptions
-    from napari_feedback_seg.objects.sources import Segmentation
 
-    shape = tuple(order.labels.shape)
-    evidence = np.zeros(shape, np.uint8)
-    planes = evidence[None] if evidence.ndim == 2 else evidence
-    for plane, section in zip(planes, _evidence(order), strict=True):
-        plane[:] = section
+    evidence = _Evidence(order)
     if isinstance(order.options, CellOptions):
         labels, count = yield from find_cells(evidence, order.options, order.voxel)
     else:
         labels, count = yield from find_objects(evidence, order.options, order.voxel)
-    hard = Segmentation(_Sections(order.labels), tuple(order.classes), shape)
-    near = {}
-    for each in order.classes if order.what != CELLS else ():
-        if each.name in BORDERS and each.name != order.what:
-            near[each.name] = np.stack(list(hard.of_class(each.value))).reshape(shape) > 0
+    near = {
+        each.name: _OfClass(order.labels, each.value)
+        for each in (order.classes if order.what != CELLS else ())
+        if each.name in BORDERS and each.name != order.what
+    }
     found = Objects(order, labels, count, None, near)  # type: ignore[arg-type]
     found.table = yield from measure_objects(labels, order.measured_in, count=count, **found.others)
     return found
@@ -169,34 +199,12 @@ def preview(order: Order, z: int) -> Generator[None, None, np.ndarray]:
     from napari_feedback_seg.objects.options import CellOptions
 
     yield
-    section = next(_evidence(order, z))
+    evidence = _Evidence(order)
+    every = (slice(None), slice(None))
+    section = evidence[(slice(z, z + 1), *every)][0] if evidence.ndim == 3 else evidence[every]
     if isinstance(order.options, CellOptions):
         return cells_of_section(section, order.options, order.voxel[1:])
     return instances(section[None], order.options, order.voxel)[0]
-
-
-def _evidence(order: Order, only: int | None = None) -> Iterator[np.ndarray]:
-    """Yield of each section what objects are made from, or of one alone."""
-    from napari_feedback_seg.objects.options import CellOptions
-    from napari_feedback_seg.objects.sources import Segmentation
-
-    shape = tuple(order.labels.shape)
-    arrays = [order.labels, *order.probabilities.values()]
-    if only is not None:
-        arrays = [_Sections(each)[only] for each in arrays]
-        shape = shape[-2:]
-    classes = tuple(order.classes)
-    hard = soft = Segmentation(_Sections(arrays[0]), classes, shape)
-    known = dict(zip(order.probabilities, arrays[1:], strict=True))
-    if known and len(known) == len(classes):
-        soft = Segmentation(_Channels([known[each.name] for each in classes]), classes, shape, soft=True)
-    if isinstance(order.options, CellOptions):
-        yield from soft.borders()
-        return
-    value = next(each.value for each in classes if each.name == order.what)
-    for section, right in zip(soft.of_class(value), hard.of_class(value), strict=True):
-        # What a person corrected is in the labels, and not in the probability: the labels count.
-        yield np.where(right > 0, np.maximum(section, 128), np.minimum(section, 127))
 
 
 def in_words_of(found: Objects) -> str:
