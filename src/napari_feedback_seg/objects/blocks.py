@@ -202,4 +202,4 @@ def sections_over_each_other(labels: Any, gap: int, tiles: list[Block]) -> Itera
 
 
 def _shifted(labels: Numbers, by: int) -> Numbers:
-    return np.where(labels > 0, labels + np.uint32(by), 0).astype(np.uint32)
+    return labels + np.where(labels > 0, np.uint32(by), np.uint32(0)) if by else labels

@@ -161,15 +161,15 @@ def hull_of(places: npt.NDArray[np.integer], *, flat: bool) -> npt.NDArray[np.in
 
 
 def _feret(places: np.ndarray, sides: np.ndarray, flat: bool) -> float:
-    from scipy.spatial import ConvexHull
     from scipy.spatial.distance import pdist
 
-    points = hull_of(places, flat=flat).astype(float)
-    # A voxel ends half a side from its centre.
-    ends = np.concatenate([points + step for step in _halves(flat)]) * sides
-    if len(ends) > _MANY * 8:
-        axes = [1, 2] if flat else [0, 1, 2]
-        ends = ends[ConvexHull(ends[:, axes]).vertices]
+    points = hull_of(places, flat=flat) * sides
+    if len(points) > 1:
+        # Edges add half a voxel at either end: of two that are nearer than that, none is the farthest pair.
+        apart = pdist(points)
+        far = np.flatnonzero(apart >= apart.max() - 2 * np.linalg.norm(sides))
+        points = points[np.unique(np.stack(np.triu_indices(len(points), 1))[:, far])]
+    ends = np.concatenate([points + step * sides for step in _halves(flat)])
     return float(pdist(ends).max())
 
 
