@@ -216,6 +216,53 @@ def measure(
     return meter.result(stack)
 
 
+class StoredLabels:
+    """Labels on a disk, whose sections are read in strips: they may be larger than the memory.
+
+    Parameters
+    ----------
+    array : array-like
+        (Y, X) or (Z, Y, X), such as a Zarr array.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._array, self.shape = array, tuple(array.shape)
+
+    def __getitem__(self, z: int) -> StoredSection:
+        return StoredSection(self._array, (z,))
+
+
+@dataclass(frozen=True)
+class StoredSection:
+    """A section of labels on a disk."""
+
+    array: Any
+    where: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(Y, X)."""
+        height, width = self.array.shape[-2:]
+        return int(height), int(width)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the labels."""
+        found: np.dtype[Any] = np.dtype(self.array.dtype)
+        return found
+
+    @property
+    def size(self) -> int:
+        """How many pixels it has."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self.array[(*self.where, rows)]
+
+
 class Meter:
     """Measures a section at a time.
 
@@ -260,14 +307,14 @@ class Meter:
         InputError
             If its values are not integers.
         """
-        labels = np.asarray(section)
+        labels = section if isinstance(section, StoredSection) else np.asarray(section)
         if labels.dtype.kind not in "ui":
             raise InputError(f"Labels are whole numbers, and these are {labels.dtype}.")
         pixels = [0] * len(self._classes)
         profiles = [None if each.name in PHASES else Profiles(self.least_pixels) for each in self._classes]
         rows = max(1, min(_STRIP, labels.size // _STRIPS) // max(1, labels.shape[1]))
         for top in range(0, len(labels), rows):
-            strip = labels[top : top + rows]
+            strip = np.asarray(labels[top : top + rows])
             for index, (each, found) in enumerate(zip(self._classes, profiles, strict=True)):
                 mask = strip == each.value
                 pixels[index] += int(np.count_nonzero(mask))

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import zarr
 
+from napari_feedback_seg.models.library import load_model
+from napari_feedback_seg.objects.run import finish
 from napari_feedback_seg.plugin.session.segmenting import What
+from napari_feedback_seg.segmentation.measure import measure
 from napari_feedback_seg.segmentation.predict import segment as segment_array
 from napari_feedback_seg.volumes.events import BlockDone
 from napari_feedback_seg.volumes.output import Output
@@ -119,3 +122,60 @@ def test_it_stops_when_its_layer_is_deleted(session, viewer, runner, opened, tmp
     del viewer.layers[-1]
     runner.finish()
     assert session.status.startswith("Cancelled")
+
+
+def test_what_is_on_the_disk_is_measured_in_strips(session, viewer, runner, opened, data):
+    opened()
+    session.segmenting.choose(What.VOLUME)
+    session.segmenting.segment()
+    runner.finish()
+    assert session.measuring.in_um2
+    assert session.measuring.start(0.0)
+    runner.finish()
+    expected = segment_array(data, "small", device="cpu", pixel_size_nm=4.6)
+    steps = measure(expected.labels, load_model("small").card.classes, 4.6, 0.0)
+    table = finish(steps)
+    assert session.measuring.measures == table
+
+
+@pytest.mark.parametrize("axes", ["tzyx", "tczyx"])
+def test_single_time_points_and_channels_are_looked_through(session, viewer, runner, tmp_path, data, axes):
+    more = len(axes) - 3
+    group = zarr.open_group(str(tmp_path / "em.zarr"), mode="w")
+    group.create_array("0", data=data.reshape(*[1] * more, *data.shape), chunks=(*[1] * more, 1, 128, 128))
+    kinds = {"t": "time", "c": "channel"}
+    described = [
+        {"name": axis, "type": kinds.get(axis, "space")} | ({"unit": "nanometer"} if axis in "zyx" else {})
+        for axis in axes
+    ]
+    scale = [*[1.0] * more, 40.0, 4.6, 4.6]
+    one = {
+        "axes": described,
+        "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}],
+    }
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [one]}
+    image = viewer.add_image(group["0"], scale=scale, units=(*["pixel"] * more, "nm", "nm", "nm"))
+    image.source.__dict__["path"] = str(tmp_path / "em.zarr")
+    session.segmenting.choose(What.VOLUME)
+    assert session.segmenting.segment()
+    runner.finish()
+    assert session.status.startswith("Done in")
+    (layer,) = [each for each in viewer.layers if each.name.endswith("on the disk")]
+    assert layer.data.shape == data.shape
+    np.testing.assert_allclose(layer.extent.world, image.extent.world[:, more:])
+    expected = segment_array(data, "small", device="cpu", pixel_size_nm=4.6).labels
+    np.testing.assert_array_equal(np.asarray(layer.data[0]), expected[0])
+
+
+def test_several_channels_are_refused_by_name(session, viewer, runner, tmp_path, data, said):
+    group = zarr.open_group(str(tmp_path / "em.zarr"), mode="w")
+    group.create_array("0", data=np.stack([data, data]), chunks=(1, 1, 128, 128))
+    axes = [{"name": axis, "type": "channel" if axis == "c" else "space"} for axis in "czyx"]
+    one = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": []}]}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [one]}
+    image = viewer.add_image(np.asarray(group["0"][0]))
+    image.source.__dict__["path"] = str(tmp_path / "em.zarr")
+    session.segmenting.choose(What.VOLUME)
+    session.segmenting.segment()
+    runner.finish()
+    assert "has 2 channels, and one is segmented at a time" in session.status

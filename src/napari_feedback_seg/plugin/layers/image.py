@@ -226,12 +226,12 @@ def displayed_section(viewer: Viewer, layer: Layer) -> int:
     """Return the index of the section of ``layer`` that the viewer's sliders point at."""
     if layer.ndim < 3:
         return 0
-    return int(np.clip(round(_slider(viewer, layer)), 0, _shape(layer)[0] - 1))
+    return int(np.clip(round(_slider(viewer, layer)), 0, _shape(layer)[-3] - 1))
 
 
 def _slider(viewer: Viewer, layer: Layer) -> float:
-    """Return where in the sections of a layer (Z, Y, X) the sliders point."""
-    return float(layer.world_to_data(in_units_of(viewer, layer, viewer.dims.point))[0])
+    """Return where in the sections of a layer (..., Z, Y, X) the sliders point."""
+    return float(layer.world_to_data(in_units_of(viewer, layer, viewer.dims.point))[-3])
 
 
 def in_units_of(viewer: Viewer, layer: Layer, point: Sequence[float]) -> np.ndarray:

@@ -33,7 +33,12 @@ from napari_feedback_seg.plugin.layers.results import (
     write_record,
 )
 from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
-from napari_feedback_seg.plugin.layers.volume import in_view, show_volume
+from napari_feedback_seg.plugin.layers.volume import (
+    classes_on_disk,
+    in_view,
+    show_volume,
+    volume_at_hand,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,6 +100,8 @@ class ViewerLayers:
     visible_region = _with_viewer(of_image.visible_region)
     in_view = _with_viewer(in_view)
     show_volume = _with_viewer(show_volume)
+    volume_at_hand = _with_viewer(volume_at_hand)
+    classes_on_disk = staticmethod(classes_on_disk)
     show_errors = _with_viewer(comparison.show_errors)
 
     changed = Signal()

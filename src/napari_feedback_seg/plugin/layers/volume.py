@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 
+from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.layers.image import (
     class_colormap,
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-    from napari_feedback_seg.classes import LabelClass
 
 VOLUME_KEY = "feedback-seg-volume"
-"""Where the metadata of such a layer say which folder it shows."""
+"""Where the metadata of such a layer say which folder it shows, and what its labels mean."""
 
 
 def show_volume(
@@ -42,20 +42,21 @@ def show_volume(
     is how many voxels of the image's finest level one of the labels is long, and the centre of the first.
     """
     for layer in viewer.layers:
-        if layer.metadata.get(VOLUME_KEY) == folder:
+        if layer.metadata.get(VOLUME_KEY, {}).get("folder") == folder:
             return layer
-    ratio, corner = (np.asarray(each, float)[-image.ndim :] for each in place)
-    attributes = like(image)
-    scale = np.asarray(image.scale) * ratio
-    plain = {name: attributes[name] for name in ("scale", "translate", "rotate", "shear")}
-    moved = Labels(np.zeros((1,) * image.ndim, np.uint8), **plain).data_to_world(corner)
+    axes = levels[0].ndim
+    ratio, corner = (np.asarray(each, float)[-axes:] for each in place)
+    attributes = like(image) if image.ndim == axes else _of_last_axes(image, axes)
+    scale = np.asarray(attributes["scale"]) * ratio
+    plain = {name: each for name, each in attributes.items() if name in _PLAIN}
+    moved = Labels(np.zeros((1,) * axes, np.uint8), **plain).data_to_world(corner)
     layer = Labels(
         list(levels) if len(levels) > 1 else levels[0],
         multiscale=len(levels) > 1,
         name=f"{image.name} labels on the disk",
         colormap=class_colormap(classes),
         features=class_features(classes),
-        metadata={VOLUME_KEY: folder},
+        metadata={VOLUME_KEY: {"folder": folder, "classes": [each.to_json() for each in classes]}},
         opacity=0.8,
         **{**attributes, "scale": scale, "translate": np.asarray(moved)},
     )
@@ -64,6 +65,26 @@ def show_volume(
     viewer.add_layer(layer)
     viewer.layers.selection.active = active
     return layer
+
+
+_PLAIN = ("scale", "translate", "rotate", "shear")
+
+
+def _of_last_axes(image: Image, axes: int) -> dict[str, Any]:
+    """Return what puts a layer of fewer axes where an image is, whose first axes have one element each."""
+    return {name: getattr(image, name)[-axes:] for name in ("scale", "translate", "units", "axis_labels")}
+
+
+def volume_at_hand(viewer: ViewerModel) -> Labels | None:
+    """Return the labels on the disk that are the active layer, or else the newest."""
+    found = [layer for layer in reversed(viewer.layers) if VOLUME_KEY in layer.metadata]
+    active = viewer.layers.selection.active
+    return active if active in found else next(iter(found), None)
+
+
+def classes_on_disk(layer: Labels) -> tuple[LabelClass, ...]:
+    """Return what labels on the disk mean."""
+    return tuple(LabelClass(**each) for each in layer.metadata[VOLUME_KEY]["classes"])
 
 
 def in_view(viewer: ViewerModel, image: Image) -> tuple[int, slice, slice] | None:

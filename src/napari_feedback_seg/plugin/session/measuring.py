@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.plugin.session.derived import Derived
-from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
+from napari_feedback_seg.segmentation.measure import (
+    LEAST_PIXELS,
+    LEAST_UM2,
+    StoredLabels,
+    StoredSection,
+    measure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,13 +34,22 @@ class Measuring(Derived):
 
     @property
     def result(self) -> Labels | None:
-        """What is measured: the result at hand."""
-        return self._session.result_at_hand
+        """The result at hand; labels on the disk if they are active, or there is no other."""
+        result, layers = self._session.result_at_hand, self._session.layers
+        on_disk = layers.volume_at_hand()
+        return on_disk if result is None or on_disk == layers.active else result
 
     @property
     def in_um2(self) -> bool:
         """Whether areas are in square micrometres; else in pixels."""
-        return self.result is not None and self._session.layers.measured_size(self.result) is not None
+        return self.result is not None and self._size(self.result) is not None
+
+    def _size(self, result: Labels) -> Any:
+        layers = self._session.layers
+        return layers.pixel_size(result) if self._on_disk(result) else layers.measured_size(result)
+
+    def _on_disk(self, result: Labels) -> bool:
+        return not self._session.layers.classes_of(result)
 
     @property
     def least(self) -> float:
@@ -52,8 +67,15 @@ class Measuring(Derived):
         if result is None:
             return False
         session.correcting.corrections.look()
-        labels = session.correcting.corrections.of_result(result)
-        classes, size = session.layers.classes_of(result), session.layers.measured_size(result)
+        labels: Any
+        if self._on_disk(result):
+            stored = session.layers.pixels(result)
+            labels = StoredLabels(stored) if stored.ndim == 3 else StoredSection(stored)
+            classes = session.layers.classes_on_disk(result)
+        else:
+            labels = session.correcting.corrections.of_result(result)
+            classes = session.layers.classes_of(result)
+        size = self._size(result)
 
         def work() -> Generator[SectionMeasured, None, Measures]:
             return measure(labels, classes, size, least)
