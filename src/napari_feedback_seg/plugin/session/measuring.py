@@ -37,7 +37,8 @@ class Measuring(Derived):
         """The result at hand; labels on the disk if they are active, or there is no other."""
         result, layers = self._session.result_at_hand, self._session.layers
         on_disk = layers.volume_at_hand()
-        return on_disk if result is None or on_disk == layers.active else result
+        wanted = on_disk is not None and (result is None or on_disk == layers.active)
+        return on_disk if wanted else result
 
     @property
     def in_um2(self) -> bool:
