@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QUrl
+from qtpy.QtGui import QImage, QTextDocument
 from qtpy.QtWidgets import QTextBrowser, QWidget
 
 import napari_feedback_seg
@@ -15,6 +17,7 @@ PAGES = {
     "Objects": "how-to/objects.md",
     "Attention": "how-to/attention-maps.md",
 }
+_MARGIN = 16
 
 
 def page(tab: str) -> Path:
@@ -25,7 +28,7 @@ def page(tab: str) -> Path:
 
 
 class HelpWindow(QTextBrowser):
-    """Shows the page about a tab."""
+    """Shows the page about a tab. Its links open other pages; Alt+Left goes back."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -35,9 +38,19 @@ class HelpWindow(QTextBrowser):
 
     def show_page(self, tab: str) -> None:
         """Show the page about a tab."""
-        path = page(tab)
-        self.setSearchPaths([str(path.parent)])
         self.setWindowTitle(f"Help: {tab}")
-        self.setMarkdown(path.read_text(encoding="utf-8"))
+        self.setSource(QUrl.fromLocalFile(str(page(tab))), QTextDocument.ResourceType.MarkdownResource)
         self.show()
         self.raise_()
+
+    def loadResource(self, kind: int, name: QUrl) -> Any:
+        """Return a picture no wider than the window, and nothing for one that is not installed."""
+        if kind != QTextDocument.ResourceType.ImageResource.value:
+            return super().loadResource(kind, name)
+        picture = QImage(self.source().resolved(name).toLocalFile())
+        if picture.isNull():
+            picture = QImage(1, 1, QImage.Format.Format_ARGB32)
+            picture.fill(Qt.GlobalColor.transparent)
+        width = self.viewport().width() - 2 * _MARGIN
+        smooth = Qt.TransformationMode.SmoothTransformation
+        return picture.scaledToWidth(width, smooth) if picture.width() > width else picture
