@@ -118,6 +118,8 @@ def score_table(title: str, scores: dict[str, Any]) -> Table:
 def network_name(spec: dict[str, Any]) -> str:
     """Return a network in a few words."""
     names = {"unet": "U-Net", "recurrent_unet": "recurrent U-Net", "feedback_unet": "feedback U-Net"}
+    if spec["kind"] == "onnx":
+        return "of another program, ONNX"
     kind = names.get(spec["kind"]) or f"feedback, {spec['mode'].replace('_', ' ')}"
     return f"{kind}, width {spec['width']}"
 

@@ -8,7 +8,7 @@ import pytest
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.networks import NetworkSpec
-from napari_feedback_seg.networks.spec import NETWORKS
+from napari_feedback_seg.networks.spec import NETWORKS, Program
 
 OTHER_VALUES: dict[str, Any] = {
     "kind": "unet",
@@ -36,9 +36,37 @@ def test_defaults_are_the_paper_s() -> None:
 
 
 def test_json_there_and_back() -> None:
-    assert set(OTHER_VALUES) == {field.name for field in fields(NetworkSpec)}
-    for spec in (NetworkSpec(), NetworkSpec(**OTHER_VALUES)):
+    assert {*OTHER_VALUES, "program"} == {field.name for field in fields(NetworkSpec)}
+    foreign = NetworkSpec(kind="onnx", program=Program(99, (("scale_range", 1, 99), ("clip", 0, 1)), "each"))
+    for spec in (NetworkSpec(), NetworkSpec(**OTHER_VALUES), foreign):
         assert NetworkSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_a_network_of_ours_says_nothing_of_programs() -> None:
+    assert "program" not in NetworkSpec().to_json()  # older versions read it
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        {"size": 0, "steps": [], "output": "logits"},
+        {"size": 9, "steps": [["sharpen", 0, 0]], "output": "logits"},
+        {"size": 9, "steps": [["clip", "a", 0]], "output": "logits"},
+        {"size": 9, "steps": [["clip", 0]], "output": "logits"},
+        {"size": 9, "steps": [], "output": "shell"},
+        {"size": 9},
+        "python",
+    ],
+)
+def test_a_program_that_describes_none_is_refused(program: Any) -> None:
+    with pytest.raises(ModelError):
+        NetworkSpec.from_json({"kind": "onnx", "program": program})
+
+
+def test_a_program_goes_with_its_kind_alone() -> None:
+    for values in ({"kind": "onnx"}, {"kind": "unet", "program": Program(9)}):
+        with pytest.raises(ModelError, match="has a program"):
+            NetworkSpec(**values)
 
 
 @pytest.mark.parametrize("name", OTHER_VALUES)
@@ -50,7 +78,7 @@ def test_json_keeps_each_field(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("kind", "vnet", "one of unet, recurrent_unet, feedback_unet, feedback_attention, not 'vnet'"),
+        ("kind", "vnet", "one of unet, recurrent_unet, feedback_unet, feedback_attention, onnx, not 'vnet'"),
         ("kind", ["unet"], "one of unet"),
         (
             "mode",

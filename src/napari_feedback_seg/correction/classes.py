@@ -83,3 +83,12 @@ def _grown(name: str, old: Tensor, new: Tensor) -> Tensor:
         if old.ndim == 1:
             grown[len(old) :] -= _UNLIKELY
     return grown
+
+
+def check_learns(card: ModelCard) -> None:
+    """Raise a ModelError if a model cannot learn from corrections."""
+    if not card.spec.learns:
+        raise ModelError(
+            f"The model {card.name} comes from another program: it segments, and cannot learn. Choose a "
+            "model of napari-feedback-seg to learn from strokes."
+        )

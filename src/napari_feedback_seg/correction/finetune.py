@@ -11,7 +11,7 @@ import torch
 
 from napari_feedback_seg.correction.card import finetuned_model
 from napari_feedback_seg.correction.checkpoint import FinetuneCheckpoint, digest_of
-from napari_feedback_seg.correction.classes import add_classes
+from napari_feedback_seg.correction.classes import add_classes, check_learns
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import (
     RegionKey,
@@ -102,6 +102,7 @@ class FineTuning:
         device: str = "auto",
         checkpoint: Path | None = None,
     ) -> None:
+        check_learns(model.card)
         check_corrections(sections)
         self.config = config or FinetuneConfig()
         self._sections = list(sections)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_feedback_seg.correction.adaptation import Adaptation
-from napari_feedback_seg.correction.classes import add_classes
+from napari_feedback_seg.correction.classes import add_classes, check_learns
 from napari_feedback_seg.correction.fitting import UNTOLD, Fit, Fitting
 from napari_feedback_seg.correction.image_statistics import (
     LEAST_STROKES,
@@ -142,6 +142,7 @@ class InstantAnswers:
         memory_mb: float = MEMORY_MB,
         overlap: float = 0.25,
     ) -> None:
+        check_learns(model.card)
         self.model = add_classes(model, new_classes)
         self.strokes: list[Stroke] = []
         self.adaptation = Adaptation(None, model.card.name, weights_digest(model), tuple(new_classes))

@@ -187,6 +187,45 @@ def add_to_library(path: Path) -> str:
     return name
 
 
+def import_to_library(
+    path: Path, name: str | None = None, *, pixel_size_nm: float | None = None, overwrite: bool = False
+) -> str:
+    """Add a model file, or a bioimage.io package, to the user's models folder; return its name there.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.safetensors`` of this package, or a zip file.
+    name : str, optional
+        What it is to be called; if not given, as the file.
+    pixel_size_nm : float, optional
+        Side of the pixels that a package was trained on, in nm, where it does not say it.
+    overwrite : bool
+        Replace a model of that name.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be used.
+    OutputError
+        If the name is taken, or the folder cannot be written to.
+    """
+    from napari_feedback_seg.models.bioimageio.read import import_bioimageio, is_package
+
+    if is_package(path):
+        stem = path.name.removesuffix(".zip").removesuffix(".bioimage.io")
+        name = name or re.sub(r"[^\w .+-]+", "-", stem).strip("-. ") or "model"
+        _check_free(name)
+        model = import_bioimageio(path, name, pixel_size_nm=pixel_size_nm)
+    elif name is None and not overwrite:
+        return add_to_library(path)
+    else:
+        name = name or path.stem
+        model = load_model_file(path)
+    save_to_library(model, name, overwrite=overwrite)
+    return name
+
+
 def check_name(name: str) -> None:
     """Raise OutputError unless ``name`` can name a model and its file."""
     if not re.fullmatch(r"\w([\w .+-]{0,98}[\w+-])?", name):

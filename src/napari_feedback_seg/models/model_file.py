@@ -38,7 +38,7 @@ CARD_KEY = "napari-feedback-seg"
 LARGEST_HEADER = 2**20
 """Bytes. Ours have some 30,000; safetensors alone would spend 1.3 GB on a hostile header."""
 
-_DTYPES = {"F16", "BF16", "F32", "F64", "I64"}
+_DTYPES = {"F16", "BF16", "F32", "F64", "I64", "U8"}
 _NESTED = ("state_dict", "model_state_dict", "network", "model")
 _PREFIXES = ("module.", "model.", "network.", "_orig_mod.")
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from napari_feedback_seg.networks.attention import FeedbackAttention
 from napari_feedback_seg.networks.connections import Connection
+from napari_feedback_seg.networks.onnx import OnnxNetwork
 from napari_feedback_seg.networks.recurrent import FeedbackUNet, recurrent_unet
 from napari_feedback_seg.networks.unet import UNet
 
@@ -94,4 +95,6 @@ def build_network(spec: NetworkSpec) -> nn.Module:
         return recurrent_unet(spec)
     if spec.kind == "feedback_unet":
         return FeedbackUNet(spec)
+    if spec.program is not None:
+        return OnnxNetwork(spec)
     return FeedbackAttentionUNet(spec)

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, get_args
 
 from napari_feedback_seg.errors import ModelError
 
-Kind = Literal["unet", "recurrent_unet", "feedback_unet", "feedback_attention"]
+Kind = Literal["unet", "recurrent_unet", "feedback_unet", "feedback_attention", "onnx"]
 Mode = Literal["self", "source_target", "add", "conv1x1", "squeeze_excitation", "light_attention"]
 Tap = Literal["one_conv", "two_conv"]
 
@@ -19,6 +19,44 @@ LARGEST_WIDTH = 16_384
 
 
 @dataclass(frozen=True)
+class Program:
+    """A network from elsewhere, as an ONNX file.
+
+    Parameters
+    ----------
+    size : int
+        Bytes of the file.
+    steps : tuple of (str, float, float)
+        What a normalised tile goes through first: ``scale_range`` (to 0 and 1 from these percentiles),
+        ``clip`` (to these bounds), ``scale`` (times the first, plus the second), ``normalise`` (mean 0,
+        deviation 1; the numbers are not looked at).
+    output : {"logits", "probabilities", "one_logit", "one_probability", "each"}
+        What comes out: a channel for each class, as logits or probabilities; one channel, of the first of
+        two classes; or probabilities that know nothing of each other, of all classes but the last.
+    """
+
+    size: int
+    steps: tuple[tuple[str, float, float], ...] = ()
+    output: str = "logits"
+
+    def __post_init__(self) -> None:
+        _check_integer("program", self.size, 1, 2**32)
+        if self.output not in OUTPUTS or any(
+            len(step) != 3
+            or step[0] not in STEPS
+            or not all(isinstance(each, int | float) for each in step[1:])
+            for step in self.steps
+        ):
+            raise ModelError(
+                "A network from an ONNX file is described in a way that this version cannot use."
+            )
+
+
+OUTPUTS = ("logits", "probabilities", "one_logit", "one_probability", "each")
+STEPS = ("scale_range", "clip", "scale", "normalise")
+
+
+@dataclass(frozen=True)
 class NetworkSpec:
     """What a network is, without its weights.
 
@@ -26,9 +64,9 @@ class NetworkSpec:
 
     Parameters
     ----------
-    kind : {"unet", "recurrent_unet", "feedback_unet", "feedback_attention"}
+    kind : {"unet", "recurrent_unet", "feedback_unet", "feedback_attention", "onnx"}
         ``unet`` and ``recurrent_unet`` (RU-Net) look once, ``feedback_unet`` (Feedback U-Net,
-        with a convLSTM) and ``feedback_attention`` twice.
+        with a convLSTM) and ``feedback_attention`` twice. ``onnx`` is a network from elsewhere.
     width : int
         Channels of the first block, and so of the output-side map; each level below
         has twice as many. The paper's networks are read as 64 wide.
@@ -60,6 +98,8 @@ class NetworkSpec:
     query_channels : int, optional
         Channels of Query and Key; the paper's eighth of ``width`` if not given. The
         paper's width of 64 gives 8; a narrow network may want to keep those.
+    program : Program, optional
+        What an ``onnx`` network is, and no other has.
 
     Raises
     ------
@@ -84,6 +124,7 @@ class NetworkSpec:
     key_pooling: int = 1
     query_channels: int | None = None
     mean_of_rounds: bool = False
+    program: Program | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", Kind), ("mode", Mode), ("tap", Tap)):
@@ -106,6 +147,8 @@ class NetworkSpec:
                 f"A network of width {self.width} and depth {self.depth} has "
                 f"{self.width * 2**self.depth} channels at its bottom; at most {LARGEST_WIDTH} make sense."
             )
+        if (self.kind == "onnx") != isinstance(self.program, Program):
+            raise ModelError("A network of the kind onnx has a program, and no other has.")
         if self.query_channels is not None:
             _check_integer("query_channels", self.query_channels, 1, 1024)
         for name in ("detach_first_round", "norm_per_round", "mean_of_rounds"):
@@ -115,7 +158,12 @@ class NetworkSpec:
     @property
     def rounds(self) -> int:
         """How often the network looks at the image."""
-        return 1 if self.kind in ("unet", "recurrent_unet") else 2
+        return 1 if self.kind in ("unet", "recurrent_unet", "onnx") else 2
+
+    @property
+    def learns(self) -> bool:
+        """Whether it can learn from strokes, and be trained."""
+        return self.kind != "onnx"
 
     @property
     def name(self) -> str:
@@ -125,7 +173,7 @@ class NetworkSpec:
     @property
     def multiple(self) -> int:
         """Height and width of a tile are multiples of this number of pixels."""
-        return int(2**self.depth)
+        return 1 if self.kind == "onnx" else int(2**self.depth)
 
     @classmethod
     def named(cls, name: str, **others: Any) -> NetworkSpec:
@@ -144,7 +192,10 @@ class NetworkSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the description as a JSON object."""
-        return asdict(self)
+        found = asdict(self)
+        if self.program is None:
+            del found["program"]  # which older versions do not know
+        return found
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> NetworkSpec:
@@ -163,7 +214,15 @@ class NetworkSpec:
                 f"The network has unknown fields ({', '.join(sorted(unknown))}); "
                 "the model may come from a newer version of napari-feedback-seg."
             )
-        return cls(**data)
+        return cls(**data | ({"program": _program(data["program"])} if data.get("program") else {}))
+
+
+def _program(data: Any) -> Program:
+    try:
+        steps = tuple((str(name), low, high) for name, low, high in data["steps"])
+        return Program(data["size"], steps, data["output"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise ModelError("The description of the ONNX network cannot be read.") from error
 
 
 def _check_integer(name: str, value: Any, least: int, most: int) -> None:

@@ -66,6 +66,8 @@ def unlikeness(model: Model, tiles: Sequence[np.ndarray]) -> float | None:
         raise _EncoderDone
 
     network = model.network
+    if not model.card.spec.learns:  # of another program's network nothing is known
+        return None
     handles = []
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked:

@@ -27,3 +27,9 @@ def session_of(viewer: Viewer) -> Session:
         runner = QtRunner()
         session = _SESSIONS[viewer] = Session(ViewerLayers(viewer, runner.later), runner, apply_settings())
     return session
+
+
+def refresh_models(chosen: str) -> None:
+    """Have every session look for models again, and take this one."""
+    for session in list(_SESSIONS.values()):
+        session.refresh_models(chosen)

@@ -39,7 +39,9 @@ class ModelBox(QWidget):
             "<qt>The models that come with the plugin, and those in your models folder (Alt+M)</qt>"
         )
         narrow(self.chooser)
-        self.import_button = button("Add...", "Copy a model file (.safetensors) into your models folder")
+        self.import_button = button(
+            "Add...", "Add a model file (.safetensors) or a bioimage.io package (.zip)"
+        )
         self.card_text = QTextBrowser()
         self.card_text.setFixedHeight(180)
         self.fold = Fold("About this model", self.card_text)
@@ -56,10 +58,10 @@ class ModelBox(QWidget):
         """Copy a model file into the user's models folder, and choose it."""
 
         def work() -> Generator[None, None, str]:
-            from napari_feedback_seg.models.library import add_to_library
+            from napari_feedback_seg.models.library import import_to_library
 
             yield
-            return add_to_library(Path(path))
+            return import_to_library(Path(path))
 
         self._session.jobs.run(work, title="Importing a model", on_done=self._imported)
 
@@ -68,7 +70,7 @@ class ModelBox(QWidget):
         show_info(f"The model '{name}' is in your models folder now.")
 
     def _ask_for_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Import a model", "", "Models (*.safetensors)")
+        path, _ = QFileDialog.getOpenFileName(self, "Add a model", "", "Models (*.safetensors *.zip)")
         if path:
             self.import_file(path)
 
@@ -127,6 +129,8 @@ def card_text(card: ModelCard) -> str:
 
 def _network(card: ModelCard) -> str:
     spec = card.spec
+    if not spec.learns:
+        return "of another program (ONNX); it segments, and cannot learn"
     kind = (
         "U-Net, looks once"
         if spec.rounds == 1
