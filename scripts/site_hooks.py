@@ -27,6 +27,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return re.sub(r"<!-- file (\S+) -->", lambda found: file_at_root(found[1]), markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put right what mkdocstrings does not read in docstrings: roles, and the hyphen of a type."""
+    del page, config, files
+    html = re.sub(
+        r":(?:func|class|meth|mod|data|attr):<code>~?(?:[\w.]+\.)?(\w+)</code>", r"<code>\1</code>", html
+    )
+    return re.sub(r"\b(array|path) - like", r"\1-like", html)
+
+
 def commands() -> str:
     """Return every command with its arguments and options, as Markdown."""
     command = get_command(app)

@@ -89,8 +89,7 @@ def segment_volume(
 ) -> Path:
     """Segment a volume into an OME-Zarr, block by block.
 
-    What has been done stays in the output: called again, it goes on. Several processes may work at
-    one output.
+    If it is stopped, the same call continues. Several processes may work at one output.
 
     Parameters
     ----------
@@ -100,10 +99,14 @@ def segment_volume(
         The OME-Zarr to write. Its labels are in ``labels/feedback-seg``.
     model : str, Path or Model
         As for :func:`~napari_feedback_seg.segment`.
-    workers, scheduler, dashboard
-        As for :func:`start`.
+    workers : int, optional
+        Processes on this computer. If not given: one per GPU if there are several, otherwise none.
+    scheduler : str, optional
+        Address of a dask cluster to use instead, like ``tcp://host:8786``.
+    dashboard : bool
+        Whether dask serves its page that shows the work, on this computer only.
     on_event : callable, optional
-        Is told of each :class:`BlockDone`, :class:`BlockFailed`, ...
+        Is called with each :class:`BlockDone`, :class:`BlockFailed`, ...
     **options
         As :class:`VolumeOptions` takes them; and of :class:`SegmentOptions` ``device``, ``overlap``,
         ``flips``, ``probabilities`` and ``precision``.
