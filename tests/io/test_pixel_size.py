@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from napari_feedback_seg.io import PixelSize, open_image, pixel_size
 
@@ -229,7 +230,21 @@ class TestMakers:
         options = {"resolution": (1e7 / 8, 1e7 / 8), "resolutionunit": "CENTIMETER"}
         assert said(with_tag(tmp_path / "a.tif", 34682, text, **options)) == PixelSize(8, 8)
 
-    @pytest.mark.parametrize("code", [34680, 34682, 34118, 50431, 33560, 37706, 65003])
+    @pytest.mark.parametrize("scan", [
+        "<FOV_X>9</FOV_X><FOV_Y>9</FOV_Y><Ux>0.008</Ux><Uy>0</Uy><Vx>0</Vx><Vy>-0.004</Vy>",
+        "<Ux>0.0048</Ux><Uy>0.0064</Uy><Vx>-0.0032</Vx><Vy>0.0024</Vy>",  # of a scan that was turned
+        "<FOV_X units='um'>0.4</FOV_X><FOV_Y units='um'>0.16</FOV_Y>",
+    ], ids=["steps", "turned", "field of view"])  # fmt: skip
+    def test_fibics(self, tmp_path, scan):
+        start = '<?xml version="1.0" encoding="iso-8859-1"?>\r\n<Fibics version="1.0">'
+        text = f"{start}<Scan>{scan}</Scan></Fibics>\0"
+        assert said(with_tag(tmp_path / "a.tif", 51023, text)) == PixelSize(y=4, x=8)
+
+    @pytest.mark.parametrize("text", ["<Fibics/>", "<Fibics><Scan><Ux>1</Ux></Scan></Fibics>", "<Fib"])
+    def test_fibics_without_a_size(self, tmp_path, text):
+        assert said(with_tag(tmp_path / "a.tif", 51023, text)) is None
+
+    @pytest.mark.parametrize("code", [34680, 34682, 34118, 50431, 33560, 37706, 65003, 51023])
     def test_a_tag_of_something_else_is_passed_over(self, tmp_path, code):
         options = {"resolution": (1e7 / 8, 1e7 / 8), "resolutionunit": "CENTIMETER"}
         assert said(with_tag(tmp_path / "a.tif", code, b"something else", **options)) == PixelSize(8, 8)
@@ -238,6 +253,48 @@ class TestMakers:
         text = "[Scan]\r\nPixelWidth=8e-09\r\nPixelHeight=8e-09\r\n"
         options = {"resolution": (1e7 / 5, 1e7 / 5), "resolutionunit": "CENTIMETER"}
         assert said(with_tag(tmp_path / "a.tif", 34682, text, **options)) == PixelSize(8, 8)
+
+
+class TestBeside:
+    """What a microscope writes into a text file beside the image."""
+
+    TESCAN = "[MAIN]\r\nMagnification=1000\r\n[SEM]\r\nPixelSizeX=8e-009\r\nPixelSizeY=4e-9\r\n"
+    HITACHI = "[SemImageFile]\r\nImageName=a.tif\r\nDataSize=50x40\r\nPixelSize=8.0\r\n"
+    JEOL = "$CM_MAG 1600\r\n$$SM_MICRON_BAR 125\r\n$$SM_MICRON_MARKER 1um\r\n"
+
+    @pytest.mark.parametrize("image", ["a.tif", "a.png", "a.TIF"])
+    @pytest.mark.parametrize(
+        ("beside", "text", "size"),
+        [
+            ("a.hdr", TESCAN, PixelSize(y=4, x=8)),
+            ("a-{kind}.hdr", TESCAN, PixelSize(y=4, x=8)),
+            ("a.txt", HITACHI, PixelSize(8, 8)),
+            ("a.txt", JEOL, PixelSize(8, 8)),
+            ("a.TXT", JEOL, PixelSize(8, 8)),
+        ],
+        ids=["tescan", "tescan, named after the kind", "hitachi", "jeol", "in capitals"],
+    )
+    def test_is_read(self, tmp_path, image, beside, text, size):
+        path = tmp_path / image
+        if image == "a.png":
+            Image.fromarray(SECTION).save(path)
+        else:
+            tifffile.imwrite(path, SECTION, metadata=None, **PRINTER)
+        assert said(path) is None
+        (tmp_path / beside.format(kind=image[-3:].lower())).write_text(text)
+        assert said(path) == size
+
+    def test_the_file_itself_comes_first(self, tmp_path):
+        (tmp_path / "a.txt").write_text(self.HITACHI)
+        assert said(imagej(tmp_path / "a.tif", "unit=nm", resolution=(1 / 5, 1 / 5))) == PixelSize(5, 5)
+
+    @pytest.mark.parametrize(
+        "text", ["", "notes", "PixelSize=none", "PixelSize=0", "$$SM_MICRON_BAR 0\n$$SM_MICRON_MARKER 1um"]
+    )
+    def test_another_text_says_nothing(self, tmp_path, text):
+        tifffile.imwrite(tmp_path / "a.tif", SECTION, metadata=None, **PRINTER)
+        (tmp_path / "a.txt").write_text(text)
+        assert said(tmp_path / "a.tif") is None
 
 
 class TestPixelSize:

@@ -16,6 +16,7 @@ from napari_feedback_seg.io.dm import DM_SUFFIXES, is_dm, open_dm
 from napari_feedback_seg.io.hdf5 import HDF5_SUFFIXES, hdf5_keys, open_hdf5, split_key
 from napari_feedback_seg.io.image import EMImage, Flavour, OtherImageError, Sections, decoding, unreadable
 from napari_feedback_seg.io.mrc import MRC_SUFFIXES, is_mrc, open_mrc
+from napari_feedback_seg.io.sidecar import sidecar_pixel_size
 from napari_feedback_seg.io.tiff import open_tiff, read_tiff_pixel_size
 
 if TYPE_CHECKING:
@@ -170,7 +171,12 @@ def _open_picture(path: Path, flavour: Flavour, *, labels: bool = False) -> EMIm
             )
         )
     return EMImage(
-        path, shape, dtype, None, flavour, Sections(path, (1, *shape), dtype, lambda z: _decode(path))
+        path,
+        shape,
+        dtype,
+        sidecar_pixel_size(path),
+        flavour,
+        Sections(path, (1, *shape), dtype, lambda z: _decode(path)),
     )
 
 

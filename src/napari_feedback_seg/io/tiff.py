@@ -20,6 +20,7 @@ from napari_feedback_seg.io.image import (
     read_contiguous,
     read_contiguous_block,
 )
+from napari_feedback_seg.io.sidecar import sidecar_pixel_size
 from napari_feedback_seg.io.tiff_pixel_size import tiff_pixel_size
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def open_tiff(path: Path, *, labels: bool = False) -> EMImage:
         layers = (math.prod(full[:-2]), full[-2], full[-1])
         dtype = np.dtype(series.dtype)
         read, read_block = _reader(tiff, series, path, layers)
-        size = tiff_pixel_size(tiff, _main_page(tiff))
+        size = tiff_pixel_size(tiff, _main_page(tiff)) or sidecar_pixel_size(path)
         # Without the tag tifffile says MINISWHITE, which the file does not.
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and "PhotometricInterpretation" in page.tags:
             _check_invertible(path, dtype)
@@ -73,9 +74,9 @@ def open_tiff(path: Path, *, labels: bool = False) -> EMImage:
 
 
 def read_tiff_pixel_size(path: Path) -> PixelSize | None:
-    """Return the pixel size that a TIFF file says, from its first page."""
+    """Return the pixel size that a TIFF file says on its first page, or the file beside it."""
     with _opened(path) as tiff:
-        return tiff_pixel_size(tiff, _main_page(tiff))
+        return tiff_pixel_size(tiff, _main_page(tiff)) or sidecar_pixel_size(path)
 
 
 def _opened(path: Path) -> tifffile.TiffFile:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 _NO_UNITS = ("", "pixel", "pixels", "None")
 _DIGITAL_MICROGRAPH = {"x": (65003, 65009), "y": (65004, 65010), "z": (65005, 65011)}
-_TESCAN = 50431
+_TESCAN, _FIBICS = 50431, 51023
 
 
 def tiff_pixel_size(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> PixelSize | None:
@@ -121,6 +121,25 @@ def _tvips(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> PixelSize | None
     return sensible(float(metadata["PixelSizeY"]), float(metadata["PixelSizeX"]))
 
 
+def _fibics(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> PixelSize | None:
+    """Read the XML of Fibics' ATLAS: the steps of the scan, or how wide it is, in micrometres."""
+    data = page.tags.valueof(_FIBICS, b"")
+    text = data.decode("latin-1") if isinstance(data, bytes) else str(data)
+    scan = ElementTree.fromstring(text.strip(" \0\r\n")).find(".//Scan")
+    if scan is None:
+        return None
+    along_x, along_y = (
+        math.hypot(*(float(scan.findtext(f"{axis}{part}", "nan")) for part in "xy")) for axis in "UV"
+    )
+    if math.isfinite(along_x + along_y):
+        return sensible(in_nanometres(along_y, "um"), in_nanometres(along_x, "um"))
+    height, width = (
+        float(scan.findtext(f"FOV_{axis}", "nan")) / pixels
+        for axis, pixels in (("Y", page.imagelength), ("X", page.imagewidth))
+    )
+    return sensible(in_nanometres(height, "um"), in_nanometres(width, "um"))
+
+
 def _resolution(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> PixelSize | None:
     """Read the plain tags; IMOD, like others, writes pixels per centimetre there."""
     unit = _RESOLUTION_UNITS.get(int(page.tags.valueof("ResolutionUnit", 1)), "")
@@ -156,5 +175,6 @@ _SAID: tuple[Callable[[tifffile.TiffFile, tifffile.TiffPage], PixelSize | None],
     _tescan,
     _olympus,
     _tvips,
+    _fibics,
     _resolution,
 )
