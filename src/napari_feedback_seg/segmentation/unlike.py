@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-UNLIKE_FROM = 0.07
+UNLIKE_FROM = 0.13
 """An image counts as unlike what a model learnt from above this, see ``benchmarks/unlike.py``."""
+
+_DEEPEST = 2
+"""Batch norms of the last block of the encoder: those before it tell sharp from blurred images."""
 
 
 TILES = 2
@@ -41,8 +44,9 @@ def unlikeness(model: Model, tiles: Sequence[np.ndarray]) -> float | None:
 
     Each batch norm remembers mean and variance of each of its channels in training. The
     Kullback-Leibler divergence of the tiles' mean and variance from these, taken as those of
-    normal distributions, is averaged over the channels of the encoder, first round. It is in
-    units of the model's own variance, so that it can be computed, and compared, for any model.
+    normal distributions, is averaged over the channels of the deepest block of the encoder, first
+    round. It is in units of the model's own variance, so that it can be computed, and compared,
+    for any model.
 
     Parameters
     ----------
@@ -82,4 +86,5 @@ def unlikeness(model: Model, tiles: Sequence[np.ndarray]) -> float | None:
     finally:
         for handle in handles:
             handle.remove()
-    return sum(found.values()) / len(found) if found else None
+    deepest = list(found.values())[-_DEEPEST:]
+    return sum(deepest) / len(deepest) if deepest else None
