@@ -8,6 +8,7 @@ from dataclasses import replace
 import dask.array
 import numpy as np
 import pytest
+import torch
 import zarr
 
 from napari_feedback_seg.classes import LabelClass
@@ -475,6 +476,16 @@ class TestBorder:
         labels = segment(image, trained).labels
         rows = drain(measure(labels, trained.card.classes)).rows
         assert rows[0].segmented == pytest.approx(320 * 160, rel=1e-3)
+
+
+def test_the_threads_of_the_processor_are_said(model, section):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert segment(section, model).device == "CPU (3 threads)"
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("size", [4.6, 6])

@@ -154,7 +154,6 @@ class Inference:
         pool = ThreadPoolExecutor(
             min(threads, _MOST_SIDE_BY_SIDE), "tile", initializer=torch.set_num_threads, initargs=(1,)
         )
-        torch.set_num_threads(1)
         source = iter(tiles)
         waiting: deque[Future[list[np.ndarray]]] = deque()
         try:

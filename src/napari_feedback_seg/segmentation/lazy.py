@@ -124,8 +124,9 @@ def open_section(image: Any, z: int | None = None, *, part: bool = False) -> np.
     if part and isinstance(image, Sections) and math.prod(image.shape[1:]) > LARGEST_READ:
         return Plane(levels, z)
     if z is not None and not _has_blocks(levels[0]):
-        count = len(levels[0])
-        levels, z = tuple(level[z * len(level) // count] for level in levels), None
+        finest, *coarser = levels
+        levels = (finest[z], *(level[z * level.shape[0] // finest.shape[0]] for level in coarser))
+        z = None
     plane = Plane(levels, z)
     if not _has_blocks(levels[0]):
         return as_section(levels[0])
