@@ -74,10 +74,10 @@ def main() -> None:
         viewer.close()
 
 
-def foreign(image: np.ndarray) -> np.ndarray:
+def foreign(image: np.ndarray, gamma: float = 0.5, noise: float = 0.05) -> np.ndarray:
     """Return the section as another microscope might show it: another stain, blurred and noisy."""
     random = np.random.default_rng(0)
-    grey = gaussian_filter((image / 255.0) ** 0.5, 3) + 0.05 * random.standard_normal(image.shape)
+    grey = gaussian_filter((image / 255.0) ** gamma, 3) + noise * random.standard_normal(image.shape)
     return np.uint8(np.clip(255 * grey, 0, 255))
 
 

@@ -83,6 +83,16 @@ def test_scores_are_those_of_the_cards() -> None:
     assert script["page"](text) == text
 
 
+def test_the_page_on_architecture_names_what_is_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    source = Path(napari_feedback_seg.__file__).parent
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert any(source.rglob(name)), name
+    for each in source.iterdir():
+        if each.is_dir() and each.name != "__pycache__":
+            assert f"\n| `{each.name}/`" in text
+
+
 @pytest.mark.parametrize("link", ["[gone](gone.md)", "[gone](index.md#gone)", "![gone](gone.png)"])
 def test_the_site_is_not_built_with_a_broken_link(link: str, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()

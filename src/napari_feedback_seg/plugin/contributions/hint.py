@@ -11,7 +11,7 @@ from napari_feedback_seg.plugin.session.hint import close_hint, hint_wanted
 LINES = (
     "1. Open an image and press <b>Segment</b>.",
     "2. Paint over mistakes in the tab <b>Correct</b>.",
-    "3. Press <b>Measure</b>, or <b>Export...</b> Press F1 for help.",
+    "3. Then <b>Measure</b> and <b>Export...</b> (help: F1)",
 )
 
 
