@@ -1,6 +1,6 @@
 """How well batch norm's statistics tell images that a model knows from others.
 
-    python benchmarks/unlike.py DATA --models self-w16 unet-w16
+    python benchmarks/unlike.py DATA --models general general-unet self-w16 unet-w16 --each 8
 
 DATA holds the folders ``sstem`` (the public ssTEM set; of its labelled sections 10-14 are taken)
 and, if they are there, of other labs: ``NAME/image/*.png`` with ``NAME/dataset.json``, whose
