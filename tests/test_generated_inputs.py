@@ -2,7 +2,7 @@
 
 A few of each are tried here, always the same. To try many, others each time::
 
-    GENERATED_INPUTS=10000 python -m pytest -p no:faulthandler tests/test_generated_inputs.py
+    GENERATED_INPUTS=10000 python -m pytest -o faulthandler_timeout=0 tests/test_generated_inputs.py
 """
 
 from __future__ import annotations
@@ -255,6 +255,9 @@ def test_a_file(
         inverted = np.invert(plain) if data.dtype.kind in "ui" else plain
         if image.flavour == "png":
             plain = plain[:1]
+        rows, columns = how["region"] or (slice(None), slice(None))
+        block = image.sections.block(len(read) - 1, rows, columns)
+        np.testing.assert_array_equal(block, read[-1][rows, columns])
         assert read.size == plain.size
         same = read.reshape(plain.shape)
         assert any(np.array_equal(same, each, equal_nan=True) for each in (plain, inverted))
@@ -282,6 +285,8 @@ def test_a_damaged_file(tiny: Model, drawn: tuple[bytes, np.ndarray], data: Any)
                 section = image.sections[z]
                 assert section.shape == image.shape[-2:]
                 assert section.dtype.newbyteorder("=") == image.dtype.newbyteorder("=")
+            if min(image.shape[-2:]) > 3:
+                assert image.sections.block(0, slice(1, 3), slice(2, 4)).shape == (2, 2)
             if np.prod(image.shape[-2:]) < 10**6:
                 check(segment(image.sections[0], tiny, device="cpu"), image.shape[-2:])
         except InputError:
