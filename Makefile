@@ -17,14 +17,16 @@ NEEDED = pyproject.toml constraints.txt scripts/setup.sh scripts/system-packages
 
 heading = @printf '\n== %s ==\n' '$(1)'
 
-.PHONY: help demo test setup setup-test lint types imports manifest docs pytest format clean
+.PHONY: help demo test setup setup-test lint types imports manifest docs package pytest coverage release-check format clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo    segment a sample with the bundled model, results in demo/; open napari on them"
 	@echo "make test    run every check that CI runs"
 	@echo "make setup   only make $(VENV); make setup-test: with what the tests need"
-	@echo "make lint types imports manifest docs pytest   run one check"
+	@echo "make lint types imports manifest docs package pytest   run one check"
+	@echo "make coverage       run the tests, and print how much of the code they run"
+	@echo "make release-check  build the packages, and try the wheel in a new environment"
 	@echo "make docs    build the documentation into build/site"
 	@echo "make format  sort imports and format the code"
 	@echo "make clean   remove everything that these commands made, $(VENV) included"
@@ -41,7 +43,7 @@ define open-demo
 	echo 'napari could not be opened (docs/install.md may help). The results are in demo/.'
 endef
 
-test: lint types imports manifest docs pytest
+test: lint types imports manifest docs package pytest
 
 setup: $(VENV)/.setup$(if $(SCREEN),-napari)
 
@@ -83,6 +85,22 @@ docs: setup-test
 	$(call heading,Documentation)
 	env NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@echo 'Open build/site/index.html to read it.'
+
+# Without isolation: what builds them is there already, and is what was tested.
+package: setup-test
+	$(call heading,Packages)
+	rm -rf build/dist && mkdir -p build
+	$(VENV)/bin/python -m build --no-isolation --outdir build/dist >build/log 2>&1 || { cat build/log; exit 1; }
+	$(VENV)/bin/twine check --strict build/dist/*
+	$(VENV)/bin/check-wheel-contents build/dist/*.whl
+	$(VENV)/bin/python scripts/check_package.py build/dist
+
+release-check: package
+	$(call heading,The wheel in a new environment: this takes minutes)
+	scripts/try_wheel.sh build/dist build/try
+
+coverage: setup-test
+	$(MAKE) pytest PYTEST_ARGS="--cov --cov-report=term:skip-covered $(PYTEST_ARGS)" COVERAGE_CORE=sysmon
 
 pytest: setup-test
 	$(call heading,Tests)

@@ -16,7 +16,7 @@ import napari_feedback_seg
 SOURCE = Path(napari_feedback_seg.__file__).parent
 NOT_IMPORTED_BY_NAME = {"imagecodecs"}  # tifffile takes it for compressed files
 FOR_THE_PLUGIN = {"pyqtgraph"}  # declared, as napari does not bring it
-IN_AN_EXTRA = {"bioimageio.spec", "distributed", "onnxruntime"}  # imported where they are needed, if there
+IN_AN_EXTRA = {"bioimageio-spec", "distributed", "onnxruntime"}  # imported where they are needed, if there
 BROUGHT_BY_NAPARI = {"dask", "docstring_parser", "magicgui", "napari", "numpy", "psygnal", "qtpy", "superqt"}
 
 
@@ -72,7 +72,7 @@ def test_dependencies_are_those_that_the_code_imports():
     required = metadata.requires("napari-feedback-seg") or []
     declared = {re.match(r"[\w.-]+", line).group() for line in required if "extra ==" not in line}
     distributions = metadata.packages_distributions()
-    distributions["bioimageio"] = ["bioimageio.spec"]  # a folder that it shares with others
+    distributions["bioimageio"] = ["bioimageio-spec"]  # a folder that it shares with others
     imported = {distributions[module][0].lower() for module in imports_in(SOURCE, outside="plugin")}
     assert imported - IN_AN_EXTRA == declared - NOT_IMPORTED_BY_NAME - FOR_THE_PLUGIN
     assert {re.match(r"[\w.-]+", line).group() for line in required if "extra ==" in line} >= IN_AN_EXTRA

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.networks.spec import NetworkSpec
     from napari_feedback_seg.volumes.segment import segment_volume
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Model",
