@@ -55,7 +55,7 @@ def adapt(
         Path,
         typer.Argument(
             metavar="CORRECTIONS",
-            help="Class values of the same shape, 0 where nothing is said; or a folder.",
+            help="Class values in the shape of the image, 0 where nothing is corrected; or a folder.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="CELLS.strokes", help="What was learnt.")],

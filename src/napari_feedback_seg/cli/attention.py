@@ -17,7 +17,9 @@ def attention(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A TIFF, PNG or JPEG image.")],
     at: Annotated[
         list[str],
-        typer.Option("--at", metavar="Y,X", help="Row and column of the pixel; again for more of its tile."),
+        typer.Option(
+            "--at", metavar="Y,X", help="Row and column of the pixel. Repeat it for others in the same tile."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The TIFF to write.")],
     section: Annotated[
@@ -31,11 +33,13 @@ def attention(
         bool, typer.Option("--figure", help="Also write a picture beside OUT, as in the paper's Figure 4.")
     ] = False,
     truth: Annotated[
-        Path | None, typer.Option(metavar="LABELS", help="Right labels of IMAGE, for the picture.")
+        Path | None, typer.Option(metavar="LABELS", help="Correct labels of IMAGE, for the picture.")
     ] = None,
     recentre: Annotated[
         bool,
-        typer.Option("--recentre", help="Lay the tile around the pixel, not on the segmentation's grid."),
+        typer.Option(
+            "--recentre", help="Centre the tile on the pixel instead of using the segmentation's grid."
+        ),
     ] = False,
     overlap: Overlap = 0.25,
     pixel_size: PixelSides = None,

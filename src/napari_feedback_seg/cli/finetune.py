@@ -39,7 +39,7 @@ def finetune(
         Path,
         typer.Argument(
             metavar="CORRECTIONS",
-            help="Class values of the same shape, 0 where nothing is said; or a folder.",
+            help="Class values in the shape of the image, 0 where nothing is corrected; or a folder.",
         ),
     ],
     output: Annotated[
@@ -52,12 +52,12 @@ def finetune(
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 60,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
     rehearsal: Annotated[
-        float, typer.Option(help="How much to keep what was right; 0 for not at all.")
+        float, typer.Option(help="How strongly to keep what was right; 0 for not at all.")
     ] = 9.0,
     hold_out: Annotated[
         float, typer.Option(help="Share of the corrected regions to judge by; 0 for none.")
     ] = 0.25,
-    seed: Annotated[int, typer.Option(help="Of patches, and of what is held out.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the patches and of the held-out corrections.")] = 0,
     device: Device = "auto",
     pixel_size: PixelSides = None,
     rescale: Annotated[

@@ -49,7 +49,7 @@ def objects(
     ] = None,
     distance_to: Annotated[
         list[str] | None,
-        typer.Option(metavar="CLASS", help="Also measure the distance to this class; again for more."),
+        typer.Option(metavar="CLASS", help="Also measure the distance to this class. May be repeated."),
     ] = None,
     through: Annotated[
         str, typer.Option(help="How objects go through a stack: auto, volume, overlap or none.")
@@ -67,7 +67,7 @@ def objects(
     open_up: Annotated[
         float, typer.Option("--open", metavar="NM", help="Cut threads and specks up to this width.")
     ] = 0.0,
-    bias: Annotated[float, typer.Option(help="Of cells: below 0.5 fewer, above more.")] = 0.5,
+    bias: Annotated[float, typer.Option(help="For cells: below 0.5 gives fewer, above more.")] = 0.5,
     pixel_size: PixelSides = None,
     spacing: Annotated[
         float | None,

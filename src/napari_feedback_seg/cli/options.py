@@ -22,7 +22,7 @@ PixelSides = Annotated[
 ]
 Flips = Annotated[bool, typer.Option("--flips", help="Average over flips and turns: slower, steadier.")]
 Precision = Annotated[
-    str, typer.Option(help="What to compute in: auto (what the device is good at), bf16, fp16 or fp32.")
+    str, typer.Option(help="Number format: auto (fastest on the device), bf16, fp16 or fp32.")
 ]
 NewClass = Annotated[
     list[str] | None,
@@ -34,14 +34,14 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Processes on this computer; one a GPU if not given and there are several.",
+        help="Processes on this computer. Default: one per GPU if there are several.",
         rich_help_panel=VOLUMES,
     ),
 ]
 Scheduler = Annotated[
     str | None,
     typer.Option(
-        metavar="TCP://HOST:8786", help="Use a dask cluster that is there.", rich_help_panel=VOLUMES
+        metavar="TCP://HOST:8786", help="Address of a running dask cluster.", rich_help_panel=VOLUMES
     ),
 ]
 Dashboard = Annotated[

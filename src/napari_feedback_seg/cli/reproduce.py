@@ -27,7 +27,7 @@ def reproduce(
         Path, typer.Option(help="Folder of the results, which several machines may share.")
     ] = Path("reproduction"),
     recipe: Annotated[
-        str, typer.Option(help="paper: the paper's, as it is read; ours: that of the bundled models.")
+        str, typer.Option(help="paper: as we read the paper; ours: that of the bundled models.")
     ] = "paper",
     networks: Annotated[
         str, typer.Option(help="Only these networks of the table, such as unet,self.", show_default="all")

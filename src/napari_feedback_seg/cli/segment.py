@@ -105,14 +105,16 @@ def segment(
     block: Annotated[
         str | None,
         typer.Option(
-            metavar="SECTIONS,ROWS,COLUMNS", help="How much is done at once.", rich_help_panel=VOLUMES
+            metavar="SECTIONS,ROWS,COLUMNS",
+            help="Size of a block, such as 1,2048,2048.",
+            rich_help_panel=VOLUMES,
         ),
     ] = None,
     slab: Annotated[
         int,
         typer.Option(
             min=1,
-            help="Sections that share the grey values of their middle one: more than 1 for FIB-SEM.",
+            help="Normalise so many sections alike, by the middle one; more than 1 suits FIB-SEM.",
             rich_help_panel=VOLUMES,
         ),
     ] = 1,

@@ -33,7 +33,7 @@ def train(
         ),
     ] = "self",
     width: Annotated[int, typer.Option(help="Channels of the first block.")] = 16,
-    depth: Annotated[int, typer.Option(help="Times that the map is halved.")] = 4,
+    depth: Annotated[int, typer.Option(help="Depth of the U-Net: how often it halves the image.")] = 4,
     query_pooling: Annotated[int, typer.Option(help="1 is exact; p pools queries p x p.")] = 1,
     mean_of_rounds: Annotated[bool, typer.Option(help="Answer with the mean of both rounds.")] = False,
     key_pooling: Annotated[
@@ -58,11 +58,9 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Highest rate of the one cycle.")] = 2e-3,
     rare: Annotated[float, typer.Option(help="Share of the patches centred on an evenly drawn class.")] = 0.4,
     weights: Annotated[
-        str, typer.Option(help="How often each SET is drawn from, as in 2,1,1; all alike if not given.")
+        str, typer.Option(help="How often each SET is drawn from, such as 2,1,1. Default: all alike.")
     ] = "",
-    staining: Annotated[
-        str, typer.Option(help="mild, or strong for a model that is to know other microscopes.")
-    ] = "mild",
+    staining: Annotated[str, typer.Option(help="mild, or strong for images of other microscopes.")] = "mild",
     validation_tiles: Annotated[
         int, typer.Option(help="At most so many tiles of each SET choose the best epoch; 0 is all.")
     ] = 0,
@@ -73,7 +71,7 @@ def train(
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     pixel_size: PixelSize = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the training in RUN; its own settings count.")
+        bool, typer.Option("--resume", help="Continue the training in RUN with its own settings.")
     ] = False,
     half: Half = False,
 ) -> None:

@@ -42,7 +42,7 @@ class InstantBox(QFrame):
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.on_box = QCheckBox("Answer at once")
         self.on_box.setToolTip(
-            "<qt>Each stroke also mends what is like it, here and on all segmented sections, "
+            "<qt>Each stroke also corrects similar places, here and on all segmented sections, "
             "in about a second. The model stays as it is.</qt>"
         )
         self.changes = QLabel()

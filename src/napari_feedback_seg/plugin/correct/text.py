@@ -74,8 +74,8 @@ def why(found: Why) -> str:
     """Return what is known of a place, over the strokes that moved it."""
     place = f"row {found.row}, column {found.column} of section {found.section}"
     if not found.reasons:
-        return f"No stroke changed what is said at {place}."
-    return f"What is said at {place} comes most from:"
+        return f"No stroke changed the class at {place}."
+    return f"The class at {place} comes mostly from:"
 
 
 def reason(stroke: Stroke, moved: float, classes: Sequence[LabelClass]) -> str:

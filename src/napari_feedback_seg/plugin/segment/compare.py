@@ -36,16 +36,14 @@ class ComparePanel(QWidget):
         self._session, self._comparing = session, session.comparing
         self.labels_box = LayerChooser(
             lambda: session.comparing.choices,
-            tooltip="<qt>The labels to be judged (Alt+L): the result at hand, or any other Labels layer</qt>",
+            tooltip="<qt>The labels to be judged (Alt+L): the current result, or any other Labels layer</qt>",
         )
         self.truth_box = LayerChooser(
             lambda: session.comparing.truths,
             tooltip="<qt>Labels of the same classes, where 0 does not count, or a mask of one (Alt+T)</qt>",
         )
         self.kind_box = chooser("What the ground truth is (Alt+K): labels of the same classes, or a mask")
-        self.rest_box = chooser(
-            "What 0 means in the mask (Alt+0): another class, or that nobody has looked there"
-        )
+        self.rest_box = chooser("What 0 means in the mask (Alt+0): another class, or unlabelled")
         fill(self.rest_box, {"everything else": True, "unlabelled": False}, True)
         self.compare_button = QPushButton("Compare")
         self.table = QTableWidget()
