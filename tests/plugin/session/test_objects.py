@@ -110,6 +110,40 @@ def test_a_preview_shows_the_section_that_is_displayed_until_objects_are_found(
     assert "preview of objects" not in viewer.layers
 
 
+def test_a_preview_is_undone_and_edits_after_it(objects, found, runner, viewer):
+    objects.do(Delete((6, 40, 70)))
+    assert objects.can_undo
+    objects.preview()
+    runner.finish()
+    assert "preview of objects" in viewer.layers
+    objects.undo()
+    assert "preview of objects" not in viewer.layers
+    assert objects.can_undo  # the edit
+    objects.undo()
+    assert not objects.can_undo
+
+
+@pytest.mark.parametrize("units", ["um", "angstrom", "pixel"])
+def test_meshes_overlay_an_image_in_any_unit(viewer, session, labels, add_result, runner, units):
+    scale = {"um": 1e-3, "angstrom": 10.0, "pixel": 1.0}[units]
+    sides = np.array((20, 10, 10)) * scale
+    image = viewer.add_image(
+        np.zeros(labels.shape, np.uint8), scale=sides, translate=3 * sides, rotate=(0, 0, 30), units=units
+    )
+    session.layers.viewer.layers.selection.active = image
+    add_result(labels)
+    session.objects.find()
+    runner.finish()
+    session.objects.make_meshes([1])
+    runner.finish()
+    surface = next(each for each in viewer.layers if each.name.endswith("meshes"))
+    factor = 1.0 if units == "pixel" else scale * 1000  # from µm to the unit of the image
+    middle = surface.data_to_world(surface.data[0].mean(axis=0)) * np.array(factor)
+    layer = session.objects.found.layer
+    expected = layer.data_to_world(np.argwhere(session.objects.found.labels == 1).mean(axis=0))
+    np.testing.assert_allclose(middle, expected, atol=1.5 * sides[0])
+
+
 def test_options_count(objects, runner):
     objects.set_options(ObjectOptions(split=0.0))
     objects.find()
@@ -227,9 +261,16 @@ def test_meshes_lie_where_the_objects_are(objects, found, runner, viewer, image,
     objects.make_meshes([1, 3])
     runner.finish()
     surface = viewer.layers["stack mitochondria meshes"]
-    assert surface.units == image.units
-    world = surface.data_to_world(surface.data[0].mean(axis=0))
-    assert 0 < world[0] < 240
+    assert {str(unit) for unit in surface.units} == {"micrometer"}
+    where = found.labels == 1
+    low, high = (
+        (np.argwhere(where).min(axis=0) - 0.5) * (20, 10, 10),
+        (np.argwhere(where).max(axis=0) + 0.5) * (20, 10, 10),
+    )
+    of_first = surface.data[0][: len(objects.found.meshes[1].vertices)]
+    np.testing.assert_allclose(of_first.min(axis=0), low / 1000, atol=0.012)  # what is 12 nm is 0.012
+    np.testing.assert_allclose(of_first.max(axis=0), high / 1000, atol=0.012)
+    assert (viewer.layers.extent.world[1] < 2000).all()  # as the image's, in nm
     assert viewer.dims.ndisplay == 3
     volumes = found.table["mesh_volume_um3"]
     assert np.isnan(volumes[1])

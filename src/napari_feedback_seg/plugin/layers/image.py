@@ -139,6 +139,26 @@ def like(layer: Layer) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in names}
 
 
+def in_micrometres(layer: Layer) -> tuple[np.ndarray, dict[str, Any]] | None:
+    """Return the sides of a voxel in µm, and what puts a layer whose data are in µm where this one is.
+
+    None if the units are no lengths, or not all the same.
+    """
+    lengths = {_nanometres(unit) for unit in layer.units}
+    if len(lengths) > 1 or None in lengths:
+        return None
+    factor = next(length for length in lengths if length is not None) / 1000
+    affine = np.array(layer.affine.affine_matrix)
+    affine[:-1, -1] *= factor
+    place = like(layer) | {
+        "scale": np.ones(layer.ndim),
+        "translate": np.asarray(layer.translate) * factor,
+        "affine": affine,
+        "units": ("micrometer",) * layer.ndim,
+    }
+    return np.asarray(layer.scale) * factor, place
+
+
 def like_part(layer: Layer, region: tuple[slice, slice] | None, section: int = 0) -> dict[str, Any]:
     """Return the attributes that put a layer of a part (rows, columns) where its source is.
 

@@ -12,6 +12,7 @@ from psygnal import Signal
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.plugin.layers.image import (
     OBJECTS_KEY,
+    in_micrometres,
     like,
     like_part,
     made_from,
@@ -125,11 +126,18 @@ class ObjectLayers:
         viewer.add_layer(Labels(data, name="preview of objects", metadata=metadata, opacity=0.6, **place))
         viewer.layers.selection.active = active
 
-    def end_preview(self) -> None:
-        """Take the preview away; may be called again."""
-        viewer = self._layers.viewer
-        for layer in [each for each in viewer.layers if PREVIEW_KEY in each.metadata]:
-            viewer.layers.remove(layer)
+    @property
+    def previews(self) -> bool:
+        """Whether a preview is shown."""
+        return any(PREVIEW_KEY in each.metadata for each in self._layers.viewer.layers)
+
+    def end_preview(self) -> bool:
+        """Take the preview away; return whether there was one."""
+        layers = self._layers.viewer.layers
+        previews = [each for each in layers if PREVIEW_KEY in each.metadata]
+        for each in previews:
+            layers.remove(each)
+        return bool(previews)
 
     def set_features(self, layer: Labels, table: Table, colour_by: str) -> None:
         """Give a layer the measures of its objects, and colour it by one of them; by number if empty."""
@@ -166,10 +174,14 @@ class ObjectLayers:
     def show_meshes(
         self, image: Image, objects: Labels, meshes: Sequence[Mesh], voxel: Voxel, what: str
     ) -> Surface:
-        """Show meshes where the objects are, in their colours; return the layer."""
+        """Show meshes where the objects are, in their colours; return the layer.
+
+        They are in micrometres, as the mouse and the scale bar then say, if the image has a unit of length.
+        """
+        side, place = in_micrometres(objects) or (np.ones(objects.ndim), like(objects))
         vertices, faces, colours, before = [], [], [], 0
         for mesh in meshes:
-            vertices.append(mesh.vertices / np.asarray(voxel, np.float32))
+            vertices.append((mesh.vertices / np.asarray(voxel) * side).astype(np.float32))
             faces.append(mesh.faces + before)
             before += len(mesh.vertices)
             colours.append(np.tile(objects.get_color(mesh.number), (len(mesh.vertices), 1)))
@@ -186,7 +198,7 @@ class ObjectLayers:
             vertex_colors=np.concatenate(colours),
             shading="smooth",
             metadata={MESHES_KEY: {"image_id": str(image.unique_id), "class": what}},
-            **like(objects),
+            **place,
         )
         viewer.add_layer(layer)
         viewer.layers.selection.active = objects

@@ -66,7 +66,7 @@ class ObjectsTab(QWidget):
         }
         for each in self.tools.values():
             each.setCheckable(True)
-        self.undo_button = button("&Undo", "Take the last edit back (Ctrl+Z on the objects)")
+        self.undo_button = button("&Undo", "Take back the preview, or the last edit (Ctrl+Z on the objects)")
         self.redo_button = button("&Redo", "Do again what was undone")
         self.table = ObjectTable()
         self.measure_box = chooser("Colour the objects by this measure, and show how it is spread (Alt+B)")
@@ -196,7 +196,7 @@ class ObjectsTab(QWidget):
             each.setChecked(objects.tool == tool)
             each.setEnabled(found is not None)
         editor = found.editor if found is not None else None
-        self.undo_button.setEnabled(editor is not None and editor.can_undo)
+        self.undo_button.setEnabled(self._objects.can_undo)
         self.redo_button.setEnabled(editor is not None and editor.can_redo)
         self.save_edits_button.setEnabled(editor is not None and bool(editor.edits))
         self.open_edits_button.setEnabled(editor is not None)

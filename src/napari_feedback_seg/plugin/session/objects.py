@@ -323,8 +323,17 @@ class Objects:
         self._changed(found, change)
         return True
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit, or a preview, to take back."""
+        editor = self.found.editor if self.found is not None else None
+        return self._layers.previews or (editor is not None and editor.can_undo)
+
     def undo(self) -> None:
-        """Take the last edit back."""
+        """Take the preview away, or else the last edit back."""
+        if self._layers.end_preview():
+            self._tell()
+            return
         found = self.found
         change = found.editor.undo() if found is not None and found.editor is not None else None
         if found is not None and change is not None:
