@@ -1,11 +1,12 @@
 """How long a volume takes, with one worker or more, and how much memory; what the scheduler can give out.
 
 Seconds are those of a clock, and count on a machine that does nothing else; ``cpu_s`` are of all processes,
-with their start.
+with their start. On two cores it takes eight minutes:
 
-    python benchmarks/volume.py --sections 64 --side 2048 --output volume.json
+    python benchmarks/volume.py --output volume.json
 
 The volume is made by code. Each way of segmenting it is a process of its own, so that its memory can be told.
+One process computes in one thread, as each worker does: two workers are compared with twice its pace.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from typing import Any
 import numpy as np
 import psutil
 import tifffile
+
+from napari_feedback_seg.volumes.plan import InBlocks
+from napari_feedback_seg.volumes.todo import Blocks
 
 SECOND = 0.1
 SIDE = 4096
@@ -65,7 +69,7 @@ def child(arguments: argparse.Namespace) -> None:
     from napari_feedback_seg.volumes.events import BlockDone, VolumeOpened
     from napari_feedback_seg.volumes.segment import VolumeOptions, prepare_volume, start
 
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     options = SegmentOptions(device=arguments.device)
     model = load_model(arguments.model)
     if arguments.source.endswith(".tif") and not arguments.child.endswith(".zarr"):
@@ -91,10 +95,9 @@ def child(arguments: argparse.Namespace) -> None:
     print(json.dumps({"seconds": time.perf_counter() - opened}))
 
 
-def measure(arguments: argparse.Namespace, source: Path, output: Path, *more: str) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
     """Return the seconds and the peak memory, in MB, of a process and of the largest of its workers."""
-    own = [sys.executable, __file__, "--child", str(output), "--source", str(source)]
-    own += ["--device", arguments.device, "--model", arguments.model, *more]
+    own = [sys.executable, __file__, "--device", arguments.device, "--model", arguments.model, *more]
     threads = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(own, stdout=subprocess.PIPE, text=True, env=threads)
     peaks: dict[int, float] = {}
@@ -124,30 +127,55 @@ def measure(arguments: argparse.Namespace, source: Path, output: Path, *more: st
     }
 
 
-def copy(block: int) -> int:
-    """Do nothing of note."""
-    return block
+class Nothing:
+    """A worker that does nothing."""
+
+    device = "nothing"
+
+    def open(self, gpu: int | None = None) -> Nothing:
+        """Return itself."""
+        return self
+
+    def do(self, block: Any, step: str) -> tuple[str, ...]:
+        """Say nothing of a block."""
+        return ()
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
-def dispatch(blocks: int, workers: int) -> float:
-    """Return the blocks that go through client and scheduler, both here, in a second of a processor."""
-    from dask.distributed import Client, LocalCluster, as_completed
+class Million(InBlocks):
+    """A million blocks, of which none is done."""
 
-    with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    start, stop, block = (0, 0, 0), (1000, 32 * SIDE, 32 * SIDE), (1, SIDE, SIDE)
+
+    @property
+    def plan(self) -> Million:
+        """The blocks."""
+        return self
+
+    def is_done(self, block: Any) -> bool:
+        """Return False."""
+        return False
+
+
+def dispatch(blocks: int) -> None:
+    """Give out some of a million blocks to two workers that do nothing; print what it took.
+
+    Blocks in a second of a processor that client and scheduler, both in this process, have for themselves.
+    """
+    from napari_feedback_seg.volumes.cluster import connected, hand_out, set_up
+
+    with connected(2, None, dashboard=False) as (client, threads, _):
+        set_up(client, Nothing(), threads, 0)
+        looked = time.process_time()
+        left = Blocks(Million())
         begun = time.process_time()
-        results = as_completed(client.submit(copy, each, pure=False) for each in range(6 * workers))
-        given = 6 * workers
-        for future in results:
-            future.result()
-            if given < blocks:
-                results.add(client.submit(copy, given, pure=False))
-                given += 1
-        return blocks / (time.process_time() - begun)
+        events = hand_out(client, left)
+        for _ in range(blocks):
+            next(events)
+        pace = blocks / (time.process_time() - begun)
+    print(json.dumps({"a_second": round(pace), "look_s": round(begun - looked, 1), "blocks": left.total}))
 
 
 def efficiency(workers: int, block_s: float, blocks: int, a_second: float, start_s: float) -> float:
@@ -173,7 +201,7 @@ def simulate(block_s: float, a_second: float) -> dict[str, dict[int, float]]:
 def main() -> None:
     """Measure, and print or write what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--sections", type=int, default=64)
+    parser.add_argument("--sections", type=int, default=20)
     parser.add_argument("--side", type=int, default=2048)
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="cpu")
@@ -184,40 +212,46 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     for name in ("--child", "--source"):
         parser.add_argument(name, help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--processes", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--kill", action="store_true", help=argparse.SUPPRESS)
+    for name in ("--kill", "--dispatch"):
+        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.dispatch:
+        dispatch(arguments.blocks)
+        return
     if arguments.child:
         child(arguments)
         return
+    given = measure(arguments, "--dispatch", "--blocks", str(arguments.blocks))
+    print(f"blocks through the scheduler: {given}", flush=True)
     if arguments.block_seconds:
-        simulate(arguments.block_seconds, dispatch(arguments.blocks, 2))
+        simulate(arguments.block_seconds, given["a_second"])
         return
     folder = Path(tempfile.mkdtemp())
     try:
         store, tiff = make(folder, arguments.sections, arguments.side)
         found: dict[str, Any] = {"shape": [arguments.sections, arguments.side, arguments.side]}
+        found["blocks through the scheduler"] = given
         for name, source, target, more in (
-            ("TIFF to TIFF, this process", tiff, "t.tif", ()),
-            ("OME-Zarr, this process", store, "0.zarr", ()),
-            ("OME-Zarr, 1 worker", store, "1.zarr", ("--processes", "1")),
+            ("TIFF to TIFF, one process", tiff, "t.tif", ()),
+            ("OME-Zarr, one process", store, "0.zarr", ()),
             ("OME-Zarr, 2 workers", store, "2.zarr", ("--processes", "2")),
             ("OME-Zarr, 2 workers, one killed", store, "3.zarr", ("--processes", "2", "--kill")),
         ):
             if arguments.device != "cpu" and "worker" in name:
                 continue
-            found[name] = measure(arguments, source, folder / target, *more)
+            found[name] = measure(arguments, "--child", str(folder / target), "--source", str(source), *more)
             print(f"{name}: {found[name]}", flush=True)
+        one = found["OME-Zarr, one process"]["seconds"]
+        cost = one / found["TIFF to TIFF, one process"]["seconds"] - 1
+        found["what OME-Zarr costs beside TIFF"] = round(cost, 3)
+        print(f"OME-Zarr takes {100 * cost:.1f} % more than TIFF")
         if "OME-Zarr, 2 workers" in found:
-            one, two = (found[f"OME-Zarr, {each}"]["seconds"] for each in ("1 worker", "2 workers"))
-            found["efficiency of 2 workers"] = round(one / two / 2, 3)
-            print(f"efficiency of 2 workers: {one / two / 2:.3f}")
-        pace = dispatch(arguments.blocks, 2)
-        found["blocks a second through the scheduler"] = round(pace)
-        print(f"blocks a second through the scheduler: {pace:.0f}")
-        section_s = found["OME-Zarr, this process"]["seconds"] / arguments.sections
-        found["efficiency by simulation"] = simulate(section_s * (SIDE / arguments.side) ** 2, pace)
+            part = one / found["OME-Zarr, 2 workers"]["seconds"] / 2
+            found["efficiency of 2 workers"] = round(part, 3)
+            print(f"efficiency of 2 workers: {part:.3f}")
+        block_s = one / arguments.sections * (SIDE / arguments.side) ** 2
+        found["efficiency by simulation"] = simulate(block_s, given["a_second"])
     finally:
         shutil.rmtree(folder)
     if arguments.output:

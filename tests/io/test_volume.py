@@ -78,6 +78,7 @@ class TestOmeZarr:
         [
             ("czyx", (2, 3, 20, 20), "has 2 channels"),
             ("tzyx", (4, 3, 20, 20), "has 4 time points"),
+            ("tczyx", (2, 1, 3, 20, 20), "has 2 time points"),
             ("abyx", (1, 3, 20, 20), "an axis 'b' of 3"),
             ("zyx", (0, 20, 20), r"has no pixels: its shape is \(0, 20, 20\)"),
             ("abc", (3, 20, 20), "it needs y and x"),

@@ -166,6 +166,21 @@ class TestSources:
         assert any("1 chunks of the volume are missing" in said for said in done[0].messages)
         assert not any("missing" in said for event in done[1:] for said in event.messages)
 
+    def test_a_store_that_another_program_still_writes(self, tmp_path, volume, tissue, small_model):
+        """Chunks that come later are said to be missing; begun anew, the labels are those of the whole."""
+        chunk = volume / "0/c/0/1/1"
+        whole = chunk.read_bytes()
+        chunk.unlink()
+        steps = prepared(volume, tmp_path / "out.zarr", small_model, region=(slice(0, 1), None, None))
+        said = [each for event in of_kind(steps, BlockDone) for each in event.messages]
+        assert any("segment it again when it is whole (--overwrite)" in each for each in said)
+        chunk.write_bytes(whole)
+        only = {"region": (slice(0, 1), None, None), "overwrite": True}
+        segment_volume(volume, tmp_path / "out.zarr", small_model, **only)
+        np.testing.assert_array_equal(
+            labels_of(tmp_path / "out.zarr"), segment(tissue[:1], small_model).labels
+        )
+
     def test_a_corrupt_chunk_fails_its_block_and_the_rest_goes_on(
         self, tmp_path, volume, tissue, small_model
     ):

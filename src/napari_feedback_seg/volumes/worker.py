@@ -191,7 +191,7 @@ class Worker:
         if missing:
             said.append(
                 f"{missing} chunks of the volume are missing at {block}: their fill value was taken. If the "
-                "volume was still being written, segment it again when it is whole."
+                "volume was still being written, segment it again when it is whole (--overwrite)."
             )
         self.output.write(block, labels, probabilities)
         return tuple(dict.fromkeys(said))
