@@ -20,7 +20,7 @@ from napari_feedback_seg.correction.corrections import CorrectedSection, correct
 from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
 from napari_feedback_seg.correction.feature_maps import channels_of
 from napari_feedback_seg.correction.finetune import FineTuning, finetune
-from napari_feedback_seg.correction.held_out import compare_unpainted
+from napari_feedback_seg.correction.held_out import HeldOutEvaluation, compare_unpainted
 from napari_feedback_seg.correction.optimisation import Optimisation, mixed
 from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
 from napari_feedback_seg.correction.residual import Residual
@@ -503,6 +503,22 @@ class TestStart:
         assert other is not None
         expected = segment(255 - SAMPLE.image, small_model).labels
         assert (segment(SAMPLE.image, other).labels == expected).mean() > 0.999
+
+    @pytest.mark.parametrize("bright", [False, True], ids=["dark membranes", "bright membranes"])
+    def test_the_image_is_inverted_only_if_the_model_is_surer_of_it_then(
+        self, parent: Model, bright: bool
+    ) -> None:
+        said, other = (segment(image, parent).labels for image in (SAMPLE.image, INVERTED))
+        false = np.where((sparse() > 0) & (said != other), other, 0)  # any other answer is better here
+        image, labels = (INVERTED, sparse()) if bright else (SAMPLE.image, false)
+        source = PatchSource(sections(labels, image), parent.card, CONFIG)
+        evaluation = HeldOutEvaluation(source, sorted(source.regions), [])
+        turned = inverted(parent)
+        assert turned is not None
+        losses = [evaluation.score(model, torch.device("cpu")).loss for model in (parent, turned)]
+        assert losses[1] < 0.8 * losses[0]
+        found = start.choose_start(parent, source, torch.device("cpu"), 0)
+        assert ("image inverted" in found.differs) == bright
 
     def test_half_way_is_half_way(self, small_model: Model) -> None:
         end = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_feedback_seg.correction.corrections import MOST_HELD_OUT
-from napari_feedback_seg.correction.held_out import HeldOutEvaluation
+from napari_feedback_seg.correction.held_out import HeldOutEvaluation, compare_unpainted
 from napari_feedback_seg.models.model import Model
 
 if TYPE_CHECKING:
@@ -65,16 +65,21 @@ def choose_start(parent: Model, source: PatchSource, device: torch.device, seed:
     Two things about an image are no matter of small steps: bright membranes on a dark
     ground, and grey values that are spread otherwise (noise, blur, another stain), which
     batch norm takes amiss. For the first the parent sees the image inverted, if that alone
-    explains the corrections far better. For the second its batch norm gets the statistics of
-    many places of the corrected sections, if these are others: corrections do not tell, for
-    any change whatever puts some of them right.
+    explains the corrections far better, and if the parent is then surer of all that is not
+    corrected: corrections lie where it is wrong, and there any other answer is better. For the
+    second its batch norm gets the statistics of many places of the corrected sections, if these
+    are others: corrections do not tell, for any change whatever puts some of them right.
     """
     evaluation = HeldOutEvaluation(source, sorted(source.regions)[:MOST_HELD_OUT], [])
 
     of_parent = evaluation.score(parent, device)
     start, differs = parent, []
     other = inverted(parent)
-    if other is not None and evaluation.score(other, device).loss < _CLEARLY * of_parent.loss:
+    if (
+        other is not None
+        and evaluation.score(other, device).loss < _CLEARLY * of_parent.loss
+        and _doubt(other, source, device, seed) <= _doubt(parent, source, device, seed)
+    ):
         start = other
         differs.append("image inverted")
     area = sum(section.shape[0] * section.shape[1] for section in source.rescaled)
@@ -85,6 +90,11 @@ def choose_start(parent: Model, source: PatchSource, device: torch.device, seed:
         start = other
         differs.append("statistics of the image")
     return Start(start, tuple(differs), of_parent.wrong_share, shift)
+
+
+def _doubt(model: Model, source: PatchSource, device: torch.device, seed: int) -> float:
+    """Return the share of the unpainted pixels that a model expects to have wrong."""
+    return compare_unpainted(source, model, model, device, seed)[1]
 
 
 @torch.no_grad()
