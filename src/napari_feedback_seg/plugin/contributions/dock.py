@@ -12,11 +12,7 @@ from napari_feedback_seg.plugin.attention.tab import AttentionTab
 from napari_feedback_seg.plugin.contributions.help import HelpWindow
 from napari_feedback_seg.plugin.contributions.hint import Hint
 from napari_feedback_seg.plugin.contributions.sessions import session_of
-from napari_feedback_seg.plugin.contributions.settings import (
-    apply_settings,
-    unwatch_settings,
-    watch_settings,
-)
+from napari_feedback_seg.plugin.contributions.settings import apply_settings, unwatch_settings, watch_settings
 from napari_feedback_seg.plugin.correct.tab import CorrectTab
 from napari_feedback_seg.plugin.forms.row import column
 from napari_feedback_seg.plugin.forms.tab_order import order_tabs

@@ -33,12 +33,7 @@ from napari_feedback_seg.plugin.layers.results import (
     write_record,
 )
 from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
-from napari_feedback_seg.plugin.layers.volume import (
-    classes_on_disk,
-    in_view,
-    show_volume,
-    volume_at_hand,
-)
+from napari_feedback_seg.plugin.layers.volume import classes_on_disk, in_view, show_volume, volume_at_hand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import (
-    QApplication,
-    QCheckBox,
-    QFileDialog,
-    QPlainTextEdit,
-    QWidget,
-)
+from qtpy.QtWidgets import QApplication, QCheckBox, QFileDialog, QPlainTextEdit, QWidget
 
 from napari_feedback_seg.io import IMAGE_SUFFIXES
 from napari_feedback_seg.plugin.forms.row import button, column, row, sentence

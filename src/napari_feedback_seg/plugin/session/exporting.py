@@ -34,9 +34,7 @@ def export_result(
         return False
     image = session.layers.image_of(layer)
     result = session.layers.to_export(
-        layer,
-        session.correcting.corrections.of_result(layer),
-        session.pixel_sizes.spacing_of(image),
+        layer, session.correcting.corrections.of_result(layer), session.pixel_sizes.spacing_of(image)
     )
 
     result = replace(result, objects=session.objects.how_found(layer), **_learnt(session, result))

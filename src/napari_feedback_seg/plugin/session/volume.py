@@ -168,10 +168,7 @@ class VolumeOnDisk:
             (columns.start / wide, columns.stop / wide),
         )
         spans = [
-            range(
-                max(0, int((first - start) // side)),
-                min(count, int((last - start - 1e-6) // side) + 1),
-            )
+            range(max(0, int((first - start) // side)), min(count, int((last - start - 1e-6) // side) + 1))
             for (first, last), start, side, count in zip(
                 parts, plan.start, plan.block, plan.blocks_along, strict=True
             )
