@@ -38,9 +38,7 @@ from napari_feedback_seg.correction.held_out import Scores
 from napari_feedback_seg.segmentation.predict import segment
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.models.model import Model
-
-FAMILIAR = recommendation.FAMILIAR
+    from napari_feedback_seg.models.model import Model, ModelCard
 
 SETS = {
     "sstem": ("",),
@@ -78,7 +76,7 @@ def main() -> None:
             with options.output.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(results[-1]) + "\n")
             print(name, strokes, seed, results[-1]["sentence"], results[-1]["iou"], flush=True)
-    print(table(results))
+    print(table([each for each in results if each["model"] == options.model]))
 
 
 def parse() -> argparse.Namespace:
@@ -115,7 +113,7 @@ def table(cases: list[dict[str, Any]]) -> str:
             sum(np.sign(each) * (abs(each) > TOLERANCE) == sign for each in gains) for sign in (1, 0, -1)
         ]
         threshold = best_threshold(others)
-        rates = [f"{sum(is_right(each, at) for each in own)} of {len(own)}" for at in (FAMILIAR, threshold)]
+        rates = [f"{sum(is_right(each, at) for each in own)} of {len(own)}" for at in (None, threshold)]
         cells = [
             *(name, str(len(own)), f"{min(doubts):.3f} to {max(doubts):.3f}"),
             *(f"{min(gains):+.1f} to {max(gains):+.1f}", ", ".join(map(str, counts)), rates[0]),
@@ -127,14 +125,15 @@ def table(cases: list[dict[str, Any]]) -> str:
 
 def best_threshold(cases: list[dict[str, Any]]) -> float:
     """Return the threshold of doubt with which most recommendations are right: the middle of all such."""
-    grid = np.arange(0, 0.1001, 0.001)
+    grid = np.arange(0, 0.2001, 0.001)
     right = np.array([sum(is_right(each, float(at)) for each in cases) for at in grid])
     return float(grid[right == right.max()].mean())
 
 
-def is_right(case: dict[str, Any], threshold: float) -> bool:
-    """Return whether the recommendation would be right with a threshold of doubt."""
-    recommendation.FAMILIAR = threshold
+def is_right(case: dict[str, Any], threshold: float | None) -> bool:
+    """Return whether the recommendation would be right with a threshold of doubt, or that of the package."""
+    card = card_of(case["model"])
+    differs = [each for each in case["start"] if each != "as it was"]
     before, after = (as_scores(case[name]) for name in ("before", "after"))
     advice, _ = recommendation.recommend(
         before,
@@ -142,9 +141,16 @@ def is_right(case: dict[str, Any], threshold: float) -> bool:
         changed=case["changed"],
         doubt=doubt(case),
         held_out=case["held_out"],
-        unfamiliar=case["start"] != ["as it was"],
+        unfamiliar=recommendation.starts_elsewhere(card, differs),
+        familiar=recommendation.familiar_doubt(card) if threshold is None else threshold,
     )
     return abs(gain(case)) <= TOLERANCE or (advice == "keep") == (gain(case) > 0)
+
+
+@cache
+def card_of(model: str) -> ModelCard:
+    """Return the card of a model."""
+    return load_model(model).card
 
 
 def gain(case: dict[str, Any]) -> float:

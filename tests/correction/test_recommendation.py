@@ -5,8 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
+from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.correction.held_out import Scores
-from napari_feedback_seg.correction.recommendation import recommend
+from napari_feedback_seg.correction.recommendation import familiar_doubt, recommend, starts_elsewhere
+from napari_feedback_seg.models.model import ModelCard, TrainingData
+from napari_feedback_seg.networks import NetworkSpec
 
 
 def scores(right: float, loss: float, kept: float) -> Scores:
@@ -14,6 +17,12 @@ def scores(right: float, loss: float, kept: float) -> Scores:
     confusion = np.array([[pixels, 1000 - pixels, 0], [1000 - pixels, pixels, 0], [0, 0, 0]])
     kept_sums = np.array([[kept, 1.0], [kept, 1.0]])
     return Scores(("membrane", "cytoplasm"), confusion, np.full(5, right), kept_sums, loss)
+
+
+def card(labs: int, *others: str) -> ModelCard:
+    """Return the card of a model that learnt from so many data sets, and from others."""
+    data = tuple(TrainingData(name) for name in (*(f"lab {number}" for number in range(labs)), *others))
+    return ModelCard("a model", NetworkSpec(width=4, depth=2), EM_CLASSES, 4.6, 64, data=data)
 
 
 KNOWN, UNKNOWN = 0.035, 0.08
@@ -55,6 +64,35 @@ def test_recommendation(
     assert sentence.startswith("Keep: " if keep else "Go back: ")
     assert f"{right[0]:.0%} → {right[1]:.0%} of the held-out corrections are right (5 places)" in sentence
     assert "3% of the unpainted pixels change class" in sentence
+
+
+@pytest.mark.parametrize(
+    ("right", "loss", "doubt", "keep"),
+    [
+        ((0.09, 0.50), (1.65, 1.00), 0.131, False),  # FlyEM: 54.0 before, 51.6 after
+        ((0.22, 0.33), (2.60, 1.95), 0.071, False),  # SNEMI3D: 70.5 before, 67.4 after
+        ((0.09, 0.50), (1.65, 1.00), 0.2, True),
+        ((0.1, 0.9), (3.0, 0.6), 0.071, True),
+    ],
+)
+def test_a_model_that_learnt_from_several_labs_is_less_sure_of_what_it_knows(
+    right: tuple[float, float], loss: tuple[float, float], doubt: float, keep: bool
+) -> None:
+    before, after = (scores(*each, 0.98) for each in zip(right, loss, strict=True))
+    familiar = familiar_doubt(card(5))
+    advice, _ = recommend(
+        before, after, changed=0.03, doubt=doubt, held_out=True, unfamiliar=False, familiar=familiar
+    )
+    assert advice == ("keep" if keep else "go back")
+
+
+def test_of_such_a_model_other_statistics_tell_nothing_but_an_inverted_image_does() -> None:
+    statistics, inverted = ["statistics of the image"], ["image inverted"]
+    assert familiar_doubt(card(1)) < familiar_doubt(card(3))
+    assert [starts_elsewhere(card(1), each) for each in ([], statistics, inverted)] == [False, True, True]
+    assert [starts_elsewhere(card(3), each) for each in ([], statistics, inverted)] == [False, False, True]
+    tuned = card(1, "corrections of a", "corrections of b")
+    assert familiar_doubt(tuned) == familiar_doubt(card(1))
 
 
 @pytest.mark.parametrize("doubt", [KNOWN, UNKNOWN])

@@ -23,7 +23,7 @@ from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult,
 from napari_feedback_seg.correction.held_out import HeldOutEvaluation, Scores, compare_unpainted
 from napari_feedback_seg.correction.optimisation import NotFiniteError, Optimisation, mixed
 from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
-from napari_feedback_seg.correction.recommendation import recommend
+from napari_feedback_seg.correction.recommendation import familiar_doubt, recommend, starts_elsewhere
 from napari_feedback_seg.correction.start import choose_start, fit_new_classes
 from napari_feedback_seg.errors import OutputError, TrainingError
 from napari_feedback_seg.models.model import Model
@@ -308,9 +308,15 @@ class FineTuning:
         before = Scores.pooled(self._score(self._evaluation(fold), known) for fold in self._folds)
         after = Scores.pooled(fold.scores for fold in self._folds if fold.scores is not None)
         changed, doubt = compare_unpainted(self._source, parent, tuned, self._device, self.config.seed)
-        unfamiliar = bool(self._start.differs or self.config.new_classes)
+        card = self._parent.card
         advice, sentence = recommend(
-            before, after, changed=changed, doubt=doubt, held_out=self._held_out, unfamiliar=unfamiliar
+            before,
+            after,
+            changed=changed,
+            doubt=doubt,
+            held_out=self._held_out,
+            unfamiliar=starts_elsewhere(card, self._start.differs) or bool(self.config.new_classes),
+            familiar=familiar_doubt(card),
         )
         seconds = time.perf_counter() - self._started
         tuned = finetuned_model(

@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_feedback_seg.correction.events import Advice
     from napari_feedback_seg.correction.held_out import Scores
+    from napari_feedback_seg.models.model import ModelCard
 
-FAMILIAR = 0.06
+FAMILIAR, FAMILIAR_TO_MANY = 0.06, 0.14
 """A model knows images of which it expects to have a smaller share of the pixels wrong.
 
-See ``benchmarks/guard.py``."""
+The second is for a model that learnt from several data sets: it is less sure of each. See
+``benchmarks/guard.py``."""
+
+_SEVERAL = 3
 
 _ENOUGH = 1.2
 """So much progress, of 2, is needed on images that the parent knows."""
@@ -23,8 +29,32 @@ _FEW, _OF_WRONG = 0.25, 0.75
 """Where no more than the first share was wrong, so much progress times that share is enough."""
 
 
+def familiar_doubt(card: ModelCard) -> float:
+    """Return the doubt below which a model knows images."""
+    return FAMILIAR_TO_MANY if _knows_several(card) else FAMILIAR
+
+
+def starts_elsewhere(card: ModelCard, differs: Sequence[str]) -> bool:
+    """Return whether what the start of a fine-tune differs in tells that the images are of another kind.
+
+    To a model that learnt from several data sets, other statistics tell nothing.
+    """
+    return "image inverted" in differs or (bool(differs) and not _knows_several(card))
+
+
+def _knows_several(card: ModelCard) -> bool:
+    return sum(not each.name.startswith("corrections of") for each in card.data) >= _SEVERAL
+
+
 def recommend(
-    before: Scores, after: Scores, *, changed: float, doubt: float, held_out: bool, unfamiliar: bool
+    before: Scores,
+    after: Scores,
+    *,
+    changed: float,
+    doubt: float,
+    held_out: bool,
+    unfamiliar: bool,
+    familiar: float = FAMILIAR,
 ) -> tuple[Advice, str]:
     """Return whether to keep a fine-tuned model, and a sentence of what is known.
 
@@ -46,6 +76,8 @@ def recommend(
     unfamiliar : bool
         Whether the images are known to be unlike what the parent knows: the fine-tune had to
         start elsewhere, or they have classes that it lacks.
+    familiar : float
+        Doubt from which on they are taken for unlike it anyway.
     """
     right = _right(before, after, held_out)
     elsewhere = f"{changed:.0%} of the unpainted pixels change class"
@@ -53,7 +85,7 @@ def recommend(
         return "go back", f"Go back: {right}; {elsewhere}."
     if after.loss >= before.loss:
         return "go back", f"Go back: {right}, but with lower probabilities than before; {elsewhere}."
-    if unfamiliar or doubt >= FAMILIAR:
+    if unfamiliar or doubt >= familiar:
         return "keep", (
             f"Keep: {right}, and on images that the old model is as unsure of as of this one, learning "
             f"mostly helps; {elsewhere}."
