@@ -17,7 +17,17 @@ SOURCE = Path(napari_feedback_seg.__file__).parent
 NOT_IMPORTED_BY_NAME = {"imagecodecs"}  # tifffile takes it for compressed files
 FOR_THE_PLUGIN = {"pyqtgraph"}  # declared, as napari does not bring it
 IN_AN_EXTRA = {"bioimageio-spec", "distributed", "onnxruntime"}  # imported where they are needed, if there
-BROUGHT_BY_NAPARI = {"dask", "docstring_parser", "magicgui", "napari", "numpy", "psygnal", "qtpy", "superqt"}
+BROUGHT_BY_NAPARI = {
+    "dask",
+    "docstring_parser",
+    "magicgui",
+    "napari",
+    "numpy",
+    "psygnal",
+    "pydantic",
+    "qtpy",
+    "superqt",
+}
 
 
 def modules_loaded_by(statement: str) -> set[str]:
