@@ -109,6 +109,19 @@ def test_the_site_is_not_built_with_a_broken_link(link: str, tmp_path: Path) -> 
         build(config)
 
 
+def test_the_site_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site")))
+    pages = [*(tmp_path / "site").rglob("*.html")]
+    assert len(pages) > 25
+    for page in pages:
+        loaded = re.findall(
+            r"<(?:script|link|img|iframe|source)[^>]*(?:src|href)=[\"']?(https?:|//)", page.read_text("utf-8")
+        )
+        assert not loaded, page
+    for style in (tmp_path / "site").rglob("*.css"):
+        assert not re.findall(r"(?:@import|url\()\s*[\"']?(?:https?:|//)", style.read_text("utf-8")), style
+
+
 @PAGES
 def test_nothing_is_left_to_fill_in(page: Path) -> None:
     assert not re.findall(r"^[A-Z]+_[A-Z_]+$", page.read_text(encoding="utf-8"), re.M)
