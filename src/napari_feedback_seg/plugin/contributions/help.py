@@ -17,7 +17,7 @@ PAGES = {
     "Objects": "how-to/objects.md",
     "Attention": "how-to/attention-maps.md",
 }
-_MARGIN = 16
+_MARGIN = 32  # a picture in a list stands that far in, and a little more
 
 
 def page(tab: str) -> Path:
