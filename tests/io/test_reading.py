@@ -352,6 +352,7 @@ class TestBlocks:
             np.testing.assert_array_equal(found, sections[z][self.ROWS, self.COLUMNS])
             assert found.dtype == np.uint16
         np.testing.assert_array_equal(sections.block(1, slice(70, 99), slice(None)), sections[1][70:])
+        assert sections.block(1, slice(9, 3), slice(2, 4)).shape == (0, 2)
 
     @pytest.mark.parametrize("options", [{"rowsperstrip": 16}, {"tile": (16, 32)}], ids=str)
     def test_nothing_else_is_decoded(self, tmp_path, options):

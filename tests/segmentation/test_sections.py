@@ -28,6 +28,12 @@ def tissue() -> np.ndarray:
     return builtin_section(512, seed=1).image
 
 
+def test_a_nan_that_signals_is_as_any_other():
+    section = (1e-35 * RNG.random((40, 40))).astype(np.float32)
+    section.view(np.uint32)[3, 4] = 0x7F800001
+    assert normalise(section)[3, 4] == pytest.approx(0, abs=1e-6)
+
+
 class TestNormalise:
     def test_mean_0_and_deviation_1(self, section):
         normalised = normalise(section)

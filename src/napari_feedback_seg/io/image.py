@@ -179,14 +179,13 @@ class Sections(Sequence[np.ndarray]):
         """Return the pixels of these rows and columns of section z; of most files little more is read."""
         if self._read_block is None:
             return self[z][rows, columns]
-        height, width = (
-            range(*each.indices(length)) for each, length in zip((rows, columns), self.shape[1:], strict=True)
-        )
+        wanted = []
+        for each, length in zip((rows, columns), self.shape[1:], strict=True):
+            start, stop, _ = each.indices(length)
+            wanted.append(slice(start, max(start, stop)))
         with decoding(self.path), self._lock:
-            block = self._read_block(
-                range(len(self))[z], slice(height.start, height.stop), slice(width.start, width.stop)
-            )
-        if block.shape != (len(height), len(width)):
+            block = self._read_block(range(len(self))[z], *wanted)
+        if block.shape != tuple(each.stop - each.start for each in wanted):
             raise cut_off(self.path)
         return block
 

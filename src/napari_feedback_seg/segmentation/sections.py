@@ -263,7 +263,8 @@ def normalise(section: np.ndarray, of: Statistics | None = None) -> np.ndarray:
     if of.constant:
         return np.zeros(section.shape, np.float32)
     exact = section.dtype.itemsize <= 2 or (section.dtype == np.float32 and 1e-30 < of.std < 1e30)
-    values = section.astype(np.float32 if exact else np.float64)
+    with np.errstate(invalid="ignore"):  # damaged files hold NaN that signal
+        values = section.astype(np.float32 if exact else np.float64)
     if section.dtype.kind == "f":
         values[~np.isfinite(values)] = of.mean
     np.clip(values, of.low, of.high, out=values)
