@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt, QThreadPool
 
@@ -26,19 +27,29 @@ def models_folder(tmp_path, monkeypatch, small_model):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, plugin_settings, npe2pm):
+def viewer(request, plugin_settings, npe2pm):
+    """napari's viewer; without its window, which takes seconds, where ``window(False)`` is marked."""
+    mark = request.node.get_closest_marker("window")
+    if mark is not None and not mark.args[0]:
+        yield ViewerModel()
+        return
     with npe2pm.tmp_plugin(package="napari"):  # which reads and writes the common files
-        yield make_napari_viewer()
+        yield request.getfixturevalue("make_napari_viewer")()
 
 
 @pytest.fixture
-def dock(viewer, models_folder):
+def dock(viewer, models_folder, qtbot):
     from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 
     dock = FeedbackDock(viewer)
-    viewer.window.add_dock_widget(dock, name="Feedback segmentation")
     dock.session.model_name = "small"
-    return dock
+    if hasattr(viewer, "window"):
+        viewer.window.add_dock_widget(dock, name="Feedback segmentation")
+        yield dock
+    else:
+        qtbot.addWidget(dock)
+        yield dock
+        dock.cleanup()
 
 
 @pytest.fixture
@@ -117,7 +128,7 @@ def left_over():
 def _no_leaks(request, left_over):
     """Fail a test that leaves something; a viewer that is left fails it, too, by napari's own fixture."""
     yield
-    assert not left_over(sessions="make_napari_viewer" in request.fixturenames)
+    assert not left_over(sessions=bool({"viewer", "make_napari_viewer"} & set(request.fixturenames)))
 
 
 def _in_use():

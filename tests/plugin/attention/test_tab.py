@@ -137,6 +137,7 @@ class TestMouse:
         assert viewer.scene.camera.mouse_pan
 
 
+@pytest.mark.window(False)
 class TestTab:
     def test_what_is_picked_and_chosen_is_shown(self, viewer, session, tab, answer, press, qtbot, section):
         """One walk through the tab; what each step does is tested with the session."""
@@ -196,6 +197,7 @@ class TestTab:
         assert tab.pick_button.isEnabled()
         assert tab.about.isHidden()
 
+    @pytest.mark.window(True)
     def test_tab_that_is_opened_later_shows_what_there_is(self, viewer, session, tab, answer, section):
         image = viewer.add_image(section, name="cells")
         session.attention.pick(image.data_to_world((30, 20)))
@@ -204,6 +206,7 @@ class TestTab:
         viewer.window.add_dock_widget(later, name="Later")
         assert later.found.text() == tab.found.text() != ""
 
+    @pytest.mark.window(True)
     def test_dock_closed_while_it_computes(self, viewer, session, dock, section, qtbot):
         image = viewer.add_image(section, name="cells")
         session.attention.pick(image.data_to_world((30, 20)))

@@ -12,6 +12,8 @@ from napari_feedback_seg.plugin.layers.results import ResultWriter
 from napari_feedback_seg.plugin.session.records import RunRecord
 from napari_feedback_seg.segmentation.prediction import Prediction
 
+pytestmark = pytest.mark.window(False)
+
 LONG = 60_000
 
 
@@ -94,6 +96,7 @@ def test_the_table_shows_sorts_and_jumps(tab, dock, viewer, qtbot):
     assert tab.table.selected() == [3]
 
 
+@pytest.mark.window(True)
 def test_a_click_in_the_viewer_selects_the_row(tab, dock, viewer, qtbot):
     dock.session.objects.select(1)
     drag(viewer, qtbot, (40, 70))
@@ -101,6 +104,7 @@ def test_a_click_in_the_viewer_selects_the_row(tab, dock, viewer, qtbot):
     assert tab.table.selected() == [3]
 
 
+@pytest.mark.window(True)
 def test_tools_with_the_mouse(tab, dock, viewer, qtbot, press):
     dock.session.objects.select(1)
     press(tab.tools["merge"])
@@ -121,6 +125,7 @@ def test_tools_with_the_mouse(tab, dock, viewer, qtbot, press):
     assert dock.session.objects.tool == ""
 
 
+@pytest.mark.window(True)
 def test_painting_with_the_mouse_adds_an_object(tab, viewer, qtbot, press):
     press(tab.tools["add"])
     drag(viewer, qtbot, (50, 10), (52, 14), (54, 18))
