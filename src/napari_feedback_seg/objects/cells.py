@@ -1,4 +1,4 @@
-"""Cells from the probability of membrane: superpixels, their graph, and what of it is one cell."""
+"""Cells from the probability of membrane: parts that it encloses, joined where the passage is wide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_feedback_seg.objects.blocks import FLAT_BLOCK
-from napari_feedback_seg.objects.instances import peaks_of
+from napari_feedback_seg.objects.instances import basins_of, peaks_of
 from napari_feedback_seg.objects.make import Method, number, way_through, without_detours
 from napari_feedback_seg.objects.options import Through, least_voxels
 
@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 NO_TISSUE = 255
 """What stands for a pixel that is not segmented, among probabilities as uint8; 254 is membrane for sure."""
 
-SMOOTH_NM = 10.0
-"""Width of the Gaussian on distances to the membrane, so that a cell has few superpixels."""
+SMOOTH_NM = 6.0
+"""Width of the Gaussian on distances to the membrane, so that a cell has few parts."""
+
+THRESHOLD = 0.25
+"""Probability from which on a pixel is membrane, where the bias is 0.5: low, as weak membranes part cells."""
+
+GAP_NM = 66.0
+"""Half of the width from which on a passage is no gap, over the bias: 66 nm where it is 0.5."""
+
+AS_WIDE = 0.5
+"""A passage is within a cell if it is this much of the width of the narrower part."""
 
 SAME_CELL = 0.25
 """Intersection over union from which on two profiles attract each other."""
@@ -88,59 +97,30 @@ def cell_method(
 
 
 def cells_of_section(membrane: np.ndarray, options: CellOptions, sides: Sequence[float]) -> Numbers:
-    """Return the cells of a section (Y, X), numbered from 1; see :func:`find_cells`."""
-    tissue = membrane != NO_TISSUE
-    if not tissue.any():
-        return np.zeros(membrane.shape, np.uint32)
-    border = (np.where(tissue, membrane, 254) / 254).astype(np.float32)
-    pixels = superpixels(border, tissue, sides)
-    if int(pixels.max()) < 2:
-        return pixels
-    cells = _cut(pixels, border, options.bias)
-    least = least_voxels(options.least_nm, (1.0, sides[0], sides[1]), flat=True)
-    sizes = np.bincount(cells.ravel())
-    small = sizes < least
-    small[0] = False
-    if small.any() and not small[1:].all():
-        cells = bic.segmentation.watershed(
-            border, np.where(small[cells], 0, cells).astype(np.uint32), mask=tissue
-        )
-    return np.asarray(cells, np.uint32)
+    """Return the cells of a section (Y, X), numbered from 1; see :func:`find_cells`.
 
-
-def superpixels(
-    border: npt.NDArray[np.float32], tissue: npt.NDArray[np.bool_], sides: Sequence[float]
-) -> Numbers:
-    """Return parts of cells: basins around each place that is far from membrane.
-
-    After Beier et al. (2017), Nature Methods 14:101.
+    Parts of cells are basins of the distance to membrane. Two are one cell where the passage between them is
+    wide, or about as wide as the narrower of them, as within a thin process: what a gap in a membrane is not.
     """
-    within = (border < 0.5) & tissue
+    tissue = membrane != NO_TISSUE
+    border = (np.where(tissue, membrane, 254) / 254).astype(np.float32)
+    odds = THRESHOLD / (1 - THRESHOLD) * (1 - options.bias) / options.bias
+    within = tissue & (border < odds / (1 + odds))
     if not within.any():
         return np.asarray(tissue, np.uint32)
     distance = bic.distance.distance_transform(within, sampling=list(sides))
-    distance = ndimage.gaussian_filter(distance, [SMOOTH_NM / side for side in sides])
-    seeds = bic.segmentation.label(peaks_of(distance, within), connectivity=2).astype(np.uint32)
-    height = 0.8 * border + 0.2 * (1 - distance / max(float(distance.max()), 1e-6))
-    found: Numbers = bic.segmentation.watershed(height.astype(np.float32), seeds, mask=tissue)
-    return found
-
-
-def _cut(pixels: Numbers, border: npt.NDArray[np.float32], bias: float) -> Numbers:
-    """Join superpixels to cells where the membrane between them is weak (GASP, mean linkage)."""
-    graph = bic.graph.region_adjacency_graph(pixels)
-    if not graph.number_of_edges:
-        return pixels
-    features = bic.graph.features.edge_map_features_complex(graph, pixels, border)
-    names = bic.graph.features.COMPLEX_EDGE_FEATURE_NAMES
-    strength = np.clip(features[:, names.index("median")], 0.01, 0.99)
-    costs = np.log((1 - strength) / strength) + np.log((1 - bias) / bias)
-    policy = bic.graph.agglomeration.GaspClusterPolicy(linkage="mean")
-    sizes = np.ascontiguousarray(features[:, names.index("size")], np.float64)
-    joined = np.asarray(policy.optimize(graph, np.ascontiguousarray(costs, np.float64), edge_sizes=sizes))
-    # The region without a number, where nothing is segmented, stays by itself.
-    numbers = np.where(np.arange(len(joined)) > 0, joined.astype(np.int64) + 1, 0).astype(np.uint32)
-    return np.asarray(numbers[pixels], np.uint32)
+    width = ndimage.gaussian_filter(distance, [SMOOTH_NM / side for side in sides]).astype(np.float32)
+    width *= within
+    seeds = bic.segmentation.label(peaks_of(width, within), connectivity=2).astype(np.uint32)
+    parts = basins_of(width, within, seeds, AS_WIDE, wide=GAP_NM * options.bias)
+    least = least_voxels(options.least_nm, (1.0, sides[0], sides[1]), flat=True)
+    sizes = np.bincount(parts.ravel())
+    small = sizes < least
+    small[0] = False
+    if small[1:].all():
+        small[:] = False
+    kept = np.where(small[parts], 0, parts).astype(np.uint32)
+    return np.asarray(bic.segmentation.watershed(border, kept, mask=tissue), np.uint32)
 
 
 def same_cell(overlaps: Overlaps) -> npt.NDArray[np.int64]:

@@ -87,14 +87,24 @@ def split(
     height = np.asarray(bic.distance.distance_transform(inside, sampling=list(sides)), np.float32)
     if probability is not None:
         height *= np.clip(probability, 0.25, 1)
-    seeds = _label(peaks_of(height, inside))
+    return basins_of(height, inside, _label(peaks_of(height, inside)), options.split, options.least_nm / 4)
+
+
+def basins_of(
+    height: Floats, inside: Mask, seeds: Numbers, ratio: float, least: float = 0.0, wide: float = np.inf
+) -> Numbers:
+    """Return the basins around seeds, numbered from 1, of which some are joined.
+
+    Two are joined where the pass between them is higher than ``ratio`` of the lower peak, or than ``wide``,
+    or where a peak is lower than ``least``; over the highest passes first.
+    """
     basins = bic.segmentation.watershed(-height, seeds, mask=inside)
     count = int(basins.max())
     peak = np.zeros(count + 1, np.float32)
     flat, heights = basins.ravel(), height.ravel()
     np.maximum.at(peak, flat[flat > 0], heights[flat > 0])
     pairs, saddles = _passes(basins, height)
-    parents = _join(pairs, saddles, peak, options.split, options.least_nm / 4)
+    parents = _join(pairs, saddles, peak, ratio, least, wide)
     numbered: Numbers = _renumbered(parents)[basins]
     return numbered
 
@@ -135,7 +145,7 @@ def _passes(basins: Numbers, height: Floats) -> tuple[np.ndarray, Floats]:
 
 
 def _join(
-    pairs: np.ndarray, saddles: Floats, peak: Floats, ratio: float, least: float
+    pairs: np.ndarray, saddles: Floats, peak: Floats, ratio: float, least: float, wide: float
 ) -> npt.NDArray[np.uint32]:
     """Return for each basin the one that stands for all that it is joined with."""
     parents = np.arange(len(peak), dtype=np.uint32)
@@ -151,7 +161,7 @@ def _join(
         if a == b:
             continue
         lower, higher = (a, b) if peak[a] < peak[b] else (b, a)
-        if saddle >= ratio * peak[lower] or peak[lower] < least:
+        if saddle >= min(ratio * peak[lower], wide) or peak[lower] < least:
             parents[lower] = higher
     while True:
         above = parents[parents]
