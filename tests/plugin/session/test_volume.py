@@ -124,7 +124,7 @@ def test_it_stops_when_its_layer_is_deleted(session, viewer, runner, opened, tmp
     assert session.status.startswith("Cancelled")
 
 
-def test_what_is_on_the_disk_is_measured_in_strips(session, viewer, runner, opened, data):
+def test_what_is_on_the_disk_is_measured_in_strips(session, viewer, runner, opened, data, tmp_path):
     opened()
     session.segmenting.choose(What.VOLUME)
     session.segmenting.segment()
@@ -136,6 +136,8 @@ def test_what_is_on_the_disk_is_measured_in_strips(session, viewer, runner, open
     steps = measure(expected.labels, load_model("small").card.classes, 4.6, 0.0)
     table = finish(steps)
     assert session.measuring.measures == table
+    store = tmp_path / "em-small.zarr"
+    assert session.objects.hint.endswith(f"feedback-seg objects {store} -o {store}")
 
 
 @pytest.mark.parametrize("axes", ["tzyx", "tczyx"])

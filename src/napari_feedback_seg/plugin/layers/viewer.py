@@ -33,7 +33,13 @@ from napari_feedback_seg.plugin.layers.results import (
     write_record,
 )
 from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
-from napari_feedback_seg.plugin.layers.volume import classes_on_disk, in_view, show_volume, volume_at_hand
+from napari_feedback_seg.plugin.layers.volume import (
+    classes_on_disk,
+    in_view,
+    show_volume,
+    store_of,
+    volume_at_hand,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,6 +103,7 @@ class ViewerLayers:
     show_volume = _with_viewer(show_volume)
     volume_at_hand = _with_viewer(volume_at_hand)
     classes_on_disk = staticmethod(classes_on_disk)
+    store_of = staticmethod(store_of)
     show_errors = _with_viewer(comparison.show_errors)
 
     changed = Signal()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +81,11 @@ def volume_at_hand(viewer: ViewerModel) -> Labels | None:
     found = [layer for layer in reversed(viewer.layers) if VOLUME_KEY in layer.metadata]
     active = viewer.layers.selection.active
     return active if active in found else next(iter(found), None)
+
+
+def store_of(layer: Labels) -> Path:
+    """Return the OME-Zarr that labels on the disk lie in."""
+    return Path(layer.metadata[VOLUME_KEY]["folder"]).parents[1]
 
 
 def classes_on_disk(layer: Labels) -> tuple[LabelClass, ...]:

@@ -207,8 +207,9 @@ class ObjectsTab(QWidget):
             widget.setVisible(found is not None)
         self.colour.setRowVisible(self.measure_box, found is not None)
         self._draw_measures()
-        self.status.setText(objects.status)
-        self.status.setVisible(bool(objects.status))
+        said = objects.status or objects.hint
+        self.status.setText(said)
+        self.status.setVisible(bool(said))
         self._draw_job()
 
     def _draw_choices(self) -> None:

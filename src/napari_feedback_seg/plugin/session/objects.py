@@ -90,6 +90,15 @@ class Objects:
         return [*names, CELLS] if classes else []
 
     @property
+    def hint(self) -> str:
+        """What to do where nothing can be chosen, as labels lie on the disk; else empty."""
+        layer = None if self.choices else self._session.layers.volume_at_hand()
+        if layer is None:
+            return ""
+        store = self._session.layers.store_of(layer)
+        return f"A command numbers objects of labels on the disk: feedback-seg objects {store} -o {store}"
+
+    @property
     def what(self) -> str:
         """Which of them is chosen."""
         choices = self.choices
