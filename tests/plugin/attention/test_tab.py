@@ -41,12 +41,16 @@ class TestMouse:
         image = viewer.add_image(section, name="cells", scale=(4.6, 4.6), units="nm")
         viewer.show()
         viewer.window.resize(1000, 700)
-        viewer.reset_view()
-        qtbot.wait(100)
         window = next(each for each in QApplication.topLevelWidgets() if each.windowTitle() == "napari")
         drawn = [
             each for each in window.findChildren(QWidget) if type(each).__name__ == "CanvasBackendDesktop"
         ]
+        size = None
+        while size != drawn[0].size():  # on a busy machine it takes a while to be what it will be
+            size = drawn[0].size()
+            qtbot.wait(100)
+        viewer.reset_view()
+        qtbot.wait(100)
         return drawn[0], image
 
     def test_click_and_drag_follow_the_mouse_and_do_not_pan(

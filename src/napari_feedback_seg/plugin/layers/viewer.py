@@ -105,6 +105,7 @@ class ViewerLayers:
     classes_on_disk = staticmethod(classes_on_disk)
     store_of = staticmethod(store_of)
     show_errors = _with_viewer(comparison.show_errors)
+    forget_probabilities = _with_viewer(forget_probabilities)
 
     changed = Signal()
     removed = Signal(object)
@@ -234,9 +235,8 @@ class ViewerLayers:
         return of_image.planes_of(result.data)[z]
 
     def write_plane(self, result: Labels, z: int, labels: np.ndarray) -> None:
-        """Show labels (Y, X) of another run in a section of a result."""
+        """Show labels (Y, X) in a section of a result."""
         of_image.planes_of(result.data)[z][:] = labels
-        forget_probabilities(self.viewer, result, z)
         redraw(result)
 
     # --- what is made of a result

@@ -105,6 +105,8 @@ class LastRun:
         session.correcting.before_segmenting()  # the model before is shown no longer
         session.beside.close()
         writer.before.swap(session.layers, writer.layer)
+        for z in writer.before.sections:
+            session.layers.forget_probabilities(writer.layer, z)
         self.undone = not self.undone
         session.tell("result", "segmenting")
         session.note(f"The result {'before' if self.undone else 'of'} the last run is back.")
