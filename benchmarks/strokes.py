@@ -30,6 +30,7 @@ from annotator import SHIFTS, paint, worst_first
 from PIL import Image
 
 from napari_feedback_seg import load_model
+from napari_feedback_seg.correction.adapt import learn
 from napari_feedback_seg.correction.corrections import CorrectedSection
 from napari_feedback_seg.correction.feature_maps import tile_maps
 from napari_feedback_seg.correction.finetune import FineTuning
@@ -246,14 +247,14 @@ def answered_at_once(setup: Setup, labels: list[np.ndarray]) -> tuple[Any, str]:
             for number, (section, painted) in enumerate(zip(setup.painted, labels, strict=True))
         ]
     )
-    learnt = drain(answers.fit())
+    statistics = "statistics of the images" if drain(answers.fit()).statistics else ""
 
     def predict(section: Section, painted: np.ndarray | None) -> np.ndarray:
         painted = np.zeros(section.image.shape, np.uint8) if painted is None else painted
         of_section = CorrectedSection(section.image, painted, source=section.name)
         return drain(answers.answer(of_section)).prediction.labels
 
-    return predict, f"strength {learnt.strength:g}"
+    return predict, statistics
 
 
 def forest(setup: Setup, labels: list[np.ndarray], deep: bool = False) -> tuple[Any, str]:
@@ -316,17 +317,17 @@ def fine_tuned(setup: Setup, labels: list[np.ndarray], at_once: bool = False) ->
         for number, (section, painted) in enumerate(zip(setup.painted, labels, strict=True))
         if painted.any()
     ]
-    adaptation = None
+    parent = setup.model
     if at_once:
-        setup.answers.set_strokes(sections)
-        adaptation = drain(setup.answers.fit())
-    result = drain(FineTuning(setup.model, sections, adaptation=adaptation, device="cpu").run())
+        parent = drain(learn(parent, sections, device="cpu")).apply(parent)
+    tuned = drain(FineTuning(parent, sections, device="cpu").run())
+    model = tuned.tuned
 
     def predict(section: Section, painted: np.ndarray | None) -> np.ndarray:
-        found = segment(section.image, result.tuned).labels
+        found = segment(section.image, model).labels
         return found if painted is None else np.where(painted > 0, painted, found)
 
-    return predict, result.recommendation
+    return predict, tuned.recommendation
 
 
 def answered_then_tuned(setup: Setup, labels: list[np.ndarray]) -> tuple[Any, str]:

@@ -50,7 +50,7 @@ def main() -> None:
         shoot(viewer, "correct-before")
         strokes = worst(image.data.shape[0], session.result.data)
         paint(session.correcting, strokes[0])
-        while not session.instant.outlines:
+        while not session.instant.shown.outlines:
             wait(20)
         shoot(viewer, "correct-first")
         for stroke in strokes[1:]:
@@ -65,6 +65,9 @@ def main() -> None:
         settle(session)
         shoot(viewer, "correct-why")
         session.instant.set_picking(False)
+        finish(dock, session.permanent.make)
+        shoot(viewer, "correct-permanent")
+        session.correcting.undo()
         finish(dock, session.correcting.fine_tune)
         wait(4000)  # the notification goes
         session.correcting.corrections.layer.visible = False

@@ -77,6 +77,10 @@ def test_what_was_learnt_goes_through_a_file(
     learnt = segment(STACK, small_model, strokes=[(STACK.copy()[:], CORRECTIONS)]).labels
     same = CORRECTIONS == 0
     assert np.array_equal(tifffile.imread(out)[same], learnt[same])
+    knows = tmp_path / "knows.safetensors"
+    assert "wrote" in run("adapt", model, image, corrections, "-o", knows)  # as a model
+    run("segment", image, "-o", tmp_path / "again.tif", "-m", knows)
+    assert np.array_equal(tifffile.imread(tmp_path / "again.tif"), tifffile.imread(out))
     said = run("segment", image, "-o", out, "--overwrite", "-m", "unet-w16", "--strokes", strokes, code=1)
     assert "learnt for another model, 'small'" in said
     assert "there already" in run("adapt", model, image, corrections, "-o", strokes, code=1)

@@ -18,6 +18,7 @@ from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import DeviceError, InputError, ModelError
 from napari_feedback_seg.networks import NetworkSpec, build_network
+from napari_feedback_seg.networks.residual import AdaptedNetwork, Residual
 from napari_feedback_seg.segmentation.tiles import Tile
 
 if TYPE_CHECKING:
@@ -172,6 +173,20 @@ class TestTile:
             assert np.array_equal(tile.labels, whole.labels[tile.frame.region])
             assert np.array_equal(tile.first_round, whole.first_round[tile.frame.region])
         assert len(np.unique(whole.labels)) > 2
+
+    def test_a_model_that_strokes_taught_looks_where_its_parent_does(
+        self, make_model: Callable[..., Model], section: np.ndarray
+    ) -> None:
+        model = make_model()
+        card = replace(model.card, spec=replace(model.card.spec, adapted=True))
+        mitochondria = Residual(
+            torch.zeros(len(card.classes), card.spec.inner_channels), torch.tensor([0.0, 50.0, 0.0, 0.0])
+        )
+        taught = replace(model, card=card, network=AdaptedNetwork(model.network, mitochondria))
+        tile, same = (SectionAttention(section, each, device="cpu").at(9, 9) for each in (model, taught))
+        assert np.array_equal(tile.row(9, 9), same.row(9, 9))
+        assert (same.labels == 2).all()
+        assert np.array_equal(same.labels, segment(section, taught, device="cpu").labels[same.frame.region])
 
     @pytest.mark.parametrize("pixel_size_nm", [2.3, 9.2, (4.6, 9.2)])
     def test_labels_of_a_rescaled_section_lie_where_they_belong(self, pixel_size_nm: Any) -> None:

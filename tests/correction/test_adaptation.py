@@ -45,7 +45,7 @@ def test_a_file_gives_the_same_answer(learnt: Adaptation, small_model: Model, tm
     path = save_adaptation(learnt, tmp_path / "cells.strokes")
     assert path.stat().st_size < 20_000
     again = load_adaptation(path)
-    assert (again.new_classes, again.strokes, again.strength) == ((NUCLEUS,), 2, learnt.strength)
+    assert (again.new_classes, again.strokes) == ((NUCLEUS,), 2)
     before, after = (
         segment(IMAGE, small_model, strokes=each, probabilities=True) for each in (learnt, again)
     )
@@ -99,7 +99,6 @@ ABOUT = {
     "model_digest": "0",
     "new_classes": [],
     "strokes": 1,
-    "strength": 1.0,
 }
 
 

@@ -13,17 +13,14 @@ from napari_feedback_seg.classes import EM_CLASSES, LabelClass
 from napari_feedback_seg.correction import corrections as held_out_of
 from napari_feedback_seg.correction import finetune as module
 from napari_feedback_seg.correction import start
-from napari_feedback_seg.correction.adaptation import Adaptation, weights_digest
 from napari_feedback_seg.correction.classes import add_classes, new_classes
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import CorrectedSection, corrected_sections
 from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
-from napari_feedback_seg.correction.feature_maps import channels_of
 from napari_feedback_seg.correction.finetune import FineTuning, finetune
 from napari_feedback_seg.correction.held_out import HeldOutEvaluation, compare_unpainted
 from napari_feedback_seg.correction.optimisation import Optimisation, mixed
 from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
-from napari_feedback_seg.correction.residual import Residual
 from napari_feedback_seg.correction.start import inverted
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError, TrainingError
@@ -195,22 +192,6 @@ class TestRecommendation:
         scores = result.tuned.card.scores["held_out_corrections"]
         assert scores["recommendation"] == "go back"
         assert scores["after"]["right"] == result.after.right_share
-
-    @pytest.mark.parametrize("step", [60, 140])
-    def test_in_the_end_it_rehearses_the_answer_that_strokes_gave_at_once(
-        self, small_model: Model, step: int
-    ) -> None:
-        width = sum(channels_of(small_model.network, small_model.card.spec))
-        mitochondria = Residual(torch.zeros(4, width), torch.tensor([0.0, 50.0, 0.0, 0.0]))
-        answer = Adaptation(mitochondria, "small", weights_digest(small_model))
-        config = replace(CONFIG, steps=20, batch=2, learning_rate=1e-3, share=1)
-        corrected = sections(sparse(step), SAMPLE.image)
-        shares = []
-        for adaptation in (None, answer):
-            tuning = FineTuning(small_model, corrected, config, adaptation=adaptation, device="cpu")
-            tuned = run(tuning)[1].tuned
-            shares.append((segment(SAMPLE.image, tuned).labels == 2).mean())
-        assert shares[1] > shares[0] + 0.2
 
     def test_a_loss_that_is_not_finite_is_an_error(self, small_model: Model) -> None:
         config = replace(CONFIG, learning_rate=1e30)

@@ -147,7 +147,9 @@ def test_a_fit_may_be_dropped_at_any_step(small_model: Model) -> None:
     drain(answers.fit())
     expected = InstantAnswers(small_model, device="cpu")
     expected.set_strokes([section(SOME)])
-    assert answers.adaptation.strength == drain(expected.fit()).strength
+    drain(expected.fit())
+    both = [drain(each.answer(section(SOME))).prediction.labels for each in (answers, expected)]
+    assert (both[0] == both[1]).mean() > 0.99
 
 
 def test_muted_strokes_teach_nothing_and_stay_right(small_model: Model) -> None:
@@ -157,7 +159,7 @@ def test_muted_strokes_teach_nothing_and_stay_right(small_model: Model) -> None:
     assert drain(answers.fit()).strokes == drain(without.fit()).strokes == 2
     labels = drain(answers.answer(section(SOME))).prediction.labels
     assert (labels[SOME == SYNAPSE] == SYNAPSE).all()
-    answers.set_strokes([section(SOME)], muted=[answers.strokes[0].key])
+    answers.set_strokes([section(SOME)], muted=[(0, *answers.strokes[0].pixels[-1])])
     assert drain(answers.fit()).strokes == 3
     assert len(answers.strokes) == 4
 
@@ -166,7 +168,7 @@ def test_why_names_the_stroke_that_is_like_the_place(small_model: Model) -> None
     answers = InstantAnswers(small_model, device="cpu")
     answers.set_strokes([section(SOME)])
     assert answers.why(section(SOME), 32, 36) == []
-    next(each for each in answers.fit() if each.what == "fitting")  # before the strength is chosen
+    drain(answers.fit())
     for stroke in answers.strokes:
         reasons = answers.why(section(SOME), *stroke.centre)
         assert len(reasons) == 4

@@ -24,6 +24,7 @@ OTHER_VALUES: dict[str, Any] = {
     "key_pooling": 8,
     "query_channels": 8,
     "mean_of_rounds": True,
+    "adapted": True,
 }
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.attention_maps.grid import TileFrame
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.networks.feedback import FeedbackAttentionUNet
+    from napari_feedback_seg.networks.residual import AdaptedNetwork
 
 _TILES_KEPT = 16
 
@@ -89,7 +90,7 @@ class SectionAttention:
         self._model = model
         self._device = choose_device(device)
         self._dtype = inference_dtype(self._device, precision)
-        self._network: FeedbackAttentionUNet | None = None
+        self._network: FeedbackAttentionUNet | AdaptedNetwork | None = None
         self._tiles: OrderedDict[TileFrame, TileAttention] = OrderedDict()
 
     def at(self, y: int, x: int, *, recentre: bool = False) -> TileAttention:
@@ -141,7 +142,7 @@ class SectionAttention:
         try:
             if self._network is None:
                 network = inference_network(self._model, self._device, self._dtype)
-                self._network = cast("FeedbackAttentionUNet", network)
+                self._network = cast("FeedbackAttentionUNet | AdaptedNetwork", network)
             image = tile.to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
             maps = self._network.maps(image)
             feedback = self._network.feedback

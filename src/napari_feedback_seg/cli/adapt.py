@@ -58,7 +58,15 @@ def adapt(
             help="Class values in the shape of the image, 0 where nothing is corrected; or a folder.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="CELLS.strokes", help="What was learnt.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="CELLS.strokes",
+            help="What was learnt; or CELLS.safetensors, a model that knows it by itself.",
+        ),
+    ],
     new_class: NewClass = None,
     device: Device = "auto",
     pixel_size: PixelSides = None,
@@ -70,21 +78,32 @@ def adapt(
     """Learn from strokes on mistakes, in seconds and without a training; the model stays as it is."""
     with reporting():
         from napari_feedback_seg.correction.adaptation import SUFFIX, save_adaptation
+        from napari_feedback_seg.correction.card import corrected_model
         from napari_feedback_seg.io import check_output
         from napari_feedback_seg.models.library import load_model
+        from napari_feedback_seg.models.model_file import SUFFIX as MODEL_SUFFIX
+        from napari_feedback_seg.models.model_file import save_model
 
-        if output.suffix != SUFFIX:
-            raise typer.BadParameter(f"The name of a file of strokes ends in {SUFFIX}: not '{output}'.")
+        if output.suffix not in (SUFFIX, MODEL_SUFFIX):
+            raise typer.BadParameter(
+                f"The name of a file of strokes ends in {SUFFIX}, and that of a model in {MODEL_SUFFIX}: "
+                f"not '{output}'."
+            )
         check_output(output, overwrite)
         try:
             size = pixel_sides(pixel_size)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-        adaptation, _ = learn_from(
-            load_model(model), [(image, corrections)], new_class, device=device, size=size, rescale=rescale
+        loaded = load_model(model)
+        adaptation, (sections,) = learn_from(
+            loaded, [(image, corrections)], new_class, device=device, size=size, rescale=rescale
         )
         say(adaptation)
-        path = save_adaptation(adaptation, output, overwrite=overwrite)
+        if output.suffix == SUFFIX:
+            path = save_adaptation(adaptation, output, overwrite=overwrite)
+        else:
+            corrected = corrected_model(loaded, adaptation, sections)
+            path = save_model(corrected, output, overwrite=overwrite)
         out.print(f"wrote {escape(str(path))}", soft_wrap=True)
 
 
@@ -130,13 +149,8 @@ def say(adaptation: Adaptation) -> None:
         out.print("the grey values are spread unlike the model's own: statistics of the images were taken")
     if adaptation.strokes == 0:
         err.print("[yellow]Nothing is painted where there is something to see: nothing was learnt.[/yellow]")
-    elif adaptation.residual is None and not adaptation.statistics:
-        err.print(
-            "[yellow]The strokes say too little of other places: the answer changes only where they are."
-            "[/yellow]"
-        )
     else:
-        out.print(f"learnt from {adaptation.strokes} strokes, taken at {adaptation.strength:.0%}")
+        out.print(f"learnt from {adaptation.strokes} strokes")
 
 
 def with_strokes(

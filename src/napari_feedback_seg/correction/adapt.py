@@ -141,7 +141,7 @@ def learn(
     *,
     new_classes: Sequence[LabelClass] = (),
     device: str = "auto",
-    muted: Collection[str] = (),
+    muted: Collection[tuple[int, int, int]] = (),
     muted_classes: Collection[int] = (),
 ) -> Generator[FitProgress, None, Adaptation]:
     """Learn from the strokes of sections; yield after each step; return what was learnt."""

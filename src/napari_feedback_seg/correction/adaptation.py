@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,11 @@ from safetensors.torch import load, save
 
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.correction.classes import add_classes
-from napari_feedback_seg.correction.feature_maps import channels_of
 from napari_feedback_seg.correction.image_statistics import with_statistics
-from napari_feedback_seg.correction.residual import AdaptedNetwork, Residual
 from napari_feedback_seg.errors import InputError, ModelError, OutputError
 from napari_feedback_seg.io import check_output, replacing
 from napari_feedback_seg.models.model import Model, weights_digest
+from napari_feedback_seg.networks.residual import Residual, adapted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +48,6 @@ class Adaptation:
         Classes that the model lacks.
     strokes : int
         Number of strokes that it was learnt from.
-    strength : float
-        0 to 1: how much of what the strokes say was taken, as leaving out strokes in turn told.
     statistics : dict
         Those of batch norm, ``mean.NAME`` and ``variance.NAME``, in place of the model's; empty if
         its own serve.
@@ -61,8 +58,12 @@ class Adaptation:
     model_digest: str
     new_classes: tuple[LabelClass, ...] = ()
     strokes: int = 0
-    strength: float = 0.0
     statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the model says anything else with it than without."""
+        return self.residual is not None or bool(self.statistics)
 
     def check(self, model: Model) -> None:
         """Raise a ModelError unless the adaptation was learnt for this model."""
@@ -88,10 +89,10 @@ class Adaptation:
             raise ModelError(_NO_FIT) from error
         if self.residual is None:
             return grown
-        expected = sum(channels_of(model.network, model.card.spec))
-        if self.residual.weight.shape != (len(grown.card.classes), expected):
+        card = replace(grown.card, spec=replace(grown.card.spec, adapted=True))
+        if self.residual.weight.shape != (card.spec.classes, card.spec.inner_channels):
             raise ModelError(_NO_FIT)
-        return Model(grown.card, AdaptedNetwork(grown.network, self.residual).eval())
+        return Model(card, adapted(grown.network, self.residual).eval())
 
 
 def save_adaptation(adaptation: Adaptation, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -112,7 +113,6 @@ def save_adaptation(adaptation: Adaptation, path: str | Path, *, overwrite: bool
         "model_digest": adaptation.model_digest,
         "new_classes": [each.to_json() for each in adaptation.new_classes],
         "strokes": adaptation.strokes,
-        "strength": adaptation.strength,
     }
     residual = adaptation.residual
     tensors = {} if residual is None else {"weight": residual.weight, "bias": residual.bias}
@@ -192,7 +192,6 @@ def _adaptation(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], p
             str(about["model_digest"]),
             new_classes,
             int(about["strokes"]),
-            float(about["strength"]),
             statistics,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""The model that comes of a fine-tune, with a card that says where it comes from."""
+"""The models that come of corrections, with cards that say where they come from."""
 
 from __future__ import annotations
 
@@ -15,9 +15,43 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_feedback_seg.correction.adaptation import Adaptation
     from napari_feedback_seg.correction.config import FinetuneConfig
     from napari_feedback_seg.correction.corrections import CorrectedSection
     from napari_feedback_seg.correction.held_out import Scores
+
+
+def corrected_model(parent: Model, adaptation: Adaptation, sections: Sequence[CorrectedSection]) -> Model:
+    """Return a model that says by itself what its parent says with what strokes taught it.
+
+    Parameters
+    ----------
+    parent : Model
+        The model that the strokes were painted for.
+    adaptation : Adaptation
+        What was learnt.
+    sections : sequence of CorrectedSection
+        What was painted.
+
+    Raises
+    ------
+    ModelError
+        If the strokes were learnt for another model.
+    """
+    adapted = adaptation.apply(parent)
+    recipe = {**_recipe(parent, adapted, sections), "strokes": adaptation.strokes}
+    sources = _sources(sections)
+    card = replace(
+        adapted.card,
+        name=_name(parent.card.name, "corrected"),
+        description=f"{parent.card.name}, with what strokes on {sources} taught.",
+        data=(*parent.card.data, _corrected(sections)),
+        recipe=recipe,
+        scores={},
+        parent=parent.digest or parent.card.parent,
+        version=__version__,
+    )
+    return Model(card, adapted.network)
 
 
 def finetuned_model(
@@ -52,20 +86,7 @@ def finetuned_model(
         How long it took, and where.
     """
     card = parent.card
-    names = {each.value: each.name for each in finetuned.card.classes}
-    pixels = {names[value]: count for value, count in count_pixels(sections).items()}
-    sources = ", ".join(dict.fromkeys(each.source for each in sections if each.source)) or "an image"
-    corrected = TrainingData(
-        f"corrections of {sources}", sections={"corrected": [each.index for each in sections]}
-    )
-    ancestors = card.recipe.get("ancestors", [])
-    recipe = {
-        "finetune": config.to_json(),
-        "parent": card.name,
-        "ancestors": [*ancestors, {"name": card.name, "sha256": parent.digest}],
-        "corrected_pixels": pixels,
-        **about,
-    }
+    recipe = {"finetune": config.to_json(), **_recipe(parent, finetuned, sections), **about}
     scores: dict[str, Any] = {
         "recommendation": recommendation,
         "sentence": sentence,
@@ -76,9 +97,9 @@ def finetuned_model(
     return Model(
         replace(
             finetuned.card,
-            name=_name(card.name),
-            description=f"{card.name}, fine-tuned on corrections of {sources}.",
-            data=(*card.data, corrected),
+            name=_name(card.name, "fine-tuned"),
+            description=f"{card.name}, fine-tuned on corrections of {_sources(sections)}.",
+            data=(*card.data, _corrected(sections)),
             recipe=recipe,
             seed=config.seed,
             duration_s=round(seconds, 1),
@@ -91,5 +112,28 @@ def finetuned_model(
     )
 
 
-def _name(parent: str) -> str:
-    return parent if parent.endswith("fine-tuned") else f"{parent} fine-tuned"
+def _recipe(parent: Model, child: Model, sections: Sequence[CorrectedSection]) -> dict[str, Any]:
+    card = parent.card
+    names = {each.value: each.name for each in child.card.classes}
+    ancestors = card.recipe.get("ancestors", [])
+    # A further fine-tune weighs the rounds as the training did.
+    training = {name: card.recipe[name] for name in ("first_round",) if name in card.recipe}
+    return {
+        **training,
+        "parent": card.name,
+        "ancestors": [*ancestors, {"name": card.name, "sha256": parent.digest}],
+        "corrected_pixels": {names[value]: count for value, count in count_pixels(sections).items()},
+    }
+
+
+def _sources(sections: Sequence[CorrectedSection]) -> str:
+    return ", ".join(dict.fromkeys(each.source for each in sections if each.source)) or "an image"
+
+
+def _corrected(sections: Sequence[CorrectedSection]) -> TrainingData:
+    about = {"corrected": [each.index for each in sections]}
+    return TrainingData(f"corrections of {_sources(sections)}", sections=about)
+
+
+def _name(parent: str, how: str) -> str:
+    return parent if parent.endswith(how) else f"{parent} {how}"

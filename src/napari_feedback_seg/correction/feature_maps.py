@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from napari_feedback_seg.networks.unet import UNet
+from napari_feedback_seg.networks.residual import watched
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.networks.spec import NetworkSpec
+    from torch import nn
+
+    from napari_feedback_seg.networks.residual import Residual
 
 _LARGEST_HALF = 65_504.0
 """The largest 16-bit float."""
@@ -54,46 +56,6 @@ def _sampled(feature_map: Tensor, places: Tensor) -> Tensor:
     return found[0, :, 0].T
 
 
-def inner_maps(network: nn.Module, images: Tensor) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """Return the logits of each round, and the maps inside the network.
-
-    The maps are those after the first block, the first level below it, and each level of the
-    decoder, deepest first; those of round 1 before those of round 2. Of a network of width
-    16, depth 4 and two rounds they have 2 x 288 channels.
-
-    Parameters
-    ----------
-    network : Module
-        Of any kind that :func:`~napari_feedback_seg.networks.build_network` gives.
-    images : Tensor
-        (B, in_channels, H, W).
-    """
-    unet = next(each for each in network.modules() if isinstance(each, UNet))
-    width = unet.classifier.in_channels
-    firsts: list[Tensor] = []
-    levels: list[list[Tensor]] = [[] for _ in range(len(unet.merge) + 1)]
-    # What the last level of the decoder is given begins with the map after the first block.
-    last = unet.merge[0]
-    hooks = [last.register_forward_pre_hook(lambda _, given: firsts.append(given[0][:, :width]))]
-    for found, module in zip(levels, (unet.down[0], *reversed(unet.merge)), strict=True):
-        hooks.append(module.register_forward_hook(_keeper(found)))
-    try:
-        logits = network(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    rounds = zip(firsts, *levels, strict=True)
-    return tuple(logits), [each for maps in rounds for each in maps]
-
-
-def _keeper(found: list[Tensor]):  # type: ignore[no-untyped-def]
-    def keep(module: nn.Module, given: object, result: Tensor) -> None:
-        del module, given
-        found.append(result)
-
-    return keep
-
-
 def tile_maps(network: nn.Module, tile: Tensor) -> TileMaps | None:
     """Return the maps of a tile (T, T); None if they are not finite.
 
@@ -101,7 +63,8 @@ def tile_maps(network: nn.Module, tile: Tensor) -> TileMaps | None:
     """
     with torch.inference_mode():
         image = tile[None, None].contiguous(memory_format=torch.channels_last)
-        rounds, maps = inner_maps(network, image)
+        with watched(network) as maps:
+            rounds = network(image)
         logits = rounds[-1][0].float().cpu().contiguous()
         if not all(bool(each.isfinite().all()) for each in (logits, *maps)):
             return None
@@ -109,9 +72,10 @@ def tile_maps(network: nn.Module, tile: Tensor) -> TileMaps | None:
     return TileMaps(logits, tuple(halves))
 
 
-def channels_of(network: nn.Module, spec: NetworkSpec) -> list[int]:
-    """Return the number of channels of each of a network's inner maps."""
-    device = next(network.parameters()).device
-    image = torch.zeros(1, spec.in_channels, 2 * spec.multiple, 2 * spec.multiple, device=device)
-    with torch.inference_mode():
-        return [each.shape[1] for each in inner_maps(network, image)[1]]
+def probabilities(maps: TileMaps, residual: Residual | None) -> Tensor:
+    """Return the class probabilities (C, T, T) of a tile with a residual, or without."""
+    logits = maps.logits
+    if residual is None:
+        return logits.softmax(dim=0)
+    size = (logits.shape[-2], logits.shape[-1])
+    return (logits + residual.of_maps([each[None] for each in maps.maps], size)[0]).softmax(dim=0)

@@ -21,7 +21,12 @@ from napari_feedback_seg.correction.corrections import (
 )
 from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
 from napari_feedback_seg.correction.held_out import HeldOutEvaluation, Scores, compare_unpainted
-from napari_feedback_seg.correction.optimisation import NotFiniteError, Optimisation, mixed
+from napari_feedback_seg.correction.optimisation import (
+    NotFiniteError,
+    Optimisation,
+    first_round_weight,
+    mixed,
+)
 from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
 from napari_feedback_seg.correction.recommendation import familiar_doubt, recommend, starts_elsewhere
 from napari_feedback_seg.correction.start import choose_start, fit_new_classes
@@ -41,13 +46,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from napari_feedback_seg.correction.adaptation import Adaptation
     from napari_feedback_seg.correction.corrections import CorrectedSection
 
 _EVALUATED_PLACES = 3
 _LAST_RATE = 0.3
 _TURN = 0.4
-_FIRST_ROUND = 0.4
 
 
 @dataclass
@@ -73,9 +76,6 @@ class FineTuning:
         What a person labelled; see :func:`~napari_feedback_seg.correction.corrections.corrected_sections`.
     config : FinetuneConfig, optional
         The settings.
-    adaptation : Adaptation, optional
-        What was learnt of the corrections at once: its answer is what is rehearsed in the end, in
-        place of the parent's. Held-out corrections do not tell of it, since it has seen them.
     device : str
         As :func:`~napari_feedback_seg.segmentation.device.choose_device` takes it.
     checkpoint : Path, optional
@@ -98,7 +98,6 @@ class FineTuning:
         sections: Sequence[CorrectedSection],
         config: FinetuneConfig | None = None,
         *,
-        adaptation: Adaptation | None = None,
         device: str = "auto",
         checkpoint: Path | None = None,
     ) -> None:
@@ -107,14 +106,13 @@ class FineTuning:
         self.config = config or FinetuneConfig()
         self._sections = list(sections)
         self._parent = model
-        self._answer = adaptation.apply(model) if adaptation is not None else None
         self._grown = add_classes(model, self.config.new_classes)
         self._begin = self._grown
         self._device = choose_device(device)
         self._checkpoint = (
             FinetuneCheckpoint(checkpoint, digest_of(model, sections, self.config)) if checkpoint else None
         )
-        self._first_round = _first_round_weight(model)
+        self._first_round = first_round_weight(model.card)
         self._started = time.perf_counter()
         self._done = self._total = 0
         self._folds: list[_Fold] = []
@@ -201,8 +199,6 @@ class FineTuning:
         if config.rehearsal:
             self._rehearsal = max(0.0, (config.rehearsal + 1) * start.wrong_share - 1)
         self._choose_rehearsal()
-        if not parts:
-            self._rehearse_answer()
         for held in parts or [frozenset(source.regions)]:
             begin = self._with_new_classes(self._begin, set(source.regions) - held or held)
             self._folds.append(_Fold(held, steps, begin))
@@ -222,12 +218,6 @@ class FineTuning:
             source.choose_rehearsal(Inference(self._begin, self._device, 1, False, None))
         self._evaluated = source.places[:_EVALUATED_PLACES]
         self._rehearsed = source.places[_EVALUATED_PLACES:]
-
-    def _rehearse_answer(self) -> None:
-        """Rehearse from now on what the model says with the strokes answered at once, if it was asked."""
-        if self._answer is not None and self.config.rehearsal:
-            self._source.choose_rehearsal(Inference(self._answer, self._device, 1, False, None))
-            self._rehearsed = self._source.places[_EVALUATED_PLACES:]
 
     def _try(self, index: int, fold: _Fold) -> Generator[FinetuneStep | FinetuneCheck, None, None]:
         evaluation = self._evaluation(fold)
@@ -279,8 +269,6 @@ class FineTuning:
             self._done = saved["done"]
             tuned: Mapping[str, Tensor] = saved["weights"]
             return tuned
-        if self._held_out:
-            self._rehearse_answer()
         first, everything, phase = self._folds[0], set(self._source.regions), len(self._folds)
         rate, weights = self.config.learning_rate, first.weights
         if len(self._folds) > 1:
@@ -435,11 +423,3 @@ def finetune(
         except StopIteration as stop:
             result: FinetuneResult = stop.value
             return result
-
-
-def _first_round_weight(model: Model) -> float:
-    """Return the weight of the loss on round 1, as in the training of the model."""
-    weight = model.card.recipe.get("first_round")
-    if isinstance(weight, (int, float)):
-        return float(weight)
-    return 0.0 if model.card.spec.detach_first_round else _FIRST_ROUND

@@ -16,15 +16,16 @@ import numpy as np
 
 from napari_feedback_seg.correction.adaptation import Adaptation
 from napari_feedback_seg.correction.classes import add_classes, check_learns
-from napari_feedback_seg.correction.fitting import UNTOLD, Fit, Fitting
+from napari_feedback_seg.correction.fitting import Fit, Fitting
 from napari_feedback_seg.correction.image_statistics import (
     LEAST_STROKES,
     explain,
     gather,
     with_statistics,
 )
+from napari_feedback_seg.correction.samples import pixels_to_learn
 from napari_feedback_seg.correction.seen import Readers, Seen
-from napari_feedback_seg.correction.strokes import SectionKey, Stroke, find_strokes, pixels_to_learn
+from napari_feedback_seg.correction.strokes import SectionKey, Stroke, find_strokes
 from napari_feedback_seg.models.model import weights_digest
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.predict import segment_with
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.correction.corrections import CorrectedSection
     from napari_feedback_seg.correction.fitting import Pixels
-    from napari_feedback_seg.correction.residual import Residual
     from napari_feedback_seg.models.model import Model
+    from napari_feedback_seg.networks.residual import Residual
     from napari_feedback_seg.segmentation.prediction import Prediction
 
 MEMORY_MB = 1024
@@ -155,11 +156,10 @@ class InstantAnswers:
         self._sections: dict[SectionKey, CorrectedSection] = {}
         self._strokes_of: dict[bytes, list[Stroke]] = {}
         self._before: OrderedDict[tuple[object, ...], npt.NDArray[np.uint8]] = OrderedDict()
-        self._muted: Collection[str] = ()
+        self._muted: Collection[tuple[int, int, int]] = ()
         self._muted_classes: Collection[int] = ()
         self._fitting: tuple[Fitting, Fit, list[Stroke]] | None = None
         self._solution: npt.NDArray[np.float32] | None = None
-        self._strength = UNTOLD
 
     @property
     def cached_mb(self) -> float:
@@ -170,7 +170,7 @@ class InstantAnswers:
         self,
         sections: Sequence[CorrectedSection],
         *,
-        muted: Collection[str] = (),
+        muted: Collection[tuple[int, int, int]] = (),
         muted_classes: Collection[int] = (),
     ) -> None:
         """Take what is painted now, in place of what was.
@@ -183,7 +183,8 @@ class InstantAnswers:
         sections : sequence of CorrectedSection
             Those with strokes.
         muted : collection
-            ``key`` of strokes that are not to be learnt from. They are right where they are.
+            Section, row and column of a pixel of each stroke that is not to be learnt from. It is right
+            where it is.
         muted_classes : collection of int
             Classes whose strokes are not to be learnt from.
         """
@@ -202,13 +203,13 @@ class InstantAnswers:
         """Learn from the strokes; yield after each step; return what was learnt."""
         of_section: dict[SectionKey, list[Stroke]] = {key: [] for key in self._sections}
         for stroke in self.strokes:
-            if stroke.key not in self._muted and stroke.value not in self._muted_classes:
+            if stroke.value not in self._muted_classes and not any(stroke.lies_on(*m) for m in self._muted):
                 of_section[stroke.section].append(stroke)
         of_section = {key: strokes for key, strokes in of_section.items() if strokes}
         found = yield from self._learn_from(self._plain, of_section)
         if found is None:
             self._take(None, 0, {})
-            self._restated, self._strength = None, UNTOLD
+            self._restated = None
             yield FitProgress("fitting", 1, 1, True)
             return self.adaptation
         seen, other = self._plain, None
@@ -222,14 +223,10 @@ class InstantAnswers:
         if statistics.keys() != self.adaptation.statistics.keys():
             self._solution = None
         fitting = Fitting(painted, kept, len(self.adaptation.new_classes))
-        last: Fit | None = None
-        for fit in fitting.run(self._solution, self._strength):
-            changed = last is None or fit.strength != last.strength
-            last = fit
-            self._fitting, self._solution = (fitting, fit, strokes), fit.solution
-            self._take(fit, len(strokes), statistics)
-            yield FitProgress("fitting", 1, 1, changed)
-        self._strength = self.adaptation.strength
+        fit = fitting.run(self._solution)
+        self._fitting, self._solution = (fitting, fit, strokes), fit.solution
+        self._take(fit, len(strokes), statistics)
+        yield FitProgress("fitting", 1, 1, True)
         return self.adaptation
 
     def answer(
@@ -249,7 +246,7 @@ class InstantAnswers:
         BlankSection
             If there is nothing to see in the section.
         """
-        changes = self.adaptation.residual is not None or bool(self.adaptation.statistics)
+        changes = self.adaptation.changes
         key = self._readers.key(section)
         region = absolute_region(section.image.shape, region)
         view = key, *((each.start, each.stop) for each in region)
@@ -324,11 +321,8 @@ class InstantAnswers:
     def _take(self, fit: Fit | None, strokes: int, statistics: dict[str, torch.Tensor]) -> None:
         if fit is None:
             self._fitting = self._solution = None
-        residual = fit.residual if fit is not None and fit.strength > 0 else None
-        strength = fit.strength if fit is not None else 0.0
-        self.adaptation = replace(
-            self.adaptation, residual=residual, statistics=statistics, strokes=strokes, strength=strength
-        )
+        residual = None if fit is None else fit.residual
+        self.adaptation = replace(self.adaptation, residual=residual, statistics=statistics, strokes=strokes)
 
     def _learn_from(
         self, seen: Seen, of_section: dict[SectionKey, list[Stroke]]

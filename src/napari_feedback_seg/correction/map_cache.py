@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_feedback_seg.correction.feature_maps import TileMaps, tile_maps
-from napari_feedback_seg.correction.residual import probabilities
+from napari_feedback_seg.correction.feature_maps import TileMaps, probabilities, tile_maps
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.segmentation.device import is_out_of_memory
 from napari_feedback_seg.segmentation.inference import Inference, inference_network
@@ -18,8 +17,8 @@ from napari_feedback_seg.segmentation.inference import Inference, inference_netw
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from napari_feedback_seg.correction.residual import Residual
     from napari_feedback_seg.models.model import Model
+    from napari_feedback_seg.networks.residual import Residual
 
 
 class MapCache(Inference):

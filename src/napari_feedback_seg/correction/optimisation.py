@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.correction.config import FinetuneConfig
     from napari_feedback_seg.correction.patches import TrainingPatches
+    from napari_feedback_seg.models.model import ModelCard
 
 _WARM_UP = 0.1
+_FIRST_ROUND = 0.4
 
 
 class NotFiniteError(Exception):
@@ -142,6 +144,14 @@ class Optimisation:
             return 1.0
         rising = (step + 1) / max(1.0, self.steps * _WARM_UP)
         return min(rising, 0.5 * (1 + math.cos(math.pi * step / self.steps)))
+
+
+def first_round_weight(card: ModelCard) -> float:
+    """Return the weight of the loss on round 1, as in the training of a model."""
+    weight = card.recipe.get("first_round")
+    if isinstance(weight, (int, float)):
+        return float(weight)
+    return 0.0 if card.spec.detach_first_round else _FIRST_ROUND
 
 
 def mixed(begin: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_feedback_seg.correction.map_cache import MapCache
-from napari_feedback_seg.correction.strokes import SectionSamples, Stroke
+from napari_feedback_seg.correction.samples import SectionSamples
+from napari_feedback_seg.correction.strokes import Stroke
 from napari_feedback_seg.segmentation.prediction import model_shape
 from napari_feedback_seg.segmentation.reader import TileReader
 from napari_feedback_seg.segmentation.sections import BlankSection

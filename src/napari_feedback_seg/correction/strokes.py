@@ -1,49 +1,16 @@
-"""Strokes: what a person painted, dealt into single strokes, and what is learnt of them.
-
-One pass of the network over the tiles with strokes gives the maps inside it. What is kept of
-them is a few pixels: so many of each stroke, and some that the network is sure of, of each
-class and tile, on which its answer is to stay.
-"""
+"""Strokes: what a person painted, dealt into single strokes. No torch."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-
-from napari_feedback_seg.correction.fitting import Pixels
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from napari_feedback_seg.correction.feature_maps import TileMaps
-    from napari_feedback_seg.models.model import ModelCard
-    from napari_feedback_seg.segmentation.reader import TileReader
-    from napari_feedback_seg.segmentation.tiles import Tile
-
-MOST_PIXELS_OF_STROKE = 40
-MOST_PIXELS = 8_000
-"""Of all strokes; of very many strokes fewer pixels each are taken, and then fewer strokes."""
 
 BLOCK = 128
 """Side in pixels of the blocks that cut what is larger, as dense labels are."""
-
-CONFIDENT = 0.7
-AWAY = 12
-"""So many pixels around what is painted, the network's own answer is not kept."""
-
-KEPT_OF_TILE = 60
-MOST_KEPT = 600
-"""Pixels of each class whose answer is kept: of a tile, and of all."""
-
-OTHER_TILES = 4
-"""Tiles of a painted section, without strokes, whose answer is kept too."""
-
 
 SectionKey = tuple[str, int]
 """Name of an image, and number of a section in it."""
@@ -74,12 +41,17 @@ class Stroke:
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.hexdigest()
 
-    @property
+    @cached_property
     def centre(self) -> tuple[int, int]:
-        """The pixel of the stroke that is nearest to its middle."""
-        way = self.pixels - self.pixels.mean(axis=0)
-        row, column = self.pixels[int(np.square(way).sum(axis=1).argmin())]
+        """The pixel of the stroke that is nearest to its middle; the topmost, then leftmost, of several."""
+        way = np.square(self.pixels - self.pixels.mean(axis=0)).sum(axis=1).round(6)
+        rows, columns = self.pixels.T
+        row, column = self.pixels[np.lexsort((columns, rows, way))[0]]
         return int(row), int(column)
+
+    def lies_on(self, z: int, row: int, column: int) -> bool:
+        """Return whether it lies on a pixel of a section."""
+        return self.section[1] == z and bool((self.pixels == (row, column)).all(axis=1).any())
 
 
 def find_strokes(labels: npt.NDArray[np.uint8], section: SectionKey = ("", 0)) -> list[Stroke]:
@@ -114,268 +86,3 @@ def find_strokes(labels: npt.NDArray[np.uint8], section: SectionKey = ("", 0)) -
         ends = np.flatnonzero(np.diff(keys[order])) + 1
         strokes += [Stroke(section, int(value), places[part]) for part in np.split(order, ends)]
     return strokes
-
-
-@dataclass(eq=False)
-class Sampled:
-    """Pixels of some tiles, with their features.
-
-    Attributes
-    ----------
-    places : list of ndarray
-        (n, 2) rows and columns on the image's grid.
-    features, logits : list of Tensor
-        (n, F) float16 and (n, C) float32.
-    """
-
-    places: list[np.ndarray] = field(default_factory=list)
-    features: list[torch.Tensor] = field(default_factory=list)
-    logits: list[torch.Tensor] = field(default_factory=list)
-
-    def add(self, maps: TileMaps, rows: np.ndarray, columns: np.ndarray, places: np.ndarray) -> None:
-        """Add pixels of a tile (rows and columns in it); ``places`` is where they are in the image."""
-        if len(rows):
-            across, down = torch.from_numpy(columns), torch.from_numpy(rows)
-            self.places.append(places)
-            self.features.append(maps.features(down, across).half())
-            self.logits.append(maps.logits[:, down, across].T.contiguous())
-
-
-class SectionSamples:
-    """What is learnt of a section: its strokes' pixels, and pixels whose answer is kept.
-
-    What was computed stays, so that a further stroke costs the tiles that it lies in.
-
-    Parameters
-    ----------
-    index : int
-        Number of the section.
-    shape : tuple of int
-        (Y, X) as it came.
-    reader : TileReader
-        Of the section at the model's pixel size.
-    model_shape : tuple of int
-        (Y, X) of the section at that size.
-    card : ModelCard
-        Of the model.
-    """
-
-    def __init__(
-        self,
-        index: int,
-        shape: tuple[int, int],
-        reader: TileReader,
-        model_shape: tuple[int, int],
-        card: ModelCard,
-    ) -> None:
-        from napari_feedback_seg.segmentation.tiles import Tile, starts
-
-        self.index = index
-        self._shape, self._model_shape, self._card = shape, model_shape, card
-        self._reader = reader
-        rows, columns = (starts(length, card.tile, 0.25, slice(0, length)) for length in model_shape)
-        self._starts = np.array(rows), np.array(columns)
-        self._tiles = [Tile(y, x) for y in rows for x in columns]
-        self._kept: dict[int, Sampled] = {}
-        self._counts: dict[int, np.ndarray] = {}
-        self._painted: dict[str, dict[int, tuple[torch.Tensor, torch.Tensor]]] = {}
-
-    def missing(self, strokes: Sequence[Stroke], others: int = OTHER_TILES) -> list[Tile]:
-        """Return the tiles that have to be looked at for these strokes, and so many others."""
-        wanted: list[int] = []
-        for stroke in strokes:
-            seen = self._painted.get(stroke.key, {})
-            numbers = np.unique(self._tiles_of(self._model_places(self._taken(stroke))))
-            wanted += [number for number in numbers.tolist() if number not in seen]
-        random = np.random.default_rng((self.index, 1))
-        chosen = random.permutation(len(self._tiles))[:others].tolist()
-        wanted += [number for number in chosen if number not in self._kept]
-        return [
-            self._tiles[number]
-            for number in dict.fromkeys(wanted)
-            if self._reader.shows_tissue(self._tiles[number], self._card.tile)
-        ]
-
-    def add(self, strokes: Sequence[Stroke], maps: Mapping[Tile, TileMaps]) -> None:
-        """Take from the maps of tiles what is learnt of these strokes."""
-        numbers = {tile: number for number, tile in enumerate(self._tiles)}
-        for tile, of_tile in maps.items():
-            self._keep(numbers[tile], tile, of_tile)
-        for stroke in strokes:
-            taken = self._taken(stroke)
-            places = self._model_places(taken)
-            of_tiles = self._tiles_of(places)
-            for tile, of_tile in maps.items():
-                own = np.flatnonzero(of_tiles == numbers[tile])
-                if own.size:
-                    found = Sampled()
-                    found.add(of_tile, places[own, 0] - tile.y, places[own, 1] - tile.x, taken[own])
-                    seen = self._painted.setdefault(stroke.key, {})
-                    seen[numbers[tile]] = found.features[0], found.logits[0]
-
-    def painted(self, stroke: Stroke) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Return features and logits of a stroke's pixels; None if it lies where nothing is to see."""
-        seen = list(self._painted.get(stroke.key, {}).values())
-        return (
-            (torch.cat([each[0] for each in seen]), torch.cat([each[1] for each in seen])) if seen else None
-        )
-
-    def kept(self, labels: npt.NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-        """Return features and logits of pixels whose answer is kept, and how often each class is there.
-
-        Parameters
-        ----------
-        labels : ndarray
-            (Y, X), what is painted: near it nothing is kept.
-        """
-        from scipy import ndimage
-
-        near = np.zeros(tuple(-(-length // AWAY) for length in labels.shape), bool)
-        rows, columns = np.nonzero(labels)
-        near[rows // AWAY, columns // AWAY] = True
-        near = ndimage.binary_dilation(near, np.ones((3, 3)))
-        features, logits = [], []
-        for found in self._kept.values():
-            for places, f, z in zip(found.places, found.features, found.logits, strict=True):
-                away = torch.from_numpy(np.flatnonzero(~near[places[:, 0] // AWAY, places[:, 1] // AWAY]))
-                features.append(f[away])
-                logits.append(z[away])
-        counts = sum(self._counts.values(), np.zeros(len(self._card.classes)))
-        if not features:
-            return torch.zeros(0, 0), torch.zeros(0, 0), counts
-        return torch.cat(features), torch.cat(logits), counts
-
-    def _keep(self, number: int, tile: Tile, maps: TileMaps) -> None:
-        if number in self._kept:
-            return
-        size = self._card.tile
-        inside = tuple(
-            slice(max(0, start), min(start + size, length))
-            for start, length in zip((tile.y, tile.x), self._model_shape, strict=True)
-        )
-        part = maps.logits[:, inside[0].start - tile.y :, inside[1].start - tile.x :]
-        part = part[:, : inside[0].stop - inside[0].start, : inside[1].stop - inside[1].start]
-        certainty, channels = part.softmax(dim=0).max(dim=0)
-        random = np.random.default_rng((self.index, number, 2))
-        found, self._counts[number] = Sampled(), np.zeros(len(part))
-        for channel in range(len(part)):
-            of_class = (channels == channel).numpy()
-            self._counts[number][channel] = np.count_nonzero(of_class)
-            sure = np.flatnonzero(of_class & (certainty > CONFIDENT).numpy())
-            sure = random.choice(sure, KEPT_OF_TILE, replace=False) if len(sure) > KEPT_OF_TILE else sure
-            rows, columns = np.unravel_index(sure, of_class.shape)
-            rows, columns = rows + inside[0].start, columns + inside[1].start
-            scale = np.array(self._shape) / np.array(self._model_shape)
-            places = ((np.stack([rows, columns], axis=1) + 0.5) * scale).astype(np.int64)
-            found.add(maps, rows - tile.y, columns - tile.x, places)
-        self._kept[number] = found
-
-    @staticmethod
-    def _taken(stroke: Stroke) -> np.ndarray:
-        return stroke.pixels[:MOST_PIXELS_OF_STROKE]
-
-    def _model_places(self, places: np.ndarray) -> np.ndarray:
-        scale = np.array(self._model_shape) / np.array(self._shape)
-        found = ((places + 0.5) * scale).astype(np.int64)
-        last = np.array(self._model_shape) - 1
-        result: np.ndarray = np.minimum(found, last)
-        return result
-
-    def _tiles_of(self, places: np.ndarray) -> np.ndarray:
-        """Return the tile in whose middle each of these places lies most."""
-        nearest = [
-            np.abs(places[:, axis, None] - (starts + (self._card.tile - 1) / 2)).argmin(axis=1)
-            for axis, starts in enumerate(self._starts)
-        ]
-        result: np.ndarray = nearest[0] * len(self._starts[1]) + nearest[1]
-        return result
-
-
-def pixels_to_learn(
-    sections: Sequence[tuple[SectionSamples, npt.NDArray[np.uint8], Sequence[Stroke]]], card: ModelCard
-) -> tuple[Pixels, Pixels, list[Stroke]] | None:
-    """Return the painted pixels, those whose answer is kept, and the strokes by number.
-
-    Each class counts alike among the painted ones, and by the root of its share among the kept
-    ones.
-
-    Parameters
-    ----------
-    sections : sequence of tuple
-        What was seen of each section, what is painted on it, and its strokes to learn from.
-    card : ModelCard
-        Of the model.
-
-    Returns
-    -------
-    tuple or None
-        None if there is nothing to learn from.
-    """
-    found = [
-        (stroke, seen)
-        for samples, _, strokes in sections
-        for stroke in strokes
-        if (seen := samples.painted(stroke)) is not None
-    ]
-    found = _spread(found)
-    if not found:
-        return None
-    each = max(1, min(MOST_PIXELS_OF_STROKE, MOST_PIXELS // len(found)))
-    features = torch.cat([seen[0][:each] for _, seen in found]).float().numpy()
-    logits = torch.cat([seen[1][:each] for _, seen in found]).numpy()
-    sizes = [len(seen[0][:each]) for _, seen in found]
-    order = [label_class.value for label_class in card.classes]
-    channels = np.repeat([order.index(stroke.value) for stroke, _ in found], sizes)
-    weights = 1 / np.bincount(channels)[channels]
-    painted = Pixels(
-        features,
-        logits,
-        np.eye(len(order), dtype=np.float32)[channels],
-        (weights / weights.sum()).astype(np.float32),
-        np.repeat(np.arange(len(found)), sizes),
-    )
-    return painted, _kept(sections, features.shape[1], len(order)), [stroke for stroke, _ in found]
-
-
-def _kept(
-    sections: Sequence[tuple[SectionSamples, npt.NDArray[np.uint8], Sequence[Stroke]]],
-    width: int,
-    classes: int,
-) -> Pixels:
-    seen = [samples.kept(labels) for samples, labels, _ in sections]
-    features = torch.cat([each[0] for each in seen if len(each[0])] or [torch.zeros(0, width)])
-    logits = torch.cat([each[1] for each in seen if len(each[1])] or [torch.zeros(0, classes)])
-    counts = np.sum([each[2] for each in seen], axis=0)
-    share = np.sqrt(counts / max(1, counts.sum()))
-    channels = logits.argmax(dim=1).numpy()
-    random = np.random.default_rng(3)
-    chosen = [
-        random.permutation(np.flatnonzero(channels == channel))[:MOST_KEPT] for channel in range(classes)
-    ]
-    weights = np.concatenate(
-        [np.full(len(each), share[channel] / max(1, len(each))) for channel, each in enumerate(chosen)]
-    )
-    index = torch.from_numpy(np.concatenate(chosen))
-    kept = logits[index]
-    return Pixels(
-        features[index].float().numpy(),
-        kept.numpy(),
-        kept.softmax(dim=1).numpy(),
-        (weights / max(1e-12, weights.sum())).astype(np.float32),
-        np.full(len(index), -1),
-    )
-
-
-def _spread(
-    found: list[tuple[Stroke, tuple[torch.Tensor, torch.Tensor]]],
-) -> list[tuple[Stroke, tuple[torch.Tensor, torch.Tensor]]]:
-    """Return no more strokes than there may be pixels, the classes in turn."""
-    if len(found) <= MOST_PIXELS:
-        return found
-    turn: dict[int, int] = {}
-    order = []
-    for number in np.random.default_rng(4).permutation(len(found)):
-        value = found[number][0].value
-        turn[value] = turn.get(value, 0) + 1
-        order.append((turn[value], int(number)))
-    return [found[number] for _, number in sorted(order)[:MOST_PIXELS]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from napari_feedback_seg.networks.attention import FeedbackAttention
 from napari_feedback_seg.networks.connections import Connection
 from napari_feedback_seg.networks.onnx import OnnxNetwork
 from napari_feedback_seg.networks.recurrent import FeedbackUNet, recurrent_unet
+from napari_feedback_seg.networks.residual import AdaptedNetwork, Residual
 from napari_feedback_seg.networks.unet import UNet
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ def build_network(spec: NetworkSpec) -> nn.Module:
     ``spec.multiple``, and returns a tuple of logits (B, classes, H, W), one for each
     round; the last is the answer.
     """
+    if spec.adapted:
+        plain = replace(spec, adapted=False)
+        return AdaptedNetwork(build_network(plain), Residual.nothing(plain))
     if spec.kind == "unet":
         return UNet(spec.in_channels, spec.classes, spec.width, spec.depth)
     if spec.kind == "recurrent_unet":

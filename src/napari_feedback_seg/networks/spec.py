@@ -100,6 +100,8 @@ class NetworkSpec:
         paper's width of 64 gives 8; a narrow network may want to keep those.
     program : Program, optional
         What an ``onnx`` network is, and no other has.
+    adapted : bool
+        The answer has a residual added to its logits, which strokes taught.
 
     Raises
     ------
@@ -125,6 +127,7 @@ class NetworkSpec:
     query_channels: int | None = None
     mean_of_rounds: bool = False
     program: Program | None = None
+    adapted: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", Kind), ("mode", Mode), ("tap", Tap)):
@@ -151,7 +154,7 @@ class NetworkSpec:
             raise ModelError("A network of the kind onnx has a program, and no other has.")
         if self.query_channels is not None:
             _check_integer("query_channels", self.query_channels, 1, 1024)
-        for name in ("detach_first_round", "norm_per_round", "mean_of_rounds"):
+        for name in ("detach_first_round", "norm_per_round", "mean_of_rounds", "adapted"):
             if not isinstance(getattr(self, name), bool):
                 raise ModelError(f"A network's {name} is true or false, not {getattr(self, name)!r}.")
 
@@ -175,6 +178,11 @@ class NetworkSpec:
         """Height and width of a tile are multiples of this number of pixels."""
         return 1 if self.kind == "onnx" else int(2**self.depth)
 
+    @property
+    def inner_channels(self) -> int:
+        """Channels of the maps inside the network, of all rounds, that a residual is computed from."""
+        return self.rounds * self.width * (self.multiple + 2)
+
     @classmethod
     def named(cls, name: str, **others: Any) -> NetworkSpec:
         """Return the one of :data:`NETWORKS` with this name; ``others`` are fields.
@@ -191,11 +199,10 @@ class NetworkSpec:
         return cls(mode=cast("Mode", name), **others)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the description as a JSON object."""
+        """Return the description as a JSON object, without what older versions do not know if it says nothing."""
         found = asdict(self)
-        if self.program is None:
-            del found["program"]  # which older versions do not know
-        return found
+        unsaid = {"program": None, "adapted": False}
+        return {name: each for name, each in found.items() if name not in unsaid or each != unsaid[name]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> NetworkSpec:

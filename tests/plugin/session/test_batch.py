@@ -8,6 +8,9 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
+from napari_feedback_seg.correction.adapt import segment as adapted_segment
+from napari_feedback_seg.correction.adaptation import load_adaptation
+from napari_feedback_seg.plugin.session.segmenting import Part
 from napari_feedback_seg.segmentation.predict import segment as segment_array
 
 
@@ -74,6 +77,28 @@ def test_the_line_shown_does_the_same(session, batch, runner, files, tmp_path):
     assert answer.exit_code == 0, answer.output
     for path in (tmp_path / "labels").iterdir():
         np.testing.assert_array_equal(tifffile.imread(path), tifffile.imread(tmp_path / "again" / path.name))
+
+
+def test_files_are_segmented_with_the_strokes(
+    session, viewer, batch, runner, files, tmp_path, section, segment, stroke
+):
+    viewer.add_image(section, name="cells")
+    segment(Part((0,)))
+    stroke(3, 20, 20, side=12)
+    assert batch.start()
+    runner.finish()
+    learnt = load_adaptation(tmp_path / "labels" / "learnt.strokes")
+    assert learnt.strokes == 1
+    image = tifffile.imread(files / "s1.tif")
+    labels = tifffile.imread(tmp_path / "labels" / "s1-labels.tif")
+    expected = adapted_segment(image, "small", strokes=learnt, device="cpu").labels
+    np.testing.assert_array_equal(labels, expected)
+    assert (labels != segment_array(image, "small", device="cpu").labels).any()
+    words = shlex.split(batch.command_line)
+    words[words.index("-o") + 1] = str(tmp_path / "again")
+    answer = CliRunner().invoke(app, words[1:])
+    assert answer.exit_code == 0, answer.output
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "again" / "s1-labels.tif"), labels)
 
 
 def test_without_a_choice_a_sentence_says_what_is_missing(session, said):

@@ -2,10 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from napari.layers import Image
 
-from napari_feedback_seg.plugin.session.correct_work import doubtful_places
+from napari_feedback_seg.correction.adaptation import Adaptation
+from napari_feedback_seg.models.model import weights_digest
+from napari_feedback_seg.networks.residual import Residual
+from napari_feedback_seg.plugin.layers.image import em_sections
+from napari_feedback_seg.plugin.session.correct_work import DoubtWork, SectionSearched, doubtful_places
+from napari_feedback_seg.plugin.session.instant_work import Strokes
 from napari_feedback_seg.plugin.session.jobs import State
-from napari_feedback_seg.segmentation.prediction import Prediction
+from napari_feedback_seg.segmentation.prediction import Prediction, SegmentOptions
 
 
 @pytest.fixture
@@ -108,6 +115,33 @@ def test_another_model_is_in_doubt_elsewhere(session, runner, stack, look, model
     assert len(runner.started) == 2
     session.jobs.cancel()
     runner.finish()
+
+
+def test_after_further_strokes_there_are_others(session, runner, stack, look, stroke):
+    searches = []
+    session.jobs.started.connect(searches.append)
+    while "no doubtful place left" not in look():
+        pass
+    assert len(searches) == 1
+    stroke(3, 0, 10, 10, side=12)
+    assert "is it right?" in look()
+    assert len(searches) == 2
+
+
+def test_it_is_the_model_with_the_strokes_that_is_in_doubt(session, section, small_model):
+    mitochondria = Residual(
+        torch.zeros(4, small_model.card.spec.inner_channels), torch.tensor([0.0, 50.0, 0.0, 0.0])
+    )
+    learnt = Adaptation(mitochondria, "small", weights_digest(small_model))
+    sections = em_sections(Image(section))
+    strokes = Strokes("cells", sections, {}, token="some")
+    options = SegmentOptions(device="cpu", probabilities=True)
+    doubts = []
+    for given in (None, strokes):
+        work = DoubtWork(sections, (0,), options, lambda: small_model, given, ("some", learnt))
+        (found,) = [each for each in work() if isinstance(each, SectionSearched)]
+        doubts.append(max(place.doubt for place in found.places))
+    assert doubts[1] < 0.01 < doubts[0]
 
 
 def test_while_something_else_runs_there_is_a_sentence(session, runner, stack, said):

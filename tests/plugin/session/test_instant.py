@@ -6,11 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from napari.layers import Layer
 
 import napari_feedback_seg
 from napari_feedback_seg.correction.adaptation import load_adaptation
 from napari_feedback_seg.models.library import load_model
-from napari_feedback_seg.models.model_file import save_model
+from napari_feedback_seg.models.model_file import load_model_file, save_model
+from napari_feedback_seg.networks.residual import AdaptedNetwork
+from napari_feedback_seg.plugin.contributions.reader import read_result
 from napari_feedback_seg.plugin.layers.changes import CHANGES_KEY
 from napari_feedback_seg.plugin.session.exporting import export_result
 from napari_feedback_seg.plugin.session.jobs import State
@@ -76,7 +79,7 @@ class TestAnswers:
         composed = np.asarray(session.correcting.corrections.of_result(session.result))
         assert np.array_equal(composed[painted > 0], painted[painted > 0])
         assert np.array_equal(composed[painted == 0], after[painted == 0])
-        assert session.instant.changed_pixels[0]
+        assert session.instant.shown.changed_pixels[0]
         record = session.layers.record_of(session.result)
         assert [bool(run.strokes) for run in record.runs] == [False, True]
         assert not session.jobs.busy
@@ -86,7 +89,7 @@ class TestAnswers:
         strokes(1)
         moved = (session.result.data != before).any(axis=(1, 2)).tolist()
         assert moved == [True, True, True, False]  # the last one was not segmented
-        assert sorted(session.instant.changed_pixels) == [0, 1, 2]
+        assert sorted(session.instant.shown.changed_pixels) == [0, 1, 2]
 
     def test_the_shown_section_comes_first_and_then_those_next_to_it(
         self, session, runner, stack, paint, viewer
@@ -114,7 +117,7 @@ class TestAnswers:
         runner.finish()
         assert not layer.data.any()
         np.testing.assert_array_equal(session.result.data, before)
-        assert session.instant.changed_pixels == {}
+        assert session.instant.shown.changed_pixels == {}
         record = session.layers.record_of(session.result)
         assert record.speaks_of(0, ((0, 96), (0, 80)), record.last.model_file, "")
 
@@ -175,7 +178,7 @@ class TestAnswers:
         assert layer not in session.images
         session.instant.end_flash()
         assert not layer.visible
-        assert session.instant.outlines > 0
+        assert session.instant.shown.outlines > 0
 
 
 class TestGivesWay:
@@ -203,18 +206,24 @@ class TestGivesWay:
         file = record.last.model_file
         assert all(record.speaks_of(z, ((0, 96), (0, 80)), file, token) for z in range(4))
 
-    def test_a_fine_tune_starts_from_the_answer_and_then_nothing_else_is_answered(
+    def test_a_fine_tune_begins_with_the_answer_and_then_nothing_else_is_answered(
         self, session, runner, single, strokes
     ):
         strokes()
+        before = session.result.data.copy()
         session.correcting.set(steps=2, batch=2, patch=32, checks=1)
         assert session.correcting.fine_tune()
         runner.finish()
+        last = session.layers.record_of(session.result).last
+        assert (last.model, last.strokes) == ("small fine-tuned", "")
+        tuned = load_model_file(session.entry.path).network
+        assert isinstance(tuned, AdaptedNetwork)  # what the strokes taught is in it
+        session.correcting.show_before(True)
+        np.testing.assert_array_equal(session.result.data, before)  # with the strokes, too
+        session.correcting.show_before(False)
         session.correcting.keep()
         runner.finish()
-        assert session.model_name == "small fine-tuned"
         assert session.instant.strokes().token == ""
-        assert session.layers.record_of(session.result).last.strokes == ""
         # another stroke is answered with the new model
         session.correcting.save_as("mine")
         painted = session.correcting.corrections.layer
@@ -291,8 +300,29 @@ class TestChoices:
         again = session.instant.why.reasons
         assert again[0].stroke.key == first.key  # it lies there
         assert again[0].moved == 0
+        assert [each.value for each in session.instant.teaching.muted] == [first.value]
+        assert session.instant.teaching.is_muted(first)
         session.instant.mute(first, False)
         assert not session.instant.teaching.muted
+
+    def test_a_muted_stroke_stays_muted_as_it_grows_and_when_the_image_is_replaced(
+        self, session, runner, single, strokes, section
+    ):
+        strokes()
+        session.instant.ask(0, 10, 10)
+        runner.finish()
+        first = session.instant.why.reasons[0].stroke
+        session.instant.mute(first, True)
+        rows, columns = first.pixels.T
+        layer = session.correcting.corrections.layer
+        layer.data_setitem((rows, np.minimum(columns + 1, 79)), first.value)
+        session.image.data = section[:, ::-1].copy()
+        runner.finish()
+        session.instant.ask(0, *first.centre)
+        runner.finish()
+        grown = session.instant.why.reasons[0]
+        assert len(grown.stroke.pixels) > len(first.pixels)
+        assert (grown.moved, session.instant.teaching.is_muted(grown.stroke)) == (0, True)
 
     def test_it_goes_to_a_stroke(self, session, runner, viewer, stack, strokes):
         strokes(1)
@@ -327,6 +357,34 @@ class TestExport:
         learnt = load_adaptation(record.with_name("cells.strokes"))
         again = napari_feedback_seg.segment(single.data, load_model("small"), strokes=learnt).labels
         assert (again == session.result.data).mean() > 0.999
+
+    def test_what_is_muted_comes_back(self, session, viewer, runner, single, strokes, tmp_path):
+        strokes()
+        session.instant.ask(0, 10, 10)
+        runner.finish()
+        first = session.instant.why.reasons[0].stroke
+        session.instant.mute(first, True)
+        session.instant.mute_class(CYTOPLASM, True)
+        runner.finish()
+        answer, token = session.result.data.copy(), session.instant.strokes().token
+        assert export_result(session, tmp_path)
+        runner.finish()
+        image = session.image.data
+        viewer.layers.clear()
+        runner.finish()
+        viewer.add_image(image, name="cells")
+        (record,) = tmp_path.glob("*/*-run.json")
+        for data, attributes, kind in read_result(str(record)):
+            viewer.add_layer(Layer.create(data, attributes, kind))
+        runner.finish()
+        assert session.instant.teaching.is_muted(first)
+        assert session.instant.teaching.muted_classes == (CYTOPLASM,)
+        assert session.instant.strokes().token == token
+        session.instant.set_on(False)
+        runner.finish()
+        session.instant.set_on(True)
+        runner.finish()
+        assert (session.result.data == answer)[40:].mean() > 0.98  # a fit begins at the one before
 
     def test_after_the_dock_was_closed_the_command_learns_from_the_corrections(
         self, session, runner, single, strokes, tmp_path

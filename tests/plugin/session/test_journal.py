@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
+from napari_feedback_seg.correction.strokes import Stroke
 from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
 from napari_feedback_seg.plugin.session.drafts import drafts, first_draft
@@ -146,6 +147,19 @@ class TestOffer:
         viewer.add_image(section, name="cells")
         new.correcting.journal.restore()
         assert new.correcting.journal.draft.checkpoint.read_bytes() == b"state"
+
+    def test_what_is_muted_comes_with_them(self, viewer, session, image, stroke, killed, section):
+        stroke(1, 20, 20)
+        stroke(3, 40, 40)
+        pixels = np.argwhere(session.correcting.corrections.labels(0) == 1).astype(np.int32)
+        muted = Stroke(("", 0), 1, pixels)
+        session.instant.mute(muted, True)
+        session.instant.mute_class(3, True)
+        again = killed()
+        viewer.add_image(section, name="cells")
+        again.correcting.journal.restore()
+        assert again.instant.teaching.is_muted(muted)
+        assert again.instant.teaching.muted_classes == (3,)
 
     def test_or_discarded(self, viewer, image, stroke, killed, section, draft):
         stroke(2, 20, 20)

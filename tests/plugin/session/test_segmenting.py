@@ -4,6 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
+from napari_feedback_seg.correction.adapt import segment as adapted_segment
 from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.plugin.session.jobs import State
 from napari_feedback_seg.plugin.session.segmenting import Part, What
@@ -239,6 +240,18 @@ class TestBothScales:
         assert session.layers.records_of(far)[0].last.settings.rescaled_from_nm == (
             (9.2, 9.2) if number else None
         )
+
+    def test_both_are_with_the_strokes(self, session, runner, segment, section, far, stroke):
+        segment()
+        painted = stroke(3, 20, 20, side=12).data
+        assert session.scales.compare()
+        runner.finish()
+        for side, size in zip(session.beside.sides, (None, 9.2), strict=True):
+            expected = adapted_segment(
+                section, "small", strokes=[(section.copy(), painted)], pixel_size_nm=size, device="cpu"
+            ).labels
+            assert (side.labels == expected)[painted == 0].mean() > 0.99
+            assert (side.labels != labels_of(section, pixel_size_nm=size)).any()
 
     def test_closed_it_leaves_nothing(self, session, viewer, runner, far):
         session.scales.compare()

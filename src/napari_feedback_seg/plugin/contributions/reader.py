@@ -62,9 +62,10 @@ def _layers(path: str) -> list[LayerDataTuple]:
         ]
         corrections: list[LayerDataTuple] = []
         if exported.corrections is not None:
-            state = _labels_attributes(exported.layers["corrections"], exported.record)
-            classes = exported.record.get("classes", [])
-            what = {CORRECTIONS_KEY: {"image": exported.record["image"], "classes": classes}}
+            saved = dict(exported.layers["corrections"])
+            about = {name: saved.pop(name, []) for name in ("muted", "muted_classes")}
+            about |= {"image": exported.record["image"], "classes": exported.record.get("classes", [])}
+            state, what = _labels_attributes(saved, exported.record), {CORRECTIONS_KEY: about}
             corrections = [(exported.corrections, {**state, "metadata": what}, "labels")]
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"'{path}' cannot be read as the record of a result ({error}).") from error

@@ -88,15 +88,15 @@ class InstantBox(QFrame):
         """Show how it is."""
         instant, corrections = self._session.instant, self._session.correcting.corrections
         self.on_box.setChecked(instant.on)
-        text = instant.status or changes(instant.changed_pixels, corrections.classes)
+        text = instant.status or changes(instant.shown.changed_pixels, corrections.classes)
         self.changes.setText(text)
         self.changes.setVisible(bool(text))
         self.before_button.setEnabled(instant.can_show_before and not self._session.jobs.busy)
         self.before_button.setChecked(instant.shows_before)
         self.why_button.setEnabled(instant.on and self._session.result is not None)
         self.why_button.setChecked(instant.picking)
-        if instant.outlines != self._shown:
-            self._shown = instant.outlines
+        if instant.shown.outlines != self._shown:
+            self._shown = instant.shown.outlines
             self._timer.start(FLASH_MS)
         self._show_why()
 
@@ -109,14 +109,17 @@ class InstantBox(QFrame):
         self.why.setText(text)
         self.why.setVisible(bool(text))
         rows = [(each.stroke, reason(each.stroke, each.moved, classes)) for each in found]
-        listed = {each.stroke.key for each in found}
-        muted = [each for key, each in instant.teaching.muted.items() if key not in listed]
+        muted = [
+            each
+            for each in instant.teaching.muted
+            if not any(other.stroke.lies_on(each.section[1], *each.centre) for other in found)
+        ]
         rows += [(each, reason(each, 0, classes)) for each in muted]
         if [(stroke.key, words) for stroke, words in rows] != self._listed:
             self._listed = [(stroke.key, words) for stroke, words in rows]
             self._list(rows)
-        for key, mute in self.mutes.items():
-            mute.setChecked(key in instant.teaching.muted)
+        for stroke, _ in rows:
+            self.mutes[stroke.key].setChecked(instant.teaching.is_muted(stroke))
         self.rows.setVisible(bool(rows))
 
     def _list(self, rows: list[tuple[Stroke, str]]) -> None:

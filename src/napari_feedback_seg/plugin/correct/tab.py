@@ -61,10 +61,15 @@ class CorrectTab(QWidget):
         )
         self.place_label = _text()
         self.form = OptionsForm(self._session.correcting.config)
-        self.tune_button = _button(
+        self.permanent_button = _button(
             "Make it permanent",
-            "<qt>Fine-tune the model on all corrections of this image, from the answer that they give now: "
-            "takes a minute or so, and gives a model that knows them.</qt>",
+            "<qt>Make a model that says by itself what you see now with the strokes, on other images too. "
+            "It takes seconds.</qt>",
+        )
+        self.tune_button = _button(
+            "Fine-tune",
+            "<qt>Train the model on all corrections of this image: takes a minute or so. You see before and "
+            "after, and choose. Worth a try where strokes do not help enough.</qt>",
         )
         self.keep_button = _button("Stop, keep the best", "End early, and take the best that was found")
         self.back_button = _button("Stop, go back", "End early; the model stays as it was")
@@ -103,7 +108,6 @@ class CorrectTab(QWidget):
             self.look_button,
             self.place_label,
             self.settings_fold,
-            self.tune_button,
             self.running,
             self.curves,
             self.status,
@@ -113,6 +117,7 @@ class CorrectTab(QWidget):
             self.save_button,
         ):
             layout.addWidget(widget)
+        layout.insertLayout(layout.indexOf(self.running), _row(self.permanent_button, self.tune_button))
         layout.addStretch(1)
 
     def _connect(self) -> None:
@@ -123,6 +128,7 @@ class CorrectTab(QWidget):
         self.classes.muted.connect(session.instant.mute_class)
         self.look_button.clicked.connect(correcting.next_place)
         self.form.changed.connect(correcting.set_config)
+        self.permanent_button.clicked.connect(session.permanent.make)
         self.tune_button.clicked.connect(correcting.fine_tune)
         self.keep_button.clicked.connect(partial(correcting.stop, keep_best=True))
         self.back_button.clicked.connect(partial(correcting.stop, keep_best=False))
@@ -196,8 +202,9 @@ class CorrectTab(QWidget):
         self.redo_button.setEnabled(correcting.models.later is not None and not busy)
         self.save_button.setEnabled(correcting.models.unsaved and not busy)
         self.rest_button.setEnabled(self._session.result is not None and bool(correcting.rest) and not busy)
+        self.permanent_button.setEnabled(not busy)
         self.tune_button.setEnabled(not busy)
-        self.look_button.setEnabled(not busy or False)
+        self.look_button.setEnabled(not busy)
         self.curves.setVisible(bool(correcting.losses.training) or tuning)
         self.proposal_box.setEnabled(not busy)
 

@@ -136,9 +136,24 @@ class CorrectionLayers:
         forget_undo(layer)
         layer.refresh()
 
+    def record(self, layer: Labels) -> CorrectionsRecord:
+        """Return what a layer notes of itself."""
+        return CorrectionsRecord.from_json(layer.metadata.get(CORRECTIONS_KEY, {}))
+
     def classes(self, layer: Labels) -> tuple[LabelClass, ...]:
         """Return what the labels of a layer mean, as it says."""
-        return CorrectionsRecord.from_json(layer.metadata.get(CORRECTIONS_KEY, {})).classes
+        return self.record(layer).classes
+
+    def note(self, layer: Labels, **what: Any) -> None:
+        """Write down what else belongs to the corrections in a layer."""
+        note(layer, **what)
+
+    def mute(self, layer: Labels, other: CorrectionsRecord, table: np.ndarray) -> None:
+        """Mute what another record mutes, too; ``table`` says what its classes are in the layer."""
+        own = self.record(layer)
+        classes = {int(table[value]) for value in other.muted_classes if 0 <= value < len(table)}
+        muted = {*own.muted, *other.muted}
+        note(layer, muted=sorted(muted), muted_classes=sorted({*own.muted_classes, *classes}))
 
     def show_classes(self, layer: Labels, classes: Sequence[LabelClass]) -> None:
         """Let the labels of a layer mean these classes, in their colours."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_feedback_seg.plugin.layers.corrections import find_layer
+from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY, find_layer
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, like, spacing_nm
 from napari_feedback_seg.plugin.layers.results import PROBABILITY_KEY, measured_size, probability_layers
+from napari_feedback_seg.plugin.session.records import CorrectionsRecord
 from napari_feedback_seg.segmentation.export import Result
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ def to_export(
     }
     corrections = find_layer(viewer, image) if composed.corrections is not None else None
     if corrections is not None:
+        record = CorrectionsRecord.from_json(corrections.metadata.get(CORRECTIONS_KEY, {}))
+        (top, _), (left, _) = layer.metadata[RESULT_KEY].get("region") or ((0, 0), (0, 0))
+        muted = [[z, row - top, column - left] for z, row, column in record.muted]
         looks["corrections"] = _labels_state(corrections)
+        looks["corrections"] |= {"muted": muted, "muted_classes": list(record.muted_classes)}
     return Result(
         labels=composed,
         record=copy.deepcopy(layer.metadata[RESULT_KEY]),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
+from napari_feedback_seg.plugin.session.instant_work import adaptation_to
 from napari_feedback_seg.segmentation.command_line import shell_line
 from napari_feedback_seg.segmentation.events import TileDone
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.segmentation.files import FileJob
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+STROKES_FILE = "learnt.strokes"
 
 _PARTS = 1000
 """What a file counts in the progress, however many tiles it has."""
@@ -72,7 +75,18 @@ class Batch:
         words += ["--flips"] if options.flips else []
         words += ["--probabilities"] if options.probabilities else []
         words += [] if self.rescale else ["--no-rescale"]
+        words += ["--strokes", str(self._strokes_file)] if self._with_strokes else []
         return shell_line(words)
+
+    @property
+    def _with_strokes(self) -> bool:
+        strokes = self._session.instant.strokes()
+        return strokes is not None and bool(strokes.token)
+
+    @property
+    def _strokes_file(self) -> Path:
+        """Where what was learnt of the strokes is written, so that the line for a terminal finds it."""
+        return Path(self.output) / STROKES_FILE
 
     def _model_argument(self) -> str:
         entry = self._session.entry
@@ -109,10 +123,19 @@ class Batch:
             session.note(f"All {len(jobs)} images are done: their labels are in '{self.output}'.")
             return False
         options = replace(session.segmenting.options, device=session.device, region=None, pixel_size_nm=None)
-        entry, rescale = session.entry, self.rescale
+        entry, rescale, device = session.entry, self.rescale, session.device
+        strokes, learnt, file = session.instant.strokes(), session.instant.learnt, self._strokes_file
 
         def work() -> Generator[Any, None, None]:
-            yield from _segment(pending, session.load_model(entry), options, rescale)
+            from napari_feedback_seg.correction.adaptation import save_adaptation
+
+            model, adaptation = session.load_model(entry), None
+            if strokes is not None:
+                adaptation = yield from adaptation_to(strokes, learnt, model, device)
+            if adaptation is not None:
+                save_adaptation(adaptation, file, overwrite=True)
+                model = adaptation.apply(model)
+            yield from _segment(pending, model, options, rescale)
 
         self._failed = []
         return session.jobs.run(

@@ -101,6 +101,12 @@ class Scales:
             Run(image, sections, part, replace(options, pixel_size_nm=each), size, time.perf_counter())
             for each in (None, size)
         ]
+        strokes = session.instant.strokes()
+        for run in runs:
+            run.strokes, run.learnt = strokes, session.instant.learnt
+            if strokes is not None and strokes.token and strokes.pixel_size_nm != run.options.pixel_size_nm:
+                token = f"{strokes.token} at {run.options.pixel_size_nm}"  # to be learnt at this scale
+                run.strokes = replace(strokes, pixel_size_nm=run.options.pixel_size_nm, token=token)
         load_model = partial(session.load_model, session.entry)
         found: list[Any] = []
 
@@ -109,7 +115,7 @@ class Scales:
                 for event in session.segmenting.work(run, load_model):
                     if isinstance(event, TileDone):
                         yield TileDone(number * event.total + event.done, 2 * event.total)
-                    else:
+                    elif event is not None:
                         found.append(event)
 
         def show(_: None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from napari_feedback_seg.correction.corrections import LEAST_PIXELS
 from napari_feedback_seg.errors import InputError, TrainingError
 from napari_feedback_seg.plugin.session.counts import summed
-from napari_feedback_seg.plugin.session.instant_work import adaptation_to, said
+from napari_feedback_seg.plugin.session.instant_work import adapted_to, said
 from napari_feedback_seg.segmentation.events import TileDone
 
 if TYPE_CHECKING:
@@ -69,9 +69,8 @@ class FinetuneWork:
     source: str  # name of the image
     checkpoint: Path  # where the state is kept
     path_for: Callable[[str], Path]  # returns, for the name of a model, the file that it is written to
-    # the corrections, as they were answered at once: the fine-tune starts from that answer
+    # the corrections as they are answered at once, which is what the fine-tune begins with
     strokes: Strokes | None = None
-    learnt: tuple[str, Adaptation | None] = ("", None)  # what was learnt of them, if it was
     tuning: FineTuning | None = None
 
     def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[FinetuneResult, Path]]:
@@ -88,15 +87,15 @@ class FinetuneWork:
             )
             for z in self.corrections
         ]
-        adaptation = None
-        if self.strokes is not None:
-            steps = adaptation_to(self.strokes, self.learnt, model, self.device)
-            adaptation = yield from said(steps, FinetuneStep(0, 0, "learning from the strokes"))
+        # Learnt anew, so that a fine-tune that was cut off finds its checkpoint.
+        steps = adapted_to(self.strokes, ("", None), model, self.device)
+        begin = yield from said(steps, FinetuneStep(0, 0, "learning from the strokes"))
+        known = {each.value for each in begin.card.classes}
+        new = tuple(each for each in self.config.new_classes if each.value not in known)
         self.tuning = FineTuning(
-            model,
+            replace(begin, digest=model.digest),
             [each for each in sections if each.labels.any()],
-            self.config,
-            adaptation=adaptation,
+            replace(self.config, new_classes=new),
             device=self.device,
             checkpoint=self.checkpoint,
         )
@@ -116,7 +115,8 @@ class FinetuneWork:
         labels, strokes = self.corrections[z].copy(), self.strokes
         if strokes is not None and (strokes.muted or strokes.muted_classes):
             for stroke in find_strokes(labels, (strokes.image, z)):
-                if stroke.key in strokes.muted or stroke.value in strokes.muted_classes:
+                muted = any(stroke.lies_on(*each) for each in strokes.muted)
+                if muted or stroke.value in strokes.muted_classes:
                     labels[tuple(stroke.pixels.T)] = 0
         return labels
 
@@ -190,7 +190,6 @@ def prepare(session: Session) -> Run:
         draft.checkpoint,
         correcting.models.path_for,
         session.instant.strokes(),
-        session.instant.learnt,
     )
     return Run(work, image, draft, session.model_name, session.instant.teaching.digests)
 
@@ -203,13 +202,15 @@ class DoubtWork:
     chosen: Sequence[int]  # the sections, in the order in which they are searched
     options: SegmentOptions  # how to segment
     load_model: Callable[[], Model]  # returns the model. Called off the GUI thread.
+    strokes: Strokes | None = None  # with which the model is in doubt
+    learnt: tuple[str, Adaptation | None] = ("", None)
 
-    def __call__(self) -> Generator[TileDone | SectionSearched, None, None]:
+    def __call__(self) -> Generator[TileDone | SectionSearched | None, None, None]:
         """Yield tiles counted over all sections, and the places of each section."""
         from napari_feedback_seg.segmentation.predict import segment_section
         from napari_feedback_seg.segmentation.sections import BlankSection
 
-        model = self.load_model()
+        model = yield from adapted_to(self.strokes, self.learnt, self.load_model(), self.options.device)
         for number, z in enumerate(self.chosen):
             try:
                 with closing(segment_section(self.sections.plane(z), model, self.options)) as events:

@@ -221,7 +221,7 @@ class Correcting:
         def after(_: bool = True) -> None:
             self._propose(proposal, path)
             if session.image == image:
-                self._segment(Part(sections, region), PREVIEW, with_strokes=False)
+                self._segment(Part(sections, region), PREVIEW)
 
         missing = tuple(z for z in sections if z not in segmented)
         if not missing or not self._segment(Part(missing, region), PREVIEW, after):
@@ -332,14 +332,13 @@ class Correcting:
         self._session.said.emit(f"The model '{name}' is in your models folder now.", "info")
         self._session.tell("correcting")
 
-    def _segment(self, part: Part, title: str, then: Any = None, *, with_strokes: bool = True) -> bool:
+    def _segment(self, part: Part, title: str, then: Any = None) -> bool:
         return self._session.segmenting.segment(
             part,
             options=self.options(),
             pixel_size_nm=self._last.pixel_size_nm if self._last is not None else None,
             title=title,
             then=then,
-            with_strokes=with_strokes,
         )
 
     def options(self) -> SegmentOptions:

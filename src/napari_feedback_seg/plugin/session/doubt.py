@@ -21,7 +21,7 @@ APART = 32
 """A place with a correction within so many pixels needs no other."""
 
 _NONE = "There is no doubtful place."
-_NONE_LEFT = "There is no doubtful place left. After the next fine-tune there will be others."
+_NONE_LEFT = "There is no doubtful place left. After the next strokes there will be others."
 _UNSEGMENTED = " Press Segment to see what it says there."
 
 
@@ -34,7 +34,7 @@ class DoubtfulPlaces:
     def __init__(self, session: Session, corrections: Corrections) -> None:
         self._session, self._corrections = session, corrections
         self._image: Image | None = None
-        self._model = ""
+        self._model = self._strokes = ""
         self._left: list[int] = []  # sections still to be searched
         self._places: list[tuple[bool, float, int, Place]] = []  # a heap, the next one first
         self._found = self._waiting = False
@@ -55,13 +55,17 @@ class DoubtfulPlaces:
             session.said.emit(str(error), "error")
             return
         assert image is not None
-        if (image, session.model_name) != (self._image, self._model):
+        strokes = session.instant.strokes()
+        token = strokes.token if strokes is not None else ""
+        other = (image, session.model_name) != (self._image, self._model)
+        if other or (token != self._strokes and not self._left and not self._places):  # all were looked at
             if session.jobs.busy:
                 session.said.emit(f"{session.jobs.title} is still running. Wait for it.", "warning")
                 return
             shown, segmented = session.layers.displayed_section(image), self._session.segmented
             self._image, self._model, self._places, self._found = image, session.model_name, [], False
             self._left = sorted(range(sections.count), key=lambda z: (z not in segmented, z != shown))
+            self._strokes = token
         if self._go() or (session.jobs.busy and self._waiting):
             return
         if not self._left:
@@ -70,7 +74,14 @@ class DoubtfulPlaces:
         rounds = session.card.spec.rounds if session.card else 1
         options = replace(options, region=None, overlap=0.1, probabilities=True, first_round=rounds > 1)
         started = session.jobs.run(
-            DoubtWork(sections, tuple(self._left), options, partial(session.load_model, session.entry)),
+            DoubtWork(
+                sections,
+                tuple(self._left),
+                options,
+                partial(session.load_model, session.entry),
+                strokes,
+                session.instant.learnt,
+            ),
             title="Looking for doubtful places",
             owner=self,
             on_event=partial(self._take, image),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError, in_words
-from napari_feedback_seg.plugin.session.instant_places import in_view, last_run, rest, stale, where_changed
+from napari_feedback_seg.plugin.session.instant_places import in_view, rest, stale, where_changed
+from napari_feedback_seg.plugin.session.instant_result import ShownAnswers
 from napari_feedback_seg.plugin.session.instant_work import Answered, Blank, Engine, Explained
 from napari_feedback_seg.plugin.session.jobs import Failed, Returned, State
-from napari_feedback_seg.plugin.session.segmenting import Part
 from napari_feedback_seg.plugin.session.teaching import Teaching
-from napari_feedback_seg.plugin.session.versions import Unadapted, within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,14 +54,12 @@ class Instant:
         Whether strokes are learnt from.
     teaching : Teaching
         What is painted, and which strokes are muted.
-    changed_pixels : dict
-        Section to class value to the number of pixels that have become of it by the strokes.
+    shown : ShownAnswers
+        What of the answers is in the result.
     why : Why or None
         What was asked last.
     picking : bool
         Whether a click in the image asks why.
-    outlines : int
-        How often something was outlined.
     status : str
         How it is going, in a sentence.
     """
@@ -72,12 +69,10 @@ class Instant:
         self._layers = session.layers.changes
         self.on = True
         self.teaching = Teaching(session)
-        self.changed_pixels: dict[int, dict[int, int]] = {}
         self.why: Why | None = None
         self.picking = False
-        self.outlines = 0
         self.status = ""
-        self._unadapted = Unadapted(session)
+        self.shown = ShownAnswers(session)
         self._engine: tuple[Any, Engine] | None = None
         self._begun: set[Any] = set()  # images that were painted on
         self._last: tuple[int, int] | None = None  # where was painted last
@@ -132,12 +127,12 @@ class Instant:
     @property
     def shows_before(self) -> bool:
         """Whether the result shows what the model says without the strokes."""
-        return self._unadapted.shown
+        return self.shown.unadapted.shown
 
     @property
     def can_show_before(self) -> bool:
         """Whether it is known what the model says without the strokes."""
-        return self._unadapted.known
+        return self.shown.unadapted.known
 
     def show_before(self, wanted: bool) -> None:
         """Show what the model says without the strokes, or with them."""
@@ -146,7 +141,7 @@ class Instant:
         if wanted:
             self._stop()
         self._layers.hide()
-        self._unadapted.show(wanted)
+        self.shown.unadapted.show(wanted)
         self.look()
         self._tell()
 
@@ -191,7 +186,7 @@ class Instant:
             for z, labels in before.items():
                 self._last = where_changed(labels, self.teaching.labels(z)) or self._last
         if self.shows_before:
-            self._unadapted.show(False)
+            self.shown.unadapted.show(False)
         self.look()
 
     def _begin_here(self) -> None:
@@ -210,7 +205,7 @@ class Instant:
     def give_way(self, _: str = "") -> None:
         """Stop: a job begins."""
         if self.shows_before:
-            self._unadapted.show(False)
+            self.shown.unadapted.show(False)
         self._stop()
 
     def _stop(self) -> None:
@@ -310,50 +305,11 @@ class Instant:
             if self._strokes is not None and self.learnt[0] != self._strokes.token:
                 self._unfinished = self._strokes.token
             try:
-                self._show(event)
+                if self._strokes is None or not self.shown.write(event, self._strokes):
+                    self._stop()
             except Exception as error:  # noqa: BLE001  # what cannot be shown ends it with a sentence
                 self._error = error
                 self._stop()
-
-    def _show(self, answered: Answered) -> None:
-        """Write an answer into the result, and outline what it changes in view."""
-        session, image, strokes = self._session, self._session.image, self._strokes
-        result = session.result
-        record = session.layers.record_of(result) if result is not None else None
-        if (
-            image is None
-            or strokes is None
-            or record is None
-            or not strokes.image.startswith(str(image.unique_id))
-        ):
-            self._stop()
-            return
-        assert result is not None
-        place, answer = answered.place, answered.answer
-        z, region = place.section, answer.prediction.region
-        here = z == session.layers.displayed_section(image)
-        session.correcting.before_write(z)
-        plane = session.layers.plane(result, z)
-        part = session.layers.region_of(result)
-        inside = within(region, None if part is None else (slice(*part[0]), slice(*part[1])))
-        moved = plane[inside] != answer.prediction.labels
-        painted = self.teaching.labels(z)
-        if painted is not None:
-            moved &= painted[region] == 0
-        self._unadapted.keep(z, inside, answer.before)
-        run = last_run(record, session)
-        run = replace(run, settings=replace(run.settings, flips=False, probabilities=False), sections=())
-        writer = session.layers.result_writer(
-            image, strokes.sections, Part((z,), region), answered.classes, replace(run, strokes=strokes.token)
-        )
-        writer.write(z, answer.prediction)
-        self.changed_pixels[z] = answer.changed
-        if not strokes.token:
-            self.changed_pixels.pop(z, None)
-        if here and moved.any():
-            self._layers.show(image, z, region, moved)
-            self.outlines += 1
-        session.tell("result", "instant")
 
     # --- what happens meanwhile
 
@@ -386,10 +342,9 @@ class Instant:
 
     def _turn(self) -> None:
         """Turn to another image, or another model."""
-        self.why, self.changed_pixels, self._question = None, {}, None
+        self.why = self._question = None
         self.show_before(False)
-        self._unadapted.forget()
-        self._layers.hide()
+        self.shown.forget()
         self._stop()
         self.look()
 
@@ -407,8 +362,7 @@ class Instant:
 
     def segmented(self, section: int) -> None:
         """Take note that a section is about to be segmented anew."""
-        self._unadapted.forget(section)
-        self.changed_pixels.pop(section, None)
+        self.shown.forget(section)
 
     def wake(self) -> None:
         """Go on after :meth:`forget`: a dock is there again."""
@@ -418,7 +372,7 @@ class Instant:
     def forget(self) -> None:
         """Let go of the model and of what runs, as the dock closes; may be called again."""
         self._question, self._resting = None, True
-        self._unadapted.show(False)
+        self.shown.unadapted.show(False)
         with suppress(LookupError):  # the viewer may be gone
             self._layers.follow(False)
             self._layers.clear()

@@ -39,7 +39,7 @@ class Strokes:
     image: str  # identity of the image
     sections: Sections  # its grey values
     labels: Mapping[int, np.ndarray]  # section to what is painted on it, (Y, X) class values
-    muted: frozenset[str] = frozenset()  # strokes that are not learnt from, by their key
+    muted: tuple[tuple[int, int, int], ...] = ()  # section, row, column of a pixel of each muted stroke
     muted_classes: frozenset[int] = frozenset()  # classes that are not learnt from
     new_classes: tuple[LabelClass, ...] = ()  # those that the model lacks
     pixel_size_nm: Any = None  # side of a pixel, if the image is rescaled for the model
@@ -224,6 +224,16 @@ def adaptation_to(
     )
     adaptation: Adaptation = yield from said(events)
     return adaptation
+
+
+def adapted_to(
+    strokes: Strokes | None, learnt: tuple[str, Adaptation | None], model: Model, device: str
+) -> Generator[None, None, Model]:
+    """Return a model that says what it says with strokes, if there are any."""
+    if strokes is None:
+        return model
+    adaptation = yield from adaptation_to(strokes, learnt, model, device)
+    return model if adaptation is None else adaptation.apply(model)
 
 
 def said(events: Any, step: Any = None) -> Generator[Any, None, Any]:

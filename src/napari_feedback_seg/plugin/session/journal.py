@@ -15,6 +15,7 @@ from napari_feedback_seg.plugin.session.drafts import Draft, Writer, drafts, fir
 from napari_feedback_seg.plugin.session.records import CorrectionsRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from napari.layers import Image
@@ -64,6 +65,12 @@ class Journal:
         draft = draft or self.draft
         if draft is not None:
             self._writer.write(draft, {}, {"model": str(path) if path else None})
+
+    def note(self, about: Mapping[str, Any]) -> None:
+        """Write down what else belongs to the corrections of the image."""
+        draft = self.draft
+        if draft is not None:
+            self._writer.write(draft, {}, about)
 
     def flush(self) -> None:
         """Return when all that was painted up to now is written."""
@@ -155,10 +162,12 @@ class Journal:
             own = self._of_layer.get(layer.unique_id)
             if not problems and (own is None or not own.taken):
                 own = self._of_layer[layer.unique_id] = draft
-            table = corrections.take_classes(CorrectionsRecord.from_json(draft.about).classes, used)
+            record = CorrectionsRecord.from_json(draft.about)
+            table = corrections.take_classes(record.classes, used)
             for z, labels in sections.items():
                 now = corrections.painted(z)
                 corrections.write(z, np.where(now != UNLABELLED, now, table[labels]))  # what is newer stays
+            self._session.layers.corrections.mute(layer, record, table)
         except FeedbackSegError as error:
             return [*problems, str(error)]
         if not problems and own is not None and own != draft:

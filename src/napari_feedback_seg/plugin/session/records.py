@@ -174,6 +174,17 @@ class ResultRecord:
         )
         return replace(self, runs=tuple(runs))
 
+    def made_permanent(self, before: Path, strokes: str, after: Path) -> ResultRecord:
+        """Return the record after a model and strokes became another model, which says the same."""
+        digest = hashlib.sha256(after.read_bytes()).hexdigest()
+        runs = (
+            replace(run, model=after.stem, model_file=str(after), model_sha256=digest, strokes="")
+            if (run.model_file, run.strokes) == (str(before), strokes)
+            else run
+            for run in self.runs
+        )
+        return replace(self, runs=tuple(runs))
+
     def done_by(self, model_file: str, shape: tuple[int, int]) -> set[int]:
         """Return the sections of which a model has segmented all (Y, X), and no other one since."""
         done: set[int] = set()
@@ -195,15 +206,22 @@ class CorrectionsRecord:
     source: str | None = None
     layer_id: str | None = None  # identity of the layer itself, which tells it from a duplicate
     classes: tuple[LabelClass, ...] = field(default=())  # what the labels mean
+    # section, row and column of a pixel of each stroke that is not learnt from
+    muted: tuple[tuple[int, int, int], ...] = ()
+    muted_classes: tuple[int, ...] = ()  # that are not learnt from
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> CorrectionsRecord:
-        """Return what was noted; a class that cannot be read is left out."""
+        """Return what was noted; what cannot be read is left out."""
         classes = []
         for each in record.get("classes") or ():
             with suppress(ValueError):
                 classes.append(_read(LabelClass, each))
-        return _read(cls, {"image": "", **record, "classes": classes})
+        found = {"image": "", **record, "classes": classes}
+        try:
+            return _read(cls, found)
+        except ValueError:
+            return _read(cls, {**found, "muted": (), "muted_classes": ()})
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""

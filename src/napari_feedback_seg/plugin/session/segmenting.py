@@ -191,7 +191,6 @@ class Segmenting:
         pixel_size_nm: tuple[float, float] | None = None,
         title: str = "",
         then: Callable[[bool], None] | None = None,
-        with_strokes: bool = True,
     ) -> bool:
         """Segment a part of the image with the model in use; return whether that has begun.
 
@@ -207,8 +206,6 @@ class Segmenting:
             What a person reads of it while it runs.
         then : callable, optional
             Called when it is over, with whether all was segmented; may begin another job.
-        with_strokes : bool
-            Whether the model says what it says with the strokes, if these are answered at once.
         """
         session = self._session
         if part is None and self.what is What.VOLUME:
@@ -228,8 +225,7 @@ class Segmenting:
         run = Run(image, sections, part, options, pixel_size_nm or sizes.size, time.perf_counter(), then)
         work = partial(self.work, run, partial(session.load_model, session.entry))
         session.correcting.before_segmenting()
-        if with_strokes:
-            run.strokes, run.learnt = session.instant.strokes(), session.instant.learnt
+        run.strokes, run.learnt = session.instant.strokes(), session.instant.learnt
         before, self._run = self._run, run
         if not session.jobs.run(
             work,
@@ -253,13 +249,11 @@ class Segmenting:
         self, run: Run, load_model: Callable[[], Model]
     ) -> Generator[Model | TileDone | SectionDone | None, None, None]:
         """Yield the model when it is loaded, then tiles counted over all sections, and sections."""
-        from napari_feedback_seg.plugin.session.instant_work import adaptation_to
+        from napari_feedback_seg.plugin.session.instant_work import adapted_to
         from napari_feedback_seg.segmentation.predict import count_tiles, segment_section, segment_stack
 
-        loaded = model = load_model()
-        if run.strokes is not None:
-            adaptation = yield from adaptation_to(run.strokes, run.learnt, model, run.options.device)
-            model = adaptation.apply(model) if adaptation is not None else model
+        loaded = load_model()
+        model = yield from adapted_to(run.strokes, run.learnt, loaded, run.options.device)
         run.classes = tuple(model.card.classes)
         self._session.layers.prepare(run.classes)
         yield loaded

@@ -17,6 +17,7 @@ from napari_feedback_seg.plugin.session.instant import Instant
 from napari_feedback_seg.plugin.session.jobs import Jobs
 from napari_feedback_seg.plugin.session.measuring import Measuring
 from napari_feedback_seg.plugin.session.objects import Objects
+from napari_feedback_seg.plugin.session.permanent import Permanent
 from napari_feedback_seg.plugin.session.pixel_size import PixelSizes
 from napari_feedback_seg.plugin.session.segmenting import Segmenting
 from napari_feedback_seg.plugin.session.settings import Settings
@@ -89,6 +90,7 @@ class Session:
         self.comparing = Comparing(self)
         self.objects = Objects(self)
         self.instant = Instant(self)
+        self.permanent = Permanent(self)
         self._listen()
         layers.changed.connect(self._on_layers)
         layers.removed.connect(self._on_removed)

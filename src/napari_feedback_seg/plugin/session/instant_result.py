@@ -1,0 +1,78 @@
+"""Writes answers to strokes into the result, and counts what they change. No Qt, no napari."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_feedback_seg.plugin.session.instant_places import last_run
+from napari_feedback_seg.plugin.session.segmenting import Part
+from napari_feedback_seg.plugin.session.versions import Unadapted, within
+
+if TYPE_CHECKING:
+    from napari_feedback_seg.plugin.session.instant_work import Answered, Strokes
+    from napari_feedback_seg.plugin.session.session import Session
+
+
+class ShownAnswers:
+    """What of the answers to strokes is in the result.
+
+    Attributes
+    ----------
+    changed_pixels : dict
+        Section to class value to the number of pixels that have become of it by the strokes.
+    outlines : int
+        How often something was outlined.
+    unadapted : Unadapted
+        What the model says without the strokes.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.changed_pixels: dict[int, dict[int, int]] = {}
+        self.outlines = 0
+        self.unadapted = Unadapted(session)
+
+    def write(self, answered: Answered, strokes: Strokes) -> bool:
+        """Write an answer, and outline what it changes in view; return False if there is no place for it."""
+        session, image = self._session, self._session.image
+        result = session.result
+        record = session.layers.record_of(result) if result is not None else None
+        if image is None or record is None or not strokes.image.startswith(str(image.unique_id)):
+            return False
+        assert result is not None
+        place, answer = answered.place, answered.answer
+        z, region = place.section, answer.prediction.region
+        here = z == session.layers.displayed_section(image)
+        session.correcting.before_write(z)
+        plane = session.layers.plane(result, z)
+        part = session.layers.region_of(result)
+        inside = within(region, None if part is None else (slice(*part[0]), slice(*part[1])))
+        moved = plane[inside] != answer.prediction.labels
+        painted = session.instant.teaching.labels(z)
+        if painted is not None:
+            moved &= painted[region] == 0
+        self.unadapted.keep(z, inside, answer.before)
+        run = last_run(record, session)
+        run = replace(run, settings=replace(run.settings, flips=False, probabilities=False), sections=())
+        writer = session.layers.result_writer(
+            image, strokes.sections, Part((z,), region), answered.classes, replace(run, strokes=strokes.token)
+        )
+        writer.write(z, answer.prediction)
+        self.changed_pixels[z] = answer.changed
+        if not strokes.token:
+            self.changed_pixels.pop(z, None)
+        if here and moved.any():
+            session.layers.changes.show(image, z, region, moved)
+            self.outlines += 1
+        session.tell("result", "instant")
+        return True
+
+    def forget(self, z: int | None = None) -> None:
+        """Forget what was changed, or what was changed on a section that is about to be segmented anew."""
+        self.unadapted.forget(z)
+        if z is None:
+            self.changed_pixels = {}
+            self._session.layers.changes.hide()
+        else:
+            self.changed_pixels.pop(z, None)
