@@ -20,7 +20,7 @@ import argparse
 import itertools
 import json
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from annotator import SHIFTS, paint, worst_first
 from PIL import Image
 
 from napari_feedback_seg import load_model
+from napari_feedback_seg.correction import fitting
 from napari_feedback_seg.correction.adapt import learn
 from napari_feedback_seg.correction.corrections import CorrectedSection
 from napari_feedback_seg.correction.feature_maps import tile_maps
@@ -72,6 +73,8 @@ METHODS = (
     "fine-tune",
     "strokes, then fine-tune",
 )
+SHARES = {f"strokes, share {share:g}": share for share in (0.25, 0.75, 1.0)}
+"""Other shares of the solution, to choose one by."""
 
 
 def main() -> None:
@@ -105,7 +108,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--budgets", type=int, nargs="+", default=[1, 3, 5, 10, 20, 40, 80])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--annotators", nargs="+", default=["mistakes", "free"], choices=("mistakes", "free"))
-    parser.add_argument("--methods", nargs="+", default=["strokes"], choices=METHODS)
+    parser.add_argument("--methods", nargs="+", default=["strokes"], choices=(*METHODS, *SHARES))
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--table", action="store_true", help="only print the table")
     return parser.parse_args()
@@ -238,9 +241,10 @@ def ious(truths: list[np.ndarray], predictions: list[np.ndarray], known: list[in
     return found
 
 
-def answered_at_once(setup: Setup, labels: list[np.ndarray]) -> tuple[Any, str]:
-    """Learn from the strokes as the plugin does."""
+def answered_at_once(setup: Setup, labels: list[np.ndarray], share: float = fitting.SHARE) -> tuple[Any, str]:
+    """Learn from the strokes as the plugin does, or take another share of what they teach."""
     answers = setup.answers
+    fitting.SHARE = share
     answers.set_strokes(
         [
             CorrectedSection(section.image, painted, number, source="painted")
@@ -344,6 +348,7 @@ METHOD = {
             strict=True,
         )
     ),
+    **{name: partial(answered_at_once, share=share) for name, share in SHARES.items()},
 }
 
 

@@ -341,9 +341,9 @@ class TestStatistics:
     ) -> None:
         source = PatchSource(sections(), small_model.card, CONFIG)
         monkeypatch.setattr(start, "_CLEARLY", 0.0)  # the inverted image is another matter
-        monkeypatch.setattr(start, "_MOVED", np.inf)
+        monkeypatch.setattr(start, "MOVED", np.inf)
         assert start.choose_start(small_model, source, torch.device("cpu"), 0).model is small_model
-        monkeypatch.setattr(start, "_MOVED", 0.0)
+        monkeypatch.setattr(start, "MOVED", 0.0)
         found = start.choose_start(small_model, source, torch.device("cpu"), 0)
         assert found.differs == ("statistics of the image",)
         assert found.model is not small_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from napari_feedback_seg.correction.fitting import Pixels
 from napari_feedback_seg.correction.image_statistics import (
     LEAST_STROKES,
     explain,
+    gather,
     norms_of,
     with_statistics,
 )
 from napari_feedback_seg.correction.instant import InstantAnswers
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.models.model import Model
+from napari_feedback_seg.segmentation.reader import TileReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +86,24 @@ def test_they_are_taken_where_the_strokes_want_them(upset: Model, tmp_path: Path
 
 def test_they_are_not_taken_of_an_image_that_the_model_knows() -> None:
     assert adapt(load_model("unet-w16"), [(SECTION.image, painted(16))]).statistics == {}
+
+
+def test_nor_where_the_model_is_sure_of_what_it_sees() -> None:
+    known = load_model("unet-w16")
+    sure = replace(known, network=copy.deepcopy(known.network))
+    for name, parameter in sure.network.named_parameters():
+        if ".classifier." in f".{name}":
+            parameter.data *= 20
+    image = SECTION.image
+    other = with_statistics(sure, drain(gather(sure, [(TileReader(image, image.shape), image.shape)])))
+    before, after = (segment(image, each).labels for each in (sure, other))
+    corrections = np.zeros_like(before)
+    for row, column in np.argwhere(before != after):  # strokes that want them as much as can be
+        if not corrections[max(0, row - 9) : row + 9, max(0, column - 9) : column + 9].any():
+            corrections[row, column] = after[row, column]
+    learnt = adapt(sure, [(image, corrections)])
+    assert learnt.strokes >= LEAST_STROKES
+    assert learnt.statistics == {}
 
 
 def test_few_strokes_do_not_tell(upset: Model) -> None:

@@ -29,6 +29,19 @@ SHARE = 0.6
 LEAST_STROKES = 10
 """Fewer do not tell what the statistics do to all of the image."""
 
+UNSURE = 0.045
+"""A model that expects a smaller share of the pixels to be wrong knows such images, whatever strokes say.
+
+So does `self-w16` of 0.03 to 0.042 on ssTEM as it is, of 0.05 to 0.067 on ssTEM blurred, noisy and of
+another stain, and of 0.069 to 0.099 on other labs. Statistics that are far (`MOVED`) tell as well:
+a network that they upset may be sure of what is wrong."""
+
+MOVED = 0.024
+"""Statistics count as others if their means differ by more standard deviations, the mean over all.
+
+See ``benchmarks/start.py``: on validation sections other statistics gave
+-1.6 to +0.9 points of mean IoU below it, and +3.5 to +18.1 above it."""
+
 _BATCHES, _TILES = 3, 4
 _LEAST_GAIN, _GAIN_OF_FEW = 0.15, 1.5
 """So much likelier the painted classes have to become, in nats, and so much more divided by the strokes.
@@ -112,6 +125,18 @@ def with_statistics(model: Model, statistics: Mapping[str, Tensor]) -> Model:
                 raise ValueError("These are the statistics of another network.")
             kept.copy_(value)
     return Model(model.card, network.eval())
+
+
+def statistics_shift(model: Model, other: Model) -> float:
+    """Return by how many standard deviations the means of batch norm differ, the mean over all of it."""
+    means = []
+    for before, after in zip(norms_of(model.network).values(), norms_of(other.network).values(), strict=True):
+        assert before.running_mean is not None
+        assert before.running_var is not None
+        assert after.running_mean is not None
+        way = (after.running_mean - before.running_mean).abs() / (before.running_var + before.eps).sqrt()
+        means.append(float(way.mean()))
+    return float(np.mean(means))
 
 
 def explain(before: Pixels, after: Pixels) -> bool:

@@ -19,8 +19,12 @@ from napari_feedback_seg.correction.classes import add_classes, check_learns
 from napari_feedback_seg.correction.fitting import Fit, Fitting
 from napari_feedback_seg.correction.image_statistics import (
     LEAST_STROKES,
+    MOVED,
+    SHARE,
+    UNSURE,
     explain,
     gather,
+    statistics_shift,
     with_statistics,
 )
 from napari_feedback_seg.correction.samples import pixels_to_learn
@@ -215,7 +219,7 @@ class InstantAnswers:
         seen, other = self._plain, None
         if len(found[2]) >= LEAST_STROKES:
             other = yield from self._with_statistics(of_section)
-        if other is not None and explain(found[0], other[0]):
+        if other is not None and explain(found[0], other[0]) and self._is_strange(of_section):
             assert self._restated is not None
             seen, found = self._restated, other
         painted, kept, strokes = found
@@ -337,6 +341,14 @@ class InstantAnswers:
             if samples is not None:
                 found.append((samples, section.labels, strokes))
         return pixels_to_learn(found, self.model.card)
+
+    def _is_strange(self, of_section: dict[SectionKey, list[Stroke]]) -> bool:
+        """Return whether the model does not know such sections: it is unsure, or their statistics are far."""
+        seen = [self._plain.samples(self._sections[key]) for key in of_section]
+        doubts = [each.doubt for each in seen if each is not None]
+        doubt = sum(wrong for wrong, _ in doubts) / max(1, sum(count for _, count in doubts))
+        assert self._restated is not None
+        return doubt >= UNSURE or statistics_shift(self.model, self._restated.model) > SHARE * MOVED
 
     def _with_statistics(
         self, of_section: dict[SectionKey, list[Stroke]]

@@ -103,6 +103,7 @@ class SectionSamples:
         self._tiles = [Tile(y, x) for y in rows for x in columns]
         self._kept: dict[int, Sampled] = {}
         self._counts: dict[int, np.ndarray] = {}
+        self._doubts: dict[int, tuple[float, int]] = {}  # summed over a tile, and of how many pixels
         self._painted: dict[str, dict[int, tuple[torch.Tensor, torch.Tensor]]] = {}
 
     def missing(self, strokes: Sequence[Stroke], others: int = OTHER_TILES) -> list[Tile]:
@@ -137,6 +138,12 @@ class SectionSamples:
                     found.add(of_tile, places[own, 0] - tile.y, places[own, 1] - tile.x, taken[own])
                     seen = self._painted.setdefault(stroke.key, {})
                     seen[numbers[tile]] = found.features[0], found.logits[0]
+
+    @property
+    def doubt(self) -> tuple[float, int]:
+        """How many of the pixels that were seen the network expects to have wrong, and how many these are."""
+        doubts, counts = zip(*self._doubts.values(), strict=True) if self._doubts else ((), ())
+        return sum(doubts), sum(counts)
 
     def painted(self, stroke: Stroke) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return features and logits of a stroke's pixels; None if it lies where nothing is to see."""
@@ -181,6 +188,7 @@ class SectionSamples:
         part = maps.logits[:, inside[0].start - tile.y :, inside[1].start - tile.x :]
         part = part[:, : inside[0].stop - inside[0].start, : inside[1].stop - inside[1].start]
         certainty, channels = part.softmax(dim=0).max(dim=0)
+        self._doubts[number] = float((1 - certainty).sum()), certainty.numel()
         random = np.random.default_rng((self.index, number, 2))
         found, self._counts[number] = Sampled(), np.zeros(len(part))
         for channel in range(len(part)):

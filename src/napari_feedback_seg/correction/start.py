@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from napari_feedback_seg.correction.corrections import MOST_HELD_OUT
 from napari_feedback_seg.correction.held_out import HeldOutEvaluation, compare_unpainted
+from napari_feedback_seg.correction.image_statistics import MOVED, norms_of, statistics_shift
 from napari_feedback_seg.models.model import Model
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ _MOST_PIXELS = 20_000
 
 _CLEARLY = 0.8
 """The image counts as inverted if that brings the loss on the corrections below this part of it."""
-
-_MOVED = 0.024
-"""Statistics count as others if their means differ by more standard deviations, the mean over all.
-
-See ``benchmarks/start.py``: on validation sections other statistics gave
--1.6 to +0.9 points of mean IoU below it, and +3.5 to +18.1 above it."""
 
 _BATCHES, _TILES = 4, 4
 """How many places the statistics of an image are from."""
@@ -86,7 +81,7 @@ def choose_start(parent: Model, source: PatchSource, device: torch.device, seed:
     # Of less than a few tiles, statistics are those of what happens to lie there.
     other = with_image_statistics(start, source, device, seed) if area >= _TILES * source.tile**2 else None
     shift = None if other is None else statistics_shift(start, other)
-    if other is not None and shift is not None and shift > _MOVED:
+    if other is not None and shift is not None and shift > MOVED:
         start = other
         differs.append("statistics of the image")
     return Start(start, tuple(differs), of_parent.wrong_share, shift)
@@ -101,7 +96,7 @@ def _doubt(model: Model, source: PatchSource, device: torch.device, seed: int) -
 def with_image_statistics(model: Model, source: PatchSource, device: torch.device, seed: int) -> Model | None:
     """Return the model with batch-norm statistics of places all over the sections, if it has any."""
     network = copy.deepcopy(model.network).to(device)
-    norms = _norms(network)
+    norms = list(norms_of(network).values())
     if not norms:
         return None
     momenta = [each.momentum for each in norms]
@@ -116,22 +111,6 @@ def with_image_statistics(model: Model, source: PatchSource, device: torch.devic
     for each, momentum in zip(norms, momenta, strict=True):
         each.momentum = momentum
     return Model(model.card, network.cpu().eval())
-
-
-def statistics_shift(model: Model, other: Model) -> float:
-    """Return by how many standard deviations the means of batch norm differ, the mean over all of it."""
-    means = []
-    for before, after in zip(_norms(model.network), _norms(other.network), strict=True):
-        assert before.running_mean is not None
-        assert before.running_var is not None
-        assert after.running_mean is not None
-        way = (after.running_mean - before.running_mean).abs() / (before.running_var + before.eps).sqrt()
-        means.append(float(way.mean()))
-    return float(np.mean(means))
-
-
-def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
-    return [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
 
 
 def fit_new_classes(

@@ -199,7 +199,7 @@ class NetworkSpec:
         return cls(mode=cast("Mode", name), **others)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the description as a JSON object, without what older versions do not know if it says nothing."""
+        """Return the description as a JSON object; what older versions do not know only if needed."""
         found = asdict(self)
         unsaid = {"program": None, "adapted": False}
         return {name: each for name, each in found.items() if name not in unsaid or each != unsaid[name]}

@@ -80,6 +80,14 @@ def test_other_networks_are_refused(kind, tmp_path):
         )
 
 
+def test_a_model_that_strokes_taught_is_refused(tmp_path):
+    spec = NetworkSpec(width=4, depth=2, adapted=True)
+    with pytest.raises(ModelError, match="what strokes taught"):
+        export_bioimageio(
+            Model(ModelCard("a", spec, EM_CLASSES, 4.6, 64), build_network(spec)), tmp_path / "a.zip"
+        )
+
+
 def test_a_file_that_is_there_stays(small_model, tmp_path):
     (tmp_path / "a.zip").write_text("mine")
     with pytest.raises(OutputError, match="is there already"):

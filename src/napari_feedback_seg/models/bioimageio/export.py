@@ -95,6 +95,11 @@ def standalone_network(model: Model) -> tuple[nn.Module, str, dict[str, Any]]:
         "width": spec.width,
         "depth": spec.depth,
     }
+    if spec.adapted:
+        raise ModelError(
+            f"The model {model.card.name} holds what strokes taught, and cannot be written as a bioimage.io "
+            "package. Export the model that it comes from, or fine-tune that one."
+        )
     if spec.kind == "unet":
         name = "UNet"
     elif spec.kind == "feedback_attention" and spec.mode in ("self", "source_target"):
