@@ -37,6 +37,9 @@ In pixels, where their size is unknown: about the same at 4.6 nm.
 _STRIP, _STRIPS = 2**20, 32
 """Pixels of a strip at most, and strips of a section at least."""
 
+_BAND = 2**24
+"""Pixels that are read from a disk at once."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -232,35 +235,36 @@ class StoredLabels:
         return StoredSection(self._array, (z,))
 
 
-@dataclass(frozen=True)
 class StoredSection:
-    """A section of labels on a disk."""
+    """A section of labels on a disk; a band of rows is read at once, as chunks are high.
 
-    array: Any
-    where: tuple[int, ...] = ()
+    Parameters
+    ----------
+    array : array-like
+        (Y, X) or (Z, Y, X).
+    where : tuple of int
+        The section, of a stack.
+    """
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(Y, X)."""
-        height, width = self.array.shape[-2:]
-        return int(height), int(width)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the labels."""
-        found: np.dtype[Any] = np.dtype(self.array.dtype)
-        return found
-
-    @property
-    def size(self) -> int:
-        """How many pixels it has."""
-        return math.prod(self.shape)
+    def __init__(self, array: Any, where: tuple[int, ...] = ()) -> None:
+        self._array, self._where = array, where
+        height, width = array.shape[-2:]
+        self.shape = (int(height), int(width))
+        self.dtype, self.size = np.dtype(array.dtype), int(height) * int(width)
+        self._rows = max(1, _BAND // int(width))
+        self._held: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: slice) -> Any:
-        return self.array[(*self.where, rows)]
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        first, last = rows.start, min(rows.stop, len(self))
+        if self._held is None or not self._held[0] <= first <= last <= self._held[0] + len(self._held[1]):
+            band = slice(first, max(last, first + self._rows))
+            self._held = first, np.asarray(self._array[(*self._where, band)])
+        start, band_of_rows = self._held
+        found: np.ndarray = band_of_rows[first - start : last - start]
+        return found
 
 
 class Meter:

@@ -182,9 +182,12 @@ class NumbersOutput:
         return (self.progress / "table.npy").exists()
 
     def decide(self) -> None:
-        """Decide what is one object, of what all blocks say; note it."""
-        if self.has_table:
-            return
+        """Decide what is one object, of what all blocks say; note it. One process does, and others wait."""
+        with FileLock(self.progress / "decide.lock"):
+            if not self.has_table:
+                self._decide()
+
+    def _decide(self) -> None:
         counts, sizes = [0], [np.zeros(1, np.int64)]
         for block in self.plan.blocks():
             own = self.load("label", block)["sizes"]
