@@ -73,6 +73,7 @@ METHODS = (
     "fine-tune",
     "strokes, then fine-tune",
 )
+USUAL = fitting.SHARE, fitting.SHARE_OF_KNOWN
 SHARES = {f"strokes, share {share:g}": share for share in (0.25, 0.75, 1.0)}
 """Other shares of the solution, to choose one by."""
 
@@ -241,10 +242,12 @@ def ious(truths: list[np.ndarray], predictions: list[np.ndarray], known: list[in
     return found
 
 
-def answered_at_once(setup: Setup, labels: list[np.ndarray], share: float = fitting.SHARE) -> tuple[Any, str]:
+def answered_at_once(
+    setup: Setup, labels: list[np.ndarray], shares: tuple[float, float] = USUAL
+) -> tuple[Any, str]:
     """Learn from the strokes as the plugin does, or take another share of what they teach."""
     answers = setup.answers
-    fitting.SHARE = share
+    fitting.SHARE, fitting.SHARE_OF_KNOWN = shares
     answers.set_strokes(
         [
             CorrectedSection(section.image, painted, number, source="painted")
@@ -348,7 +351,7 @@ METHOD = {
             strict=True,
         )
     ),
-    **{name: partial(answered_at_once, share=share) for name, share in SHARES.items()},
+    **{name: partial(answered_at_once, shares=(share, share)) for name, share in SHARES.items()},
 }
 
 

@@ -59,6 +59,12 @@ def test_a_new_class_is_taken_whole() -> None:
     assert [each.share for each in fits] == [SHARE, 1.0]
 
 
+def test_of_what_the_network_knows_less_is_taken() -> None:
+    fitting = Fitting(*problem())
+    half, quarter = fitting.run(), fitting.run(known=True)
+    assert np.allclose(half.residual.weight, 2 * quarter.residual.weight)
+
+
 def test_influence_is_what_goes_with_a_stroke() -> None:
     painted, kept = problem()
     fitting = Fitting(painted, kept)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_feedback_seg.correction import instant
 from napari_feedback_seg.correction.adapt import segment
 from napari_feedback_seg.correction.corrections import CorrectedSection
 from napari_feedback_seg.correction.instant import InstantAnswers
@@ -206,3 +207,16 @@ def test_another_pixel_size(small_model: Model, size: float) -> None:
     answer = drain(answers.answer(of_size, REGION)).prediction.labels
     expected = segment(IMAGE, small_model, strokes=learnt, region=REGION, pixel_size_nm=size).labels
     assert (answer == expected)[SOME[REGION] == 0].mean() > 0.999
+
+
+def test_less_is_taken_where_the_model_is_sure_of_what_it_sees(
+    small_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = []
+    for limit in (0.0, 0.05, 1.0):  # the model knows nothing, and expects that
+        monkeypatch.setattr(instant, "UNSURE", limit)
+        answers = InstantAnswers(small_model, device="cpu")
+        answers.set_strokes([section(SOME)])
+        learnt.append(drain(answers.fit()).residual.weight)
+    assert torch.equal(learnt[0], learnt[1])
+    assert torch.allclose(learnt[0], 2 * learnt[2], rtol=1e-3)

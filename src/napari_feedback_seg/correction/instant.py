@@ -227,7 +227,7 @@ class InstantAnswers:
         if statistics.keys() != self.adaptation.statistics.keys():
             self._solution = None
         fitting = Fitting(painted, kept, len(self.adaptation.new_classes))
-        fit = fitting.run(self._solution)
+        fit = fitting.run(self._solution, known=self._doubt(of_section) < UNSURE)
         self._fitting, self._solution = (fitting, fit, strokes), fit.solution
         self._take(fit, len(strokes), statistics)
         yield FitProgress("fitting", 1, 1, True)
@@ -344,11 +344,15 @@ class InstantAnswers:
 
     def _is_strange(self, of_section: dict[SectionKey, list[Stroke]]) -> bool:
         """Return whether the model does not know such sections: it is unsure, or their statistics are far."""
+        assert self._restated is not None
+        far = statistics_shift(self.model, self._restated.model) > SHARE * MOVED
+        return far or self._doubt(of_section) >= UNSURE
+
+    def _doubt(self, of_section: dict[SectionKey, list[Stroke]]) -> float:
+        """Return the share of the pixels of sections that the model expects to have wrong."""
         seen = [self._plain.samples(self._sections[key]) for key in of_section]
         doubts = [each.doubt for each in seen if each is not None]
-        doubt = sum(wrong for wrong, _ in doubts) / max(1, sum(count for _, count in doubts))
-        assert self._restated is not None
-        return doubt >= UNSURE or statistics_shift(self.model, self._restated.model) > SHARE * MOVED
+        return sum(wrong for wrong, _ in doubts) / max(1, sum(count for _, count in doubts))
 
     def _with_statistics(
         self, of_section: dict[SectionKey, list[Stroke]]
