@@ -201,7 +201,7 @@ def _fill(mask: Mask, diameter: float, sides: Sequence[float]) -> Mask:
     filled = mask.copy()
     for section in filled.reshape(-1, *mask.shape[-2:]):
         holes = bic.segmentation.label(~section, connectivity=1)
-        sizes = np.bincount(holes.ravel())
+        sizes = np.bincount(holes.ravel().astype(np.int64))  # older numpy counts no uint64
         small = sizes <= most
         small[0] = False
         border = np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]])
