@@ -178,7 +178,7 @@ def label_blocks(
             if there is not None:
                 pairs.append(one_object(there, _shifted(first_plane(own, axis), count)))
         out[block.own] = _shifted(own, count)
-        sizes.append(np.bincount(own.ravel(), minlength=highest + 1)[1:])
+        sizes.append(np.bincount(own.ravel().astype(np.int64), minlength=highest + 1)[1:])
         count += highest
         yield done
     return Labelled(np.concatenate(sizes), np.concatenate(pairs))

@@ -114,7 +114,7 @@ def cells_of_section(membrane: np.ndarray, options: CellOptions, sides: Sequence
     seeds = bic.segmentation.label(peaks_of(width, within), connectivity=2).astype(np.uint32)
     parts = basins_of(width, within, seeds, AS_WIDE, wide=GAP_NM * options.bias)
     least = least_voxels(options.least_nm, (1.0, sides[0], sides[1]), flat=True)
-    sizes = np.bincount(parts.ravel())
+    sizes = np.bincount(parts.ravel().astype(np.int64))
     small = sizes < least
     small[0] = False
     if small[1:].all():

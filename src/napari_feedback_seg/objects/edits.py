@@ -234,7 +234,7 @@ def _cut(labels: Any, edit: Cut, voxel: Voxel, count: int) -> Change:
         ] = True
     section = z - box[0].start
     sides = bic.segmentation.label(inside[section] & ~barrier[box[1:]], connectivity=1)
-    sizes = np.bincount(sides.ravel())
+    sizes = np.bincount(sides.ravel().astype(np.int64))
     sizes[0] = 0
     if (sizes > 0).sum() < 2:
         raise InputError("The line does not cut the object. Draw it across, from outside to outside.")
@@ -256,7 +256,7 @@ def _share(
 ) -> Change:
     """Give each voxel of an object to one of two seeds; the larger part keeps the number."""
     parts = bic.segmentation.watershed(-distance, seeds, mask=inside)
-    sizes = np.bincount(parts.ravel(), minlength=3)
+    sizes = np.bincount(parts.ravel().astype(np.int64), minlength=3)
     smaller = 1 if sizes[1] < sizes[2] else 2
     return _write(labels, box, parts == smaller, count + 1, (number, count + 1), count)
 

@@ -219,7 +219,7 @@ class NumbersWorker:
         own = labels[part.inner]
         self.output.raw[part.own] = own
         planes = {f"plane{axis}": plane for axis, plane in beyond(part, labels).items()}
-        sizes = np.bincount(own.ravel(), minlength=int(labels.max(initial=0)) + 1)[1:]
+        sizes = np.bincount(own.ravel().astype(np.int64), minlength=int(labels.max(initial=0)) + 1)[1:]
         self.output.save("label", block, sizes=sizes, **planes)
 
     def _meet(self, block: Block) -> None:
