@@ -19,7 +19,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _TENSOR_CORES = (7, 0)
 """CUDA GPUs from this on compute float16 faster than float32."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _BLOCK_KEPT, _MOST_KEPT = 2**25, 2**28
 """Of freed memory: the largest block, the most that glibc allows, and all of it."""
 
@@ -159,6 +159,7 @@ def keep_freed_memory() -> None:
     with _glibc() as libc:
         libc.mallopt(_M_MMAP_THRESHOLD, _BLOCK_KEPT)
         libc.mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT)
+        libc.mallopt(_M_ARENA_MAX, 1)  # of a thread's own memory glibc keeps less
 
 
 def release_memory(device: torch.device) -> None:
