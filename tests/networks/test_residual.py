@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,3 +108,17 @@ def test_a_residual_of_another_size_is_refused(tmp_path: Path) -> None:
     card = ModelCard("adapted", spec_of("self"), EM_CLASSES, 4.6, 64)
     with pytest.raises(ModelError, match=r"_extra_state is 4 x 4 instead of 4 x 49"):
         save_model(Model(card, network), tmp_path / "adapted.safetensors")
+
+
+@pytest.mark.parametrize("name", ["self", "unet"])
+def test_threads_may_share_a_network(name: str) -> None:
+    network, images = network_with(name), torch.randn(24, 1, 32, 48)
+
+    @torch.inference_mode()
+    def answers(image: torch.Tensor) -> torch.Tensor:
+        return network(image[None])[-1]
+
+    alone = [answers(each) for each in images]
+    with ThreadPoolExecutor(4) as pool:
+        for one, other in zip(alone, pool.map(answers, images), strict=True):
+            assert torch.allclose(one, other, atol=1e-4)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 import torch
@@ -133,9 +134,15 @@ def watched(network: nn.Module) -> Iterator[list[Tensor]]:
     levels: list[list[Tensor]] = [[] for _ in range(len(unet.merge) + 1)]
     # What the last level of the decoder is given begins with the map after the first block.
     last = unet.merge[0]
-    hooks = [last.register_forward_pre_hook(lambda _, given: firsts.append(given[0][:, :width]))]
+    thread = get_ident()  # threads may compute tiles with one network: each is given its own maps
+
+    def keep_first(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if get_ident() == thread:
+            firsts.append(given[0][:, :width])
+
+    hooks = [last.register_forward_pre_hook(keep_first)]
     for found, module in zip(levels, (unet.down[0], *reversed(unet.merge)), strict=True):
-        hooks.append(module.register_forward_hook(_keeper(found)))
+        hooks.append(module.register_forward_hook(_keeper(found, thread)))
     result: list[Tensor] = []
     try:
         yield result
@@ -146,9 +153,10 @@ def watched(network: nn.Module) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def _keeper(found: list[Tensor]):  # type: ignore[no-untyped-def]
+def _keeper(found: list[Tensor], thread: int):  # type: ignore[no-untyped-def]
     def keep(module: nn.Module, given: object, result: Tensor) -> None:
         del module, given
-        found.append(result)
+        if get_ident() == thread:
+            found.append(result)
 
     return keep
