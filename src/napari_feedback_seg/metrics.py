@@ -42,7 +42,7 @@ def confusion_matrix(
     Returns
     -------
     array of int64
-        (classes + 1, classes + 1); the last row and column count what is none of the classes.
+        (classes + 1, classes + 1); the last row and column count pixels of other classes.
 
     Raises
     ------
@@ -137,7 +137,7 @@ class Scores:
 
 
 def label_counts(truth: Labels, predicted: Labels, classes: Sequence[LabelClass]) -> npt.NDArray[np.int64]:
-    """Count pixels by true label (256 rows) and predicted class (columns; the last is none of them).
+    """Count pixels by true label (256 rows) and predicted class (columns; the last is any other).
 
     Pixels whose truth is 0 (unlabelled) do not count.
 

@@ -181,7 +181,7 @@ def write_to_card(model: Model, name: str, scores: dict[str, Any]) -> None:
     Raises
     ------
     ValueError
-        If the name is none of these.
+        If the name is unknown.
     ModelError
         If the model has no file.
     OutputError

@@ -156,7 +156,7 @@ def save_to_library(model: Model, name: str, *, half: bool = False, overwrite: b
     ModelError
         If the network is not the one of the card, or holds NaN or infinity.
     OutputError
-        If the name is none, belongs to a bundled model or is taken, or if the file cannot
+        If the name is not valid, belongs to a bundled model or is taken, or if the file cannot
         be written.
     """
     _check_free(name)

@@ -112,7 +112,7 @@ def read_card(path: str | Path) -> ModelCard:
     Raises
     ------
     ModelError
-        If the file is none, is damaged, or is no model that this version can use.
+        If the file does not exist, is damaged, or is not a model that this version can use.
     """
     return _read_header(Path(path))[0]
 
@@ -125,7 +125,7 @@ def load_model_file(path: str | Path) -> Model:
     Raises
     ------
     ModelError
-        If the file is none, is damaged, is no model that this version can use, or if its
+        If the file does not exist, is damaged, is not a model that this version can use, or if its
         weights do not fit the network of its card or are no numbers.
     """
     from safetensors.torch import load

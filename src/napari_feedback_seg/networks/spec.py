@@ -190,7 +190,7 @@ class NetworkSpec:
         Raises
         ------
         ModelError
-            If there is none of this name, or a field has a value that describes no network.
+            If the name is unknown, or a field has a value that describes no network.
         """
         if name not in NETWORKS:
             raise ModelError(f"A network is one of {', '.join(NETWORKS)}, not {name!r}.")

@@ -190,7 +190,7 @@ def number_at(labels: Any, place: Place) -> int:
     Raises
     ------
     InputError
-        If there is none.
+        If no object is there.
     """
     inside = all(0 <= at < length for at, length in zip(place, labels.shape, strict=True))
     number = int(labels[place]) if inside else 0
@@ -370,7 +370,7 @@ def from_json(record: Mapping[str, Any]) -> Edit:
     Raises
     ------
     ValueError
-        If it is none.
+        If the record is not that of an edit.
     """
     try:
         kind = str(record["kind"])

@@ -159,7 +159,7 @@ def class_named(name: str, classes: tuple[LabelClass, ...], path: Path, *, soft:
     Raises
     ------
     InputError
-        If there is none.
+        If there is no such class.
     """
     for each in classes:
         if name in (each.name, str(each.value)):
