@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_feedback_seg.evaluation.reproduce import read_results
-from napari_feedback_seg.evaluation.tables import TABLES, blocks, markdown, networks_of
+from napari_feedback_seg.evaluation.tables import TABLES, blocks, markdown
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks" / "paper.md"
@@ -13,12 +13,11 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def tables() -> str:
-    """Return the Markdown of every table of which there is more than U-Net, and more than in Table 1."""
+    """Return the Markdown of every table, without those whose lines are all in another."""
     results = read_results(RESULTS)
-    networks = {each.run.network for each in results} - {"unet"}
-    others = {2: networks_of(1), 3: networks_of(1)}  # which repeat two lines of it
-    told = [table for table in TABLES if networks & set(networks_of(table)) - set(others.get(table, ()))]
-    return markdown([block for table in told for block in blocks(results, table)])
+    found = [block for table in TABLES for block in blocks(results, table)]
+    repeated = [each for each in found if any(set(each.scores) < set(other.scores) for other in found)]
+    return markdown([block for block in found if block not in repeated])
 
 
 def page(text: str) -> str:
