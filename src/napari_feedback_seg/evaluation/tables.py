@@ -282,8 +282,8 @@ def markdown(found: Sequence[Block]) -> str:
         tables = "\n\n".join(
             _markdown_table(rows) for rows in (block.scores, block.comparison, block.blended)
         )
-        texts.append(f"### {block.title}\n\n{tables}\n\n{block.note} {_PAPERS_SPLIT}\n")
-    return "\n".join(texts)
+        texts.append(f"### {block.title}\n\n{tables}\n\n{block.note}\n")
+    return "\n".join([*texts, f"{_PAPERS_SPLIT}\n"] if texts else [])
 
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
