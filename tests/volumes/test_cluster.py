@@ -2,22 +2,28 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 import pytest
 import zarr
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from napari_feedback_seg.errors import DeviceError, InputError
 from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
+from napari_feedback_seg.volumes.cluster import hand_out, set_up
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed
 from napari_feedback_seg.volumes.output import Output
+from napari_feedback_seg.volumes.plan import Block, InBlocks
 from napari_feedback_seg.volumes.segment import VolumeOptions, prepare_volume, segment_volume, start
+from napari_feedback_seg.volumes.todo import Blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
@@ -83,6 +89,68 @@ def test_a_cluster_that_is_there(tmp_path, volume, tissue, small_model):
         address = cluster.scheduler_address
         segment_volume(volume, output, small_model, block=SMALL, scheduler=address)
     np.testing.assert_array_equal(labels_of(output), segment(tissue, small_model).labels)
+
+
+class Rows(InBlocks):
+    """Forty blocks in a row, none of which is done."""
+
+    start, stop, block = (0, 0, 0), (40, 256, 256), (1, 256, 256)
+
+    @property
+    def plan(self) -> InBlocks:
+        return self
+
+    def is_done(self, block: Block) -> bool:
+        del block
+        return False
+
+
+@dataclass
+class Counting:
+    """Says of each block how many are being done at once."""
+
+    device: str = "the CPU"
+    at_once: int = 0
+
+    def open(self, gpu: int | None = None) -> Counting:
+        del gpu
+        return self
+
+    def do(self, block: Block, step: str) -> tuple[str, ...]:
+        del block, step
+        self.at_once += 1
+        time.sleep(0.02)
+        found, self.at_once = self.at_once, self.at_once - 1
+        return (str(found),)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Given(Blocks):
+    """Blocks that count how many were handed out."""
+
+    given = 0
+
+    def left(self, first: Callable[[], Iterable[Block]] | None = None) -> Iterator[Block]:
+        for block in super().left(first):
+            self.given += 1
+            yield block
+
+
+def test_a_worker_of_many_threads_does_one_block_at_a_time_and_few_wait():
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=4, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        set_up(client, Counting(), None, 0)
+        blocks = Given(Rows())
+        events = []
+        for event in hand_out(client, blocks):
+            events.append(event)
+            assert blocks.given - blocks.done <= 3
+    assert blocks.done == 40
+    assert {said for event in events for said in event.messages} == {"1"}
 
 
 def test_no_scheduler(tmp_path, volume, small_model, monkeypatch):

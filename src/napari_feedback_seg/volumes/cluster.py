@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -71,9 +72,11 @@ class WorkerSetup(WorkerPlugin):
     def __init__(self, job: Opens, threads: int | None, gpus: int) -> None:
         self.job, self.threads, self.gpus = job, threads, gpus
         self.worker: Works | None = None
+        self.one: threading.Lock | None = None  # made in the worker: it cannot be sent
 
     def setup(self, worker: Any) -> None:
         """Load what is needed; dask calls it in each worker."""
+        self.one = threading.Lock()
         torch.set_num_threads(self.threads or max(1, worker.state.nthreads))
         shared = self.gpus > 1 and isinstance(worker.name, int)
         self.worker = self.job.open(worker.name % self.gpus if shared else None)
@@ -86,11 +89,16 @@ class WorkerSetup(WorkerPlugin):
 
 
 def do_on_worker(block: Block, step: str) -> tuple[tuple[str, ...] | None, str]:
-    """Do a step of a block; return what is to be said, None if another process is at it, and the device."""
+    """Do a step of a block; return what is to be said, None if another process is at it, and the device.
+
+    A worker does one block at a time, whatever dask gives to its threads: all of them compute that block.
+    """
     setup = get_worker().plugins[_PLUGIN]
     assert isinstance(setup, WorkerSetup)
     assert setup.worker is not None
-    return setup.worker.do(block, step), setup.worker.device
+    assert setup.one is not None
+    with setup.one:
+        return setup.worker.do(block, step), setup.worker.device
 
 
 @contextmanager
