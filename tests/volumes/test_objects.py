@@ -26,6 +26,7 @@ from napari_feedback_seg.objects.run import finish
 from napari_feedback_seg.objects.sources import borders_in
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed
 from napari_feedback_seg.volumes.objects import number_objects
+from napari_feedback_seg.volumes.segment import segment_volume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,6 +166,16 @@ class TestOutput:
         assert zarr.open_group(str(folder.parent), mode="r").attrs["ome"]["labels"] == ["mitochondria"]
         assert not list((folder / "progress").glob("label-*"))  # what was needed on the way is gone
 
+    @pytest.mark.parametrize("version", ["0.4", "0.5"])
+    def test_into_the_store_of_the_image(self, tmp_path, tissue, write_volume, small_model, version):
+        image = write_volume(tmp_path / "em.zarr", tissue, version)
+        before = zarr.open_group(str(image), mode="r").attrs.asdict()
+        segment_volume(image, image, small_model, into=True)
+        finish(number_objects(ObjectsJob(image, image)))
+        assert zarr.open_group(str(image), mode="r").attrs.asdict() == before
+        about = zarr.open_group(str(image / "labels"), mode="r").attrs.asdict()
+        assert (about if version == "0.4" else about["ome"])["labels"] == ["feedback-seg", "mitochondria"]
+
     def test_the_table_is_that_of_the_stack(self, tmp_path, labels):
         source = write_labels(tmp_path / "in.zarr", labels)
         job = ObjectsJob(
@@ -179,8 +190,6 @@ class TestOutput:
         assert len(done.objects) == count
 
     def test_what_segment_wrote(self, tmp_path, volume, small_model):
-        from napari_feedback_seg.volumes.segment import segment_volume
-
         segment_volume(volume, tmp_path / "labels.zarr", small_model, probabilities=True)
         folder = tmp_path / "labels.zarr" / "labels" / "feedback-seg"
         name = small_model.card.classes[0].name

@@ -340,7 +340,7 @@ def prepare_numbers(
 def _create(zarr: Any, path: Path, plan: NumbersPlan, grid: Grid, *, flat: bool, version: str) -> None:
     zarr_format = 2 if version == "0.4" else 3
     root = zarr.open_group(str(path), mode="a", zarr_format=zarr_format)
-    root.attrs.update(with_version({}, version))
+    root.attrs.update(with_version({}, version) | dict(root.attrs))  # it may be the store of the image
     labels = root.require_group("labels")
     axes = "yx" if flat else "zyx"
     halvings = halvings_of(plan.size, grid)
