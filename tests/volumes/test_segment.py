@@ -250,8 +250,18 @@ class TestGoingOn:
         output = tmp_path / "out.zarr"
         next(prepared(volume, output, small_model))
         other = write_volume(tmp_path / "other.zarr", tissue[:2])
+        with pytest.raises(OutputError, match=r"from the volume 'em\.zarr', and this one is 'other\.zarr'"):
+            segment_volume(other, output, small_model)
+        other = write_volume(tmp_path / "moved" / "em.zarr", tissue[:2])
         with pytest.raises(OutputError, match=r"from a volume with the shape \(3, 280, 270\)"):
             segment_volume(other, output, small_model)
+
+    def test_a_volume_that_was_moved_goes_on(self, tmp_path, volume, small_model):
+        output = tmp_path / "out.zarr"
+        segment_volume(volume, output, small_model)
+        (tmp_path / "drive").mkdir()
+        moved = volume.rename(tmp_path / "drive" / volume.name)
+        assert not of_kind(prepared(moved, output, small_model), BlockDone)
 
 
 WORK = """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,8 @@ class Plan(InBlocks):
 
     Attributes
     ----------
+    source : str
+        Name of the volume, without the folder that it lies in: that may be moved.
     shape : tuple of int
         (Z, Y, X) of the level of the volume.
     dtype : str
@@ -116,6 +120,7 @@ class Plan(InBlocks):
         So many sections share the grey values that their middle one is normalised by.
     """
 
+    source: str
     shape: Triple
     dtype: str
     level: int
@@ -176,14 +181,16 @@ class Plan(InBlocks):
                 continue
             if each.name == "digest":
                 said = f"with the model '{begun.model}', and the model '{self.model}' has other weights"
+            elif each.name == "source":
+                said = f"from the volume '{other}', and this one is '{own}'"
             elif each.name in ("shape", "dtype"):
                 said = f"from a volume with the {each.name} {other}, and it is {own} now"
             else:
                 what = _WORDS.get(each.name, each.name)
                 said = f"with the {what} {_value(other)}, and now it is {_value(own)}"
             raise OutputError(
-                f"'{name}' was begun {said}. Take the same again, choose another output, or begin anew "
-                "(--overwrite)."
+                f"'{name}' was begun {said}. Take the same again, choose another output, or begin anew: "
+                "delete it, or --overwrite."
             )
 
 
@@ -194,6 +201,14 @@ def _value(value: object) -> str:
     if value is None:
         return "none"
     return " x ".join(f"{each:g}" for each in value) if isinstance(value, tuple) else str(value)
+
+
+def name_of(source: str) -> str:
+    """Return the name of a volume, with the part of the store: ``em.zarr/raw``."""
+    whole = source if "://" in source else os.path.abspath(source)
+    parts = re.split(r"[/\\]+", whole.rstrip("/\\"))
+    store = next((at for at, part in enumerate(parts) if part.endswith(".zarr")), len(parts) - 1)
+    return "/".join(parts[store:])
 
 
 def block_shape(size: Triple, chunk_depth: int, wanted: Sequence[int] | None = None) -> Triple:

@@ -23,7 +23,7 @@ from napari_feedback_seg.segmentation.tiles import tiles_of
 from napari_feedback_seg.segmentation.unlike import UNLIKE_FROM, spread, unlikeness
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDone, VolumeOpened
 from napari_feedback_seg.volumes.output import Description, Output, prepare
-from napari_feedback_seg.volumes.plan import Block, Plan, block_shape, whole_region
+from napari_feedback_seg.volumes.plan import Block, Plan, block_shape, name_of, whole_region
 from napari_feedback_seg.volumes.todo import Blocks
 from napari_feedback_seg.volumes.worker import Job, Worker
 
@@ -182,6 +182,7 @@ def prepare_volume(
     device = choose_device(options.device)
     depth = 1 if options.probabilities else image.chunks[0]  # they take four times the memory of labels
     plan = Plan(
+        source="" if wanted.into else name_of(source),
         shape=image.shape,
         dtype=str(image.dtype),
         level=level,
