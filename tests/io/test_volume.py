@@ -120,8 +120,10 @@ class TestOmeZarr:
         assert volume.grids[0].scale == (6, 8, 10)
         assert volume.grids[0].translation == (1, 2, 3)
 
+    @pytest.mark.filterwarnings("error::UserWarning")
     def test_without_multiscales_its_parts_are_named(self, tmp_path):
         zarr.open_group(str(tmp_path / "v.zarr"), mode="w").create_array("raw", data=DATA)
+        (tmp_path / "v.zarr" / ".lock").touch()
         with pytest.raises(InputError, match=r"no multiscales metadata. Name one of its parts: .*v.zarr/raw"):
             open_volume(tmp_path / "v.zarr")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,9 @@ def _open_zarr(text: str) -> Volume:
                 raise InputError(f"'{text}' holds several images. Name one of them: {text}/0")
             return _open_zarr(f"{text}/0")
         if multiscales is None:
-            names = [name for name, _ in node.arrays()] or [name for name, _ in node.groups()]
+            with warnings.catch_warnings():  # of files in it that are not Zarr's, such as locks
+                warnings.simplefilter("ignore", UserWarning)
+                names = [name for name, _ in node.arrays()] or [name for name, _ in node.groups()]
             raise InputError(
                 f"'{text}' is no OME-Zarr image: it has no multiscales metadata. "
                 + (f"Name one of its parts: {text}/{sorted(names)[0]}" if names else "It is empty.")
@@ -278,8 +281,8 @@ def _node(zarr: Any, text: str) -> Any:
             raise InputError(f"There is no '{text}'.")
         if _is_n5(path):
             raise InputError(
-                f"'{text}' is N5, which cannot be read here. Convert it to OME-Zarr, for example with "
-                "Fiji's n5-ij or with zarr's own copy."
+                f"'{text}' is N5, which cannot be read here. Open it in Fiji (File > Import > "
+                "HDF5/N5/Zarr/OME-NGFF), and save it as OME-Zarr (File > Save As)."
             )
     try:
         return zarr.open(text, mode="r")
