@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,37 @@ def test_blocks_find_what_the_whole_finds():
 
     assert count == of_parts > 5
     assert same_objects(whole, parts)
+
+
+class Grid:
+    """Blocks of 12 x 24 x 24 voxels with gaps between them, made as they are read."""
+
+    ndim = 3
+
+    def __init__(self, depth: int) -> None:
+        self.shape = (depth, 128, 128)
+
+    def __getitem__(self, place: tuple[slice, slice, slice]) -> np.ndarray:
+        z, y, x = np.ogrid[place]
+        return (z % 16 < 12) & (y % 32 < 24) & (x % 32 < 24)
+
+
+def test_memory_follows_the_block_and_not_the_volume(tmp_path):
+    def peak(depth: int) -> int:
+        evidence = Grid(depth)
+        out = np.memmap(tmp_path / f"{depth}", np.uint32, "w+", shape=evidence.shape)
+        tracemalloc.start()
+        try:
+            size = (16, 64, 64)
+            _, count = finish(find_objects(evidence, ObjectOptions(), (50.0,) * 3, out=out, size=size))
+            found = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert count == depth // 16 * 16
+        return found
+
+    peak(16)  # what is loaded on the way
+    assert peak(256) < 1.2 * peak(64)
 
 
 def test_a_long_object_through_many_blocks_is_one():
