@@ -1,9 +1,10 @@
-"""A model that is dropped onto napari is added to the models."""
+"""A model that is dropped onto napari is added to the models, if the person agrees."""
 
 from __future__ import annotations
 
 import pytest
 from napari.components import ViewerModel
+from qtpy.QtWidgets import QMessageBox
 
 from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.models.bioimageio.export import export_bioimageio
@@ -41,6 +42,23 @@ def test_napari_takes_it_for_no_layer(small_model, tmp_path, qapp):
     viewer.open(path, plugin="napari-feedback-seg")
     assert not viewer.layers
     assert own_models() == ["mine"]
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_a_person_is_asked_first(small_model, tmp_path, make_napari_viewer, monkeypatch, answer):
+    viewer = make_napari_viewer(show=True)
+    asked = []
+
+    def question(parent, title, words):
+        asked.append(words)
+        return QMessageBox.StandardButton[answer]
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    viewer.open(save_model(small_model, tmp_path / "mine.safetensors"), plugin="napari-feedback-seg")
+    assert len(asked) == 1
+    assert "mine.safetensors" in asked[0]
+    assert own_models() == (["mine"] if answer == "Yes" else [])
+    assert not viewer.layers
 
 
 def test_other_zip_files_are_left_to_others(tmp_path):

@@ -1,11 +1,13 @@
-"""Adds a model that is dropped onto napari to the user's models."""
+"""Offers to add a model that is dropped onto napari to the user's models."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari import current_viewer
 from napari.utils.notifications import show_info
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_feedback_seg.models.library import import_to_library
 from napari_feedback_seg.plugin.contributions.sessions import refresh_models
@@ -33,14 +35,32 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 def add_models(path: str | list[str]) -> list[LayerDataTuple]:
     """Add model files and bioimage.io packages to the user's models, and show them in each dock.
 
+    A person at a window is asked first. Without one there is nobody to ask.
+
     Raises
     ------
     ModelError, OutputError
         If one cannot be used, or its name is taken.
     """
     apply_settings()  # which say where the models are
-    for each in path if isinstance(path, list) else [path]:
-        name = import_to_library(Path(each))
+    files = [Path(each) for each in (path if isinstance(path, list) else [path])]
+    if current_viewer() is not None and not _agreed(files):
+        return [NO_LAYER]
+    for each in files:
+        name = import_to_library(each)
         refresh_models(name)
         show_info(f"The model '{name}' is in your models folder now.")
     return [NO_LAYER]
+
+
+def _agreed(files: list[Path]) -> bool:
+    names = "\n".join(each.name for each in files)
+    question = (
+        "Add this model to your models folder, and use it?"
+        if len(files) == 1
+        else "Add these models to your models folder, and use the last one?"
+    )
+    answer = QMessageBox.question(
+        QApplication.activeWindow(), "Add to your models?", f"{question}\n\n{names}"
+    )
+    return bool(answer == QMessageBox.StandardButton.Yes)
