@@ -75,10 +75,11 @@ class Chunked:
 def test_of_a_large_lazy_section_no_more_than_the_tile_and_a_sample_is_read(monkeypatch, make_model, size):
     for name, value in (("LARGEST_READ", 100), ("SAMPLE_SIDE", 16), ("SAMPLES", 3)):
         monkeypatch.setattr(f"napari_feedback_seg.segmentation.lazy.{name}", value)
+    monkeypatch.setattr("napari_feedback_seg.segmentation.reader.BLOCK", 8)
     image = an_image(320)
     lazy, model = Chunked(image), make_model()
     found = SectionAttention(lazy, model, pixel_size_nm=size).at(200, 100).pixel(200, 100)
-    assert lazy.pixels_read <= 9 * 16**2 + 40**2 + 100
+    assert lazy.pixels_read <= 9 * 16**2 + 50**2 + 100
     expected = SectionAttention(image, model, pixel_size_nm=size).at(200, 100).pixel(200, 100)
     assert found.map.shape == expected.map.shape
     assert np.corrcoef(found.map.ravel(), expected.map.ravel())[0, 1] > 0.9

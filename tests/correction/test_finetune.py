@@ -544,3 +544,17 @@ def test_the_card_names_parent_data_settings_and_scores(parent: Model, tmp_path:
     assert second.card.name == "unet-w16 fine-tuned"
     assert second.card.parent == parent.digest
     assert [each["sha256"] for each in second.card.recipe["ancestors"]] == [parent.digest, None]
+
+
+def test_of_a_large_lazy_section_it_reads_a_part(
+    parent: Model, endless: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_feedback_seg.segmentation.reader.BLOCK", 64)
+    image = endless(SAMPLE.image)
+    labels = np.zeros(image.shape, np.uint8)
+    labels[3200:3360, 4160:4320] = sparse()
+    result = finetune(parent, image, labels, CONFIG)
+    assert image.pixels_read < 0.5 * labels.size
+    expected = finetune(parent, SAMPLE.image, sparse(), CONFIG)
+    assert result.before.confusion.sum() == expected.before.confusion.sum()
+    assert abs(result.before.right_share - expected.before.right_share) < 0.1

@@ -17,6 +17,7 @@ from napari_feedback_seg.correction.strokes import find_strokes
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation import predict
+from napari_feedback_seg.segmentation.lazy import open_section
 
 IMAGE = builtin_section(160, seed=3).image
 DARK = np.percentile(IMAGE, 15) > IMAGE
@@ -61,6 +62,26 @@ def test_the_answer_is_that_of_the_adapted_model(small_model: Model) -> None:
     assert sum(answer.changed.values()) == moved.sum()
     for value, count in answer.changed.items():
         assert count == (answer.prediction.labels[moved] == value).sum()
+
+
+def test_of_a_large_lazy_section_a_part_is_read(small_model: Model, endless: Any) -> None:
+    image = endless(IMAGE)
+    labels = np.zeros(image.shape, np.uint8)
+    labels[3200:3360, 4160:4320] = SOME
+    region = np.s_[3220:3340, 4170:4310]
+    answers = InstantAnswers(small_model, device="cpu")
+    of_image = CorrectedSection(open_section(image), labels, source="large")
+    answers.set_strokes([of_image])
+    learnt = drain(answers.fit())
+    assert learnt.residual is not None
+    answer = drain(answers.answer(of_image, region))
+    assert image.pixels_read < 0.3 * labels.size
+    expected = segment(image, small_model, strokes=learnt, region=region).labels
+    where = labels[region] == 0
+    assert (answer.prediction.labels == expected)[where].mean() > 0.999
+    other = CorrectedSection(open_section(endless(IMAGE)), labels, source="large")
+    drain(answers.answer(other, region))
+    assert other.image.levels[0].pixels_read > 0  # an image in its place is looked at again
 
 
 def test_undo_of_everything_gives_exactly_the_answer_of_the_model(small_model: Model) -> None:

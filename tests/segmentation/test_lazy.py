@@ -17,7 +17,9 @@ from napari_feedback_seg.segmentation.predict import (
     segment_section,
     segment_stack,
 )
+from napari_feedback_seg.segmentation.reader import TileReader, section_reader
 from napari_feedback_seg.segmentation.sections import statistics
+from napari_feedback_seg.segmentation.tiles import Tile
 
 SIDE, CHUNK = 1024, 128
 
@@ -199,3 +201,33 @@ class TestOpen:
             Pyramid([tissue, tissue[None]])
         with pytest.raises(InputError, match="the same axes"):
             Pyramid([])
+
+
+class TestTilesFromAnywhere:
+    @pytest.mark.parametrize("shape", [(SIDE, SIDE), (700, 810)], ids=str)
+    @pytest.mark.parametrize("border", [0, 300])
+    def test_read_by_blocks_they_are_those_of_the_whole_plane(self, tissue, shape, border):
+        image = tissue.copy()
+        image[:, :border] = 0
+        plane = open_section(Chunked(image))
+        blocks, whole = section_reader(plane, shape), TileReader(plane, shape)
+        for y, x in [(-40, -40), (0, 0), (190, 250), (300, 333), (shape[0] - 60, shape[1] - 90)]:
+            tile = Tile(y, x)
+            np.testing.assert_allclose(blocks.read(tile, 96), whole.read(tile, 96), atol=1e-6)
+            assert blocks.shows_tissue(tile, 96) == whole.shows_tissue(tile, 96)
+        part = np.s_[120:200, 250:420]
+        np.testing.assert_array_equal(blocks.pixels(*part), image[part])
+        outside = blocks.outside(*part)
+        assert (outside is None) == (border == 0)
+        if border:
+            np.testing.assert_array_equal(outside, whole.outside(*part))
+            assert outside[:, :40].all()
+            assert not outside[:, 60:].any()
+
+    def test_neighbours_share_what_was_read(self, tissue):
+        lazy = Chunked(tissue)
+        reader = section_reader(open_section(lazy), tissue.shape)
+        reader.read(Tile(300, 300), 96)
+        before = lazy.pixels_read
+        reader.read(Tile(310, 290), 96)
+        assert lazy.pixels_read == before

@@ -14,14 +14,12 @@ from napari_feedback_seg.errors import DeviceError, ModelError
 from napari_feedback_seg.networks.attention import FeedbackAttention
 from napari_feedback_seg.segmentation.device import choose_device, describe_device, inference_dtype
 from napari_feedback_seg.segmentation.inference import inference_network
-from napari_feedback_seg.segmentation.lazy import Plane, open_section
+from napari_feedback_seg.segmentation.lazy import open_section
 from napari_feedback_seg.segmentation.prediction import model_shape
-from napari_feedback_seg.segmentation.reader import TileReader
+from napari_feedback_seg.segmentation.reader import section_reader
 from napari_feedback_seg.segmentation.tiles import scaled
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from napari_feedback_seg.attention_maps.grid import TileFrame
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.networks.feedback import FeedbackAttentionUNet
@@ -81,9 +79,7 @@ class SectionAttention:
             )
         section = open_section(section, part=True)
         shape = model_shape(section.shape, model.card, pixel_size_nm)
-        # Of a section that is read by blocks, no more than what is to be known of all of it.
-        self._reader = TileReader(section, shape, (slice(0, 1), slice(0, 1)))
-        self._plane = (section, self._reader.survey()) if isinstance(section, Plane) else None
+        self._reader = section_reader(section, shape)
         box = self._reader.statistics.box
         tissue = None if box is None else scaled(box, section.shape, shape)
         self.grid = TileGrid(section.shape, shape, model.card.tile, overlap, tissue)
@@ -128,17 +124,9 @@ class SectionAttention:
     def _frame(self, y: int, x: int, recentre: bool) -> TileFrame:
         return self.grid.around(y, x) if recentre else self.grid.nearest(y, x)
 
-    def _read(self, frame: TileFrame) -> np.ndarray:
-        tile, reader = frame.tile, self._reader
-        if self._plane:
-            section, survey = self._plane
-            within = slice(tile.y, tile.y + frame.size), slice(tile.x, tile.x + frame.size)
-            reader = TileReader(section, self.grid.model_shape, within, survey)
-        return reader.read(tile, frame.size)
-
     @torch.inference_mode()
     def _look(self, frame: TileFrame) -> TileAttention:
-        tile = torch.from_numpy(self._read(frame))[None, None]
+        tile = torch.from_numpy(self._reader.read(frame.tile, frame.size))[None, None]
         try:
             if self._network is None:
                 network = inference_network(self._model, self._device, self._dtype)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_feedback_seg.segmentation.lazy import Plane, take_sample
 from napari_feedback_seg.training.checkpoint import write_state
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ def digest_of(model: Model, sections: Sequence[CorrectedSection], config: Finetu
         found.update(each.cpu().contiguous().numpy().tobytes())
     for section in sections:
         found.update(f"{section.index} {section.image.shape} {section.pixel_size_nm}".encode())
-        for array in (section.image, section.labels):
-            found.update(np.ascontiguousarray(array).data)
+        found.update(np.ascontiguousarray(section.labels).data)
+        image = section.image  # of one that is too large to be read, the sample of its statistics
+        read = [each for each, _ in take_sample(image).blocks] if isinstance(image, Plane) else [image]
+        for pixels in read:
+            found.update(np.ascontiguousarray(pixels).data)
     return found.hexdigest()

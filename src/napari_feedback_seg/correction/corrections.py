@@ -15,12 +15,14 @@ import numpy.typing as npt
 
 from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.errors import InputError, TrainingError
-from napari_feedback_seg.segmentation.sections import as_section, image_shape
+from napari_feedback_seg.segmentation.lazy import open_section
+from napari_feedback_seg.segmentation.sections import image_shape
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.segmentation.lazy import Plane
 
 CELL = 8
 """Side in pixels of the cells in which strokes that lie near each other are one region."""
@@ -52,8 +54,8 @@ class CorrectedSection:
 
     Attributes
     ----------
-    image : ndarray
-        (Y, X) grey values.
+    image : ndarray or Plane
+        (Y, X) grey values. Of a plane, no more is read than what is learnt from and looked at.
     labels : ndarray
         (Y, X) uint8 class values; 0 is unlabelled.
     index : int
@@ -64,7 +66,7 @@ class CorrectedSection:
         Name of the image.
     """
 
-    image: npt.NDArray[np.generic]
+    image: npt.NDArray[np.generic] | Plane
     labels: npt.NDArray[np.uint8]
     index: int = 0
     pixel_size_nm: float | tuple[float, float] | None = None
@@ -128,12 +130,12 @@ def corrected_sections(
             "image's own shape."
         )
     if len(shape) == 2:
-        image, corrections = [image], [corrections]
+        corrections = [corrections]
     sections = []
     for z in range(len(corrections)):
         labels = _class_values(corrections[z], classes)
         if labels.any():
-            section = as_section(image[z])
+            section = open_section(image, z if len(shape) == 3 else None, part=True)
             sections.append(CorrectedSection(section, labels, z, pixel_size_nm, source))
     return sections
 
@@ -271,7 +273,9 @@ def _class_values(corrections: Any, classes: Sequence[LabelClass]) -> npt.NDArra
     labels = np.asarray(corrections)
     if labels.dtype.kind not in "biuf":
         raise InputError(f"The corrections hold no class values but the data type {labels.dtype}.")
-    values = np.unique(labels)
+    values = np.unique(
+        np.concatenate([np.unique(labels[top : top + 512]) for top in range(0, len(labels), 512)])
+    )
     allowed = [UNLABELLED, *(each.value for each in classes)]
     odd = values[~np.isin(values, allowed)]
     if odd.size:

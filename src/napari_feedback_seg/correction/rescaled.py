@@ -11,7 +11,7 @@ from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.correction.corrections import CELL
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.segmentation.prediction import model_shape
-from napari_feedback_seg.segmentation.reader import TileReader
+from napari_feedback_seg.segmentation.reader import section_reader
 from napari_feedback_seg.segmentation.sections import BlankSection
 from napari_feedback_seg.segmentation.tiles import Tile
 
@@ -50,7 +50,7 @@ class RescaledSection:
     def __init__(self, section: CorrectedSection, cells: npt.NDArray[np.int32], card: ModelCard) -> None:
         self.shape = model_shape(section.labels.shape, card, section.pixel_size_nm)
         try:
-            self._reader = TileReader(section.image, self.shape)
+            self._reader = section_reader(section.image, self.shape)
         except BlankSection as error:
             raise InputError(f"Section {section.index} has corrections, but: {error}") from error
         self._labels = section.labels

@@ -11,8 +11,9 @@ import numpy as np
 from napari_feedback_seg.correction.map_cache import MapCache
 from napari_feedback_seg.correction.samples import SectionSamples
 from napari_feedback_seg.correction.strokes import Stroke
+from napari_feedback_seg.segmentation.lazy import Plane
 from napari_feedback_seg.segmentation.prediction import model_shape
-from napari_feedback_seg.segmentation.reader import TileReader
+from napari_feedback_seg.segmentation.reader import section_reader
 from napari_feedback_seg.segmentation.sections import BlankSection
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.correction.corrections import CorrectedSection
     from napari_feedback_seg.correction.feature_maps import TileMaps
     from napari_feedback_seg.models.model import Model, ModelCard
+    from napari_feedback_seg.segmentation.reader import TileReader
     from napari_feedback_seg.segmentation.tiles import Tile
 
 _MOST_READERS = 8
@@ -38,11 +40,14 @@ class Readers:
 
     @staticmethod
     def key(section: CorrectedSection) -> bytes:
-        """Return what tells an image from another in its place, of every 16th row."""
+        """Return what tells an image from another in its place: every 16th row, or the array of a plane."""
         image = section.image
         about = section.source, section.index, image.shape, image.dtype.str, section.pixel_size_nm
         digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(image[::_SAMPLED]).data)
+        if isinstance(image, Plane):
+            digest.update(image.identity.encode())
+        else:
+            digest.update(np.ascontiguousarray(image[::_SAMPLED]).data)
         return digest.digest()
 
     def shape(self, section: CorrectedSection) -> tuple[int, int]:
@@ -59,7 +64,7 @@ class Readers:
         """
         key = self.key(section)
         if key not in self._readers:
-            self._readers[key] = TileReader(section.image, self.shape(section))
+            self._readers[key] = section_reader(section.image, self.shape(section))
             if len(self._readers) > _MOST_READERS:
                 self._readers.popitem(last=False)
         self._readers.move_to_end(key)

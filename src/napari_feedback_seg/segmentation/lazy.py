@@ -90,6 +90,18 @@ class Plane:
         rows, columns = self.levels[0].shape[-2:]
         return int(rows), int(columns)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The data type of the grey values."""
+        dtype: np.dtype[Any] = np.dtype(self.levels[0].dtype)
+        return dtype
+
+    @property
+    def identity(self) -> str:
+        """What tells it from another plane while this one is in use; its pixels are not read."""
+        finest = self.levels[0]
+        return f"{finest.name if hasattr(finest, 'dask') else id(finest)} {self.z}"
+
     def block(self, rows: slice, columns: slice, level: int = 0) -> np.ndarray:
         """Return the pixels of these rows and columns."""
         array = self.levels[level]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from napari_feedback_seg.segmentation.tiles import columns_of, mirrored
 from napari_feedback_seg.segmentation.tissue import FLAT_REACH, find_flat, mirror_into
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     from scipy.sparse import csr_array
 
@@ -30,6 +33,12 @@ if TYPE_CHECKING:
     from napari_feedback_seg.segmentation.tiles import Tile
 
 _BAND = 4_000_000
+_NOTHING = slice(0, 1), slice(0, 1)
+
+BLOCK = 256
+"""Side of the blocks, on the model's grid, in which a reader of tiles from anywhere reads a plane."""
+
+_MOST_BLOCKS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,3 +225,75 @@ class TileReader:
                 first, last = max(0, first - FLAT_REACH), min(came, last + FLAT_REACH)
             parts.append(slice(first, last))
         return parts[0], parts[1]
+
+
+class BlockReader(TileReader):
+    """Reads normalised tiles of a plane from anywhere; only the blocks that were looked at last are kept.
+
+    Parameters
+    ----------
+    plane : Plane
+        (Y, X), integers or floats.
+    shape : tuple of int
+        (Y, X) of the section at the model's pixel size.
+
+    Raises
+    ------
+    BlankSection
+        If there is nothing to see in a sample of it.
+    """
+
+    def __init__(self, plane: Plane, shape: tuple[int, int]) -> None:
+        super().__init__(plane, shape, _NOTHING)
+        self._plane, self._survey = plane, self.survey()
+        self._readers: OrderedDict[tuple[int, ...], TileReader] = OrderedDict()
+
+    def read(self, tile: Tile, size: int) -> np.ndarray:
+        """Return a tile (size, size) float32; where there is no tissue, it shows the tissue mirrored."""
+        return self._around((tile.y, tile.x), (tile.y + size, tile.x + size)).read(tile, size)
+
+    def shows_tissue(self, tile: Tile, size: int) -> bool:
+        """Return whether there is any tissue in a tile."""
+        return self._around((tile.y, tile.x), (tile.y + size, tile.x + size)).shows_tissue(tile, size)
+
+    def outside(self, rows: slice, columns: slice) -> npt.NDArray[np.bool_] | None:
+        """Return which pixels of a part of the section, as it came, are no tissue; None if all are some."""
+        ratios = [own / came for own, came in zip(self._shape, self._came, strict=True)]
+        starts = [math.floor(each.start * r) for each, r in zip((rows, columns), ratios, strict=True)]
+        stops = [math.ceil(each.stop * r) for each, r in zip((rows, columns), ratios, strict=True)]
+        return self._around(starts, stops).outside(rows, columns)
+
+    def pixels(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return a part of the section as it came."""
+        return self._plane.block(rows, columns)
+
+    def _around(self, starts: Sequence[int], stops: Sequence[int]) -> TileReader:
+        """Return the reader of the blocks that a part lies in."""
+        first = [start // BLOCK * BLOCK for start in starts]
+        last = [-(-stop // BLOCK) * BLOCK for stop in stops]
+        key = (*first, *last)
+        if key not in self._readers:
+            within = slice(first[0], last[0]), slice(first[1], last[1])
+            self._readers[key] = TileReader(self._plane, self._shape, within, self._survey)
+            if len(self._readers) > _MOST_BLOCKS:
+                self._readers.popitem(last=False)
+        self._readers.move_to_end(key)
+        return self._readers[key]
+
+
+def section_reader(section: np.ndarray | Plane, shape: tuple[int, int]) -> TileReader:
+    """Return a reader of tiles from anywhere in a section: of a plane, block by block.
+
+    Parameters
+    ----------
+    section : ndarray or Plane
+        (Y, X), integers or floats.
+    shape : tuple of int
+        (Y, X) of the section at the model's pixel size.
+
+    Raises
+    ------
+    BlankSection
+        If there is nothing to see.
+    """
+    return BlockReader(section, shape) if isinstance(section, Plane) else TileReader(section, shape)

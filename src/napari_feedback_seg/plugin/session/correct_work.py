@@ -78,13 +78,10 @@ class FinetuneWork:
         from napari_feedback_seg.correction.corrections import CorrectedSection
         from napari_feedback_seg.correction.events import FinetuneStep
         from napari_feedback_seg.correction.finetune import FineTuning
-        from napari_feedback_seg.segmentation.sections import as_section
 
         model = self.load_model()
         sections = [
-            CorrectedSection(
-                as_section(self.sections.section(z)), self._taught(z), z, self.pixel_size_nm, self.source
-            )
+            CorrectedSection(self.sections.plane(z), self._taught(z), z, self.pixel_size_nm, self.source)
             for z in self.corrections
         ]
         # Learnt anew, so that a fine-tune that was cut off finds its checkpoint.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.correction.instant import Answer, InstantAnswers, Reason
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
+    from napari_feedback_seg.segmentation.lazy import Plane
 
 Region = tuple[slice, slice]
 
@@ -45,12 +46,11 @@ class Strokes:
     pixel_size_nm: Any = None  # side of a pixel, if the image is rescaled for the model
     token: str = ""  # what tells all of that from others; empty if nothing is learnt
 
-    def section(self, z: int, image: np.ndarray | None = None) -> CorrectedSection:
+    def section(self, z: int, image: np.ndarray | Plane | None = None) -> CorrectedSection:
         """Return a section, with what is painted on it; of its image it may be given what was read."""
         from napari_feedback_seg.correction.corrections import CorrectedSection
-        from napari_feedback_seg.segmentation.sections import as_section
 
-        image = as_section(self.sections.section(z)) if image is None else image
+        image = self.sections.plane(z) if image is None else image
         labels = self.labels.get(z)
         if labels is None:
             labels = np.zeros(image.shape, np.uint8)
@@ -96,7 +96,7 @@ class Engine:
     _answers: InstantAnswers | None = None
     _classes: tuple[LabelClass, ...] = ()
     _image: str = ""
-    _read: dict[int, np.ndarray] = field(default_factory=dict)
+    _read: dict[int, np.ndarray | Plane] = field(default_factory=dict)
 
     def work(
         self,
