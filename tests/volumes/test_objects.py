@@ -74,6 +74,15 @@ def made(output: Path, name: str = "mitochondria") -> np.ndarray:
     return found
 
 
+def in_small_blocks(source: Path, output: Path) -> list[str]:
+    """Return the command that numbers objects in blocks of 8 x 256 x 256."""
+    script = (
+        "import napari_feedback_seg.objects.make as make; make.BLOCK = (8, 256, 256)\n"
+        "from napari_feedback_seg.cli import app; app()"
+    )
+    return [sys.executable, "-c", script, "objects", str(source), "-o", str(output)]
+
+
 class TestEqualNumbers:
     @pytest.mark.parametrize("version", ["0.4", "0.5"])
     def test_as_in_memory_in_3d(self, tmp_path, labels, small_blocks, version):
@@ -131,11 +140,7 @@ class TestEqualNumbers:
     @pytest.mark.slow
     def test_killed_again_and_again(self, tmp_path, labels, small_blocks):
         source = write_labels(tmp_path / "in.zarr", labels)
-        script = (
-            "import napari_feedback_seg.objects.make as make; make.BLOCK = (8, 256, 256)\n"
-            "from napari_feedback_seg.cli import app; app()"
-        )
-        command = [sys.executable, "-c", script, "objects", str(source), "-o", str(tmp_path / "out.zarr")]
+        command = in_small_blocks(source, tmp_path / "out.zarr")
         rng = np.random.default_rng(0)
         progress = tmp_path / "out.zarr" / "labels" / "mitochondria" / "progress"
         for _ in range(4):
@@ -149,6 +154,17 @@ class TestEqualNumbers:
         assert subprocess.run(command, check=False).returncode == 0
         expected, _ = finish(find_objects(labels == 2, ObjectOptions(), CUBES))
         np.testing.assert_array_equal(made(tmp_path / "out.zarr"), expected)
+
+    @pytest.mark.slow
+    def test_by_two_processes_at_once(self, tmp_path, labels, small_blocks):
+        source = write_labels(tmp_path / "in.zarr", labels)
+        command = in_small_blocks(source, tmp_path / "out.zarr")
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        said = [process.communicate(timeout=120)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], said
+        expected, count = finish(find_objects(labels == 2, ObjectOptions(), CUBES))
+        np.testing.assert_array_equal(made(tmp_path / "out.zarr"), expected)
+        assert all(f"{count} " in each for each in said)
 
 
 class TestOutput:

@@ -14,8 +14,8 @@ from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_com
 from napari_feedback_seg.errors import DeviceError, FeedbackSegError, InputError
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDone, VolumeOpened
 from napari_feedback_seg.volumes.output import Output
-from napari_feedback_seg.volumes.segment import TRIES, doubts
-from napari_feedback_seg.volumes.todo import Blocks
+from napari_feedback_seg.volumes.segment import doubts
+from napari_feedback_seg.volumes.todo import TRIES, Blocks
 from napari_feedback_seg.volumes.worker import Job, Worker
 
 if TYPE_CHECKING:

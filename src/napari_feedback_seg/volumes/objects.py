@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import check_output
 from napari_feedback_seg.io.claim import ClaimedError, claim
 from napari_feedback_seg.io.image import library
@@ -25,7 +24,7 @@ from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDon
 from napari_feedback_seg.volumes.labelled import open_labelled
 from napari_feedback_seg.volumes.numbering import STEPS, NumbersOutput, NumbersPlan, prepare_numbers
 from napari_feedback_seg.volumes.plan import block_shape
-from napari_feedback_seg.volumes.todo import Blocks
+from napari_feedback_seg.volumes.todo import Blocks, do_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
     from napari_feedback_seg.volumes.plan import Block
 
     Events = Generator[VolumeOpened | BlockDone | BlockFailed, None, VolumeDone]
-
-TRIES = 2
-"""So many times a block is tried before it counts as failed."""
 
 
 def number_objects(
@@ -330,21 +326,10 @@ def _here(
     worker: NumbersWorker, blocks: Blocks, step: str
 ) -> Generator[BlockDone | BlockFailed, None, tuple[list[Block], str]]:
     """Do a step in this process."""
-    failed = []
-    for block in blocks.left():
-        for attempt in range(TRIES):
-            try:
-                said = worker.do(block, step)
-            except InputError as error:
-                if attempt + 1 == TRIES:
-                    failed.append(block)
-                    yield BlockFailed(block, error)
-                    blocks.failed(block)
-                continue
-            if said is None:
-                blocks.elsewhere(block)
-            else:
-                blocks.finished(block)
-                yield BlockDone(block, blocks.done, blocks.total, said)
-            break
+
+    def do(block: Block) -> Generator[Any, None, tuple[str, ...] | None]:
+        yield from ()
+        return worker.do(block, step)
+
+    failed = yield from do_here(blocks, do)
     return failed, worker.device

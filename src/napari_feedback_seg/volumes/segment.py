@@ -24,7 +24,7 @@ from napari_feedback_seg.segmentation.unlike import UNLIKE_FROM, spread, unliken
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDone, VolumeOpened
 from napari_feedback_seg.volumes.output import Description, Output, prepare
 from napari_feedback_seg.volumes.plan import Block, Plan, block_shape, name_of, whole_region
-from napari_feedback_seg.volumes.todo import Blocks
+from napari_feedback_seg.volumes.todo import Blocks, do_here
 from napari_feedback_seg.volumes.worker import Job, Worker
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     Events = Generator[TileDone | VolumeOpened | BlockDone | BlockFailed, None, VolumeDone]
 
 _PRECISIONS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-TRIES = 2
-"""So many times a block is tried before it counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -272,23 +270,7 @@ def run(job: Job, messages: Sequence[str] = (), first: Callable[[], Iterable[Blo
     try:
         blocks = Blocks(worker.output)
         yield VolumeOpened(blocks.done, blocks.total, (*messages, *doubts(worker, job.model)))
-        failed = []
-        for block in blocks.left(first):
-            for attempt in range(TRIES):
-                try:
-                    said = yield from worker.segment(block)
-                except InputError as error:
-                    if attempt + 1 == TRIES:
-                        failed.append(block)
-                        yield BlockFailed(block, error)
-                        blocks.failed(block)
-                    continue
-                if said is None:
-                    blocks.elsewhere(block)
-                else:
-                    blocks.finished(block)
-                    yield BlockDone(block, blocks.done, blocks.total, said)
-                break
+        failed = yield from do_here(blocks, worker.segment, first)
         seconds = time.perf_counter() - started
         return VolumeDone(seconds, blocks.done, blocks.total, tuple(failed), worker.device)
     finally:

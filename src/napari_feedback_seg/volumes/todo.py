@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.volumes.events import BlockDone, BlockFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from napari_feedback_seg.volumes.plan import Block, InBlocks
 
@@ -22,6 +25,9 @@ class HasDone(Protocol):
     def is_done(self, block: Block) -> bool:
         """Return whether a block is done."""
 
+
+TRIES = 2
+"""So many times a block is tried before it counts as failed."""
 
 _PATIENCE = 2.0
 """Seconds between two looks at blocks that other processes are at."""
@@ -95,3 +101,44 @@ class Blocks:
     def _number(self, block: Block) -> int:
         (_, down, across), (z, y, x) = self._plan.blocks_along, block.index
         return (z * down + y) * across + x
+
+
+def do_here(
+    blocks: Blocks,
+    do: Callable[[Block], Generator[Any, None, tuple[str, ...] | None]],
+    first: Callable[[], Iterable[Block]] | None = None,
+) -> Generator[Any, None, list[Block]]:
+    """Do what is left in this process; yield what ``do`` yields, and an event for each block.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        What is left.
+    do : callable
+        Does a block; returns sentences to be said, or None if another process is at it.
+    first : callable, optional
+        As for :meth:`Blocks.left`.
+
+    Returns
+    -------
+    list of Block
+        Those that failed.
+    """
+    failed = []
+    for block in blocks.left(first):
+        for attempt in range(TRIES):
+            try:
+                said = yield from do(block)
+            except InputError as error:
+                if attempt + 1 == TRIES:
+                    failed.append(block)
+                    yield BlockFailed(block, error)
+                    blocks.failed(block)
+                continue
+            if said is None:
+                blocks.elsewhere(block)
+            else:
+                blocks.finished(block)
+                yield BlockDone(block, blocks.done, blocks.total, said)
+            break
+    return failed
