@@ -122,7 +122,7 @@ def test_tools_with_the_mouse(tab, dock, viewer, qtbot, press):
     drag(viewer, qtbot, (40, 70))
     assert len(cells(tab.table)) == 2
     press(tab.tools["delete"])
-    assert dock.session.objects.tool == ""
+    assert dock.session.objects.editing.tool == ""
 
 
 @pytest.mark.window(True)
@@ -168,7 +168,7 @@ def test_edits_are_saved_and_opened(tab, press, dock, tmp_path, monkeypatch):
     from napari_feedback_seg.objects.edits import Delete
 
     assert not tab.save_edits_button.isEnabled()
-    dock.session.objects.do(Delete((6, 40, 70)))
+    dock.session.objects.editing.do(Delete((6, 40, 70)))
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "e"), "Edits (*.json)"))
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "e.json"), ""))
     press(tab.save_edits_button)

@@ -85,7 +85,7 @@ def test_the_table_of_cells_says_what_lies_in_each(objects, runner):
     assert sorted(objects.table["count_mitochondria"].tolist()) == [1, 2]
     assert objects.table["fraction_mitochondria"].max() < 0.2
     objects.choose("mitochondria")
-    objects.do(Delete((6, 40, 70)))
+    objects.editing.do(Delete((6, 40, 70)))
     objects.choose(CELLS)
     assert sorted(objects.table["count_mitochondria"].tolist()) == [0, 2]
 
@@ -111,16 +111,16 @@ def test_a_preview_shows_the_section_that_is_displayed_until_objects_are_found(
 
 
 def test_a_preview_is_undone_and_edits_after_it(objects, found, runner, viewer):
-    objects.do(Delete((6, 40, 70)))
-    assert objects.can_undo
+    objects.editing.do(Delete((6, 40, 70)))
+    assert objects.editing.can_undo
     objects.preview()
     runner.finish()
     assert "preview of objects" in viewer.layers
-    objects.undo()
+    objects.editing.undo()
     assert "preview of objects" not in viewer.layers
-    assert objects.can_undo  # the edit
-    objects.undo()
-    assert not objects.can_undo
+    assert objects.editing.can_undo  # the edit
+    objects.editing.undo()
+    assert not objects.editing.can_undo
 
 
 @pytest.mark.parametrize("units", ["um", "angstrom", "pixel"])
@@ -169,36 +169,36 @@ def test_selecting_jumps_and_the_viewer_selects(objects, found, viewer):
 
 def test_an_edit_is_undone_and_done_again(objects, found):
     before = found.labels.copy()
-    objects.set_tool("merge")
-    assert objects.tool == "merge"
-    assert objects.do(Delete((6, 40, 70)))
+    objects.editing.set_tool("merge")
+    assert objects.editing.tool == "merge"
+    assert objects.editing.do(Delete((6, 40, 70)))
     assert len(objects.table) == 2
     assert objects.table["object"].tolist() == [1, 2]
-    objects.undo()
+    objects.editing.undo()
     assert np.array_equal(found.labels, before)
     assert len(objects.table) == 3
-    objects.redo()
+    objects.editing.redo()
     assert len(objects.table) == 2
 
 
 def test_pointing_with_a_tool(objects, found, session):
     point = session.layers.objects.pointed.emit
-    objects.set_tool("merge")
+    objects.editing.set_tool("merge")
     point([(6, 20, 15)])
     assert "other" in objects.status
     point([(6, 20, 32)])
     assert len(objects.table) == 2
-    objects.set_tool("split")
+    objects.editing.set_tool("split")
     point([(6, 20, 15)])
     point([(6, 20, 32)])
     assert len(objects.table) == 3
-    objects.set_tool("merge")
+    objects.editing.set_tool("merge")
     point([(6, 20, 15)])
     point([(6, 20, 32)])
-    objects.set_tool("split")
+    objects.editing.set_tool("split")
     point([(6, y, 23) for y in range(5, 36)])
     assert len(objects.table) == 3
-    objects.set_tool("delete")
+    objects.editing.set_tool("delete")
     point([(0, 0, 0)])
     assert "no object" in objects.status
     point([(6, 40, 70)])
@@ -206,7 +206,7 @@ def test_pointing_with_a_tool(objects, found, session):
 
 
 def test_painting_adds_extends_and_erases(objects, found, paint, runner):
-    objects.set_tool("add")
+    objects.editing.set_tool("add")
     layer = found.layer
     assert layer.mode == "paint"
     number = layer.selected_label
@@ -219,14 +219,14 @@ def test_painting_adds_extends_and_erases(objects, found, paint, runner):
     runner.finish()
     assert (found.labels == number).sum() == 36
     for _ in range(3):
-        objects.undo()
+        objects.editing.undo()
     assert len(objects.table) == 3
-    objects.set_tool("")
+    objects.editing.set_tool("")
     assert layer.mode == "pan_zoom"
 
 
 def test_edits_are_kept_and_done_again_when_objects_are_found_again(objects, found, runner, session, viewer):
-    objects.do(Delete((6, 40, 70)))
+    objects.editing.do(Delete((6, 40, 70)))
     objects.find()
     runner.finish()
     assert len(objects.table) == 2
@@ -235,17 +235,17 @@ def test_edits_are_kept_and_done_again_when_objects_are_found_again(objects, fou
     objects.find()
     runner.finish()
     assert len(objects.table) == 2
-    objects.undo()
+    objects.editing.undo()
     assert len(objects.table) == 3
 
 
 def test_edits_are_saved_and_opened(objects, found, tmp_path, said):
-    objects.do(Delete((6, 40, 70)))
+    objects.editing.do(Delete((6, 40, 70)))
     objects.files.save_edits(tmp_path / "e.json")
-    objects.undo()
-    objects.open_edits(tmp_path / "e.json")
+    objects.editing.undo()
+    objects.editing.open_edits(tmp_path / "e.json")
     assert len(objects.table) == 2
-    objects.open_edits(tmp_path / "missing.json")
+    objects.editing.open_edits(tmp_path / "missing.json")
     assert "cannot be read" in said()
 
 
@@ -314,8 +314,8 @@ def test_image_closed_while_objects_are_found(objects, runner, viewer, image, sa
 def test_edited_while_a_segmentation_runs(objects, found, session, runner):
     session.segmenting.segment()
     runner.step(1)
-    assert objects.do(Split((6, 20, 32), (6, 20, 26))) or objects.status
-    assert objects.do(Delete((6, 40, 70)))
+    assert objects.editing.do(Split((6, 20, 32), (6, 20, 26))) or objects.status
+    assert objects.editing.do(Delete((6, 40, 70)))
     runner.finish()
     assert 3 not in objects.table["object"]
 
@@ -351,8 +351,8 @@ def test_a_full_disk_is_said_once_and_the_edit_stays(objects, found, said, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_text", full)
-    objects.do(Delete((6, 40, 70)))
-    objects.do(Delete((6, 20, 15)))
+    objects.editing.do(Delete((6, 40, 70)))
+    objects.editing.do(Delete((6, 20, 15)))
     assert said().count("disk is full") == 1
     assert len(objects.table) == 1
 
@@ -360,7 +360,7 @@ def test_a_full_disk_is_said_once_and_the_edit_stays(objects, found, said, monke
 def test_a_session_ends_when_its_viewer_is_gone(runner):
     viewer = ViewerModel()
     session = Session(ViewerLayers(viewer, runner.later), runner)
-    session.objects.set_tool("")
+    session.objects.editing.set_tool("")
     gone = weakref.ref(viewer)
     del viewer
     gc.collect()

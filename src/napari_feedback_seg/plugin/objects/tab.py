@@ -21,8 +21,8 @@ from napari_feedback_seg.plugin.forms.row import button, chooser, column, row, s
 from napari_feedback_seg.plugin.objects.histogram import Histogram
 from napari_feedback_seg.plugin.objects.table import ObjectTable, heading
 from napari_feedback_seg.plugin.session.jobs import State
+from napari_feedback_seg.plugin.session.object_editing import ADD, DELETE, MERGE, SPLIT
 from napari_feedback_seg.plugin.session.object_work import CELLS
-from napari_feedback_seg.plugin.session.objects import ADD, DELETE, MERGE, SPLIT
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
@@ -116,8 +116,8 @@ class ObjectsTab(QWidget):
         self.cancel_button.clicked.connect(self._session.jobs.cancel)
         for tool, each in self.tools.items():
             each.clicked.connect(partial(self._take_tool, tool))
-        self.undo_button.clicked.connect(objects.undo)
-        self.redo_button.clicked.connect(objects.redo)
+        self.undo_button.clicked.connect(objects.editing.undo)
+        self.redo_button.clicked.connect(objects.editing.redo)
         self.table.chosen.connect(objects.select)
         self.measure_box.activated.connect(lambda index: objects.colour(self.measure_box.itemData(index)))
         self.mesh_button.clicked.connect(self._make_meshes)
@@ -131,7 +131,7 @@ class ObjectsTab(QWidget):
     # --- what a person does
 
     def _take_tool(self, tool: str) -> None:
-        self._objects.set_tool("" if self._objects.tool == tool else tool)
+        self._objects.editing.set_tool("" if self._objects.editing.tool == tool else tool)
 
     def _make_meshes(self) -> None:
         table = self._objects.table
@@ -173,7 +173,7 @@ class ObjectsTab(QWidget):
     def _ask_for_edits_to_open(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(self, "Open edits", "", "Edits (*.json)")
         if chosen:
-            self._objects.open_edits(Path(chosen))
+            self._objects.editing.open_edits(Path(chosen))
 
     # --- what is shown
 
@@ -193,10 +193,10 @@ class ObjectsTab(QWidget):
         self.find_button.setText("&Find cells" if cells else "&Find objects")
         self.table.show_table(objects.table, found.selected if found is not None else 0)
         for tool, each in self.tools.items():
-            each.setChecked(objects.tool == tool)
+            each.setChecked(objects.editing.tool == tool)
             each.setEnabled(found is not None)
         editor = found.editor if found is not None else None
-        self.undo_button.setEnabled(self._objects.can_undo)
+        self.undo_button.setEnabled(self._objects.editing.can_undo)
         self.redo_button.setEnabled(editor is not None and editor.can_redo)
         self.save_edits_button.setEnabled(editor is not None and bool(editor.edits))
         self.open_edits_button.setEnabled(editor is not None)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
+from napari_feedback_seg.errors import FeedbackSegError, in_words
 from napari_feedback_seg.objects.options import CellOptions, ObjectOptions
+from napari_feedback_seg.plugin.session.object_editing import ObjectEditing
 from napari_feedback_seg.plugin.session.object_files import ObjectFiles
 from napari_feedback_seg.plugin.session.object_work import (
     CELLS,
     Order,
-    deep,
     find,
     in_words_of,
     make_order,
@@ -26,21 +26,16 @@ from napari_feedback_seg.plugin.session.object_work import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from napari.layers import Labels, Layer
 
-    from napari_feedback_seg.objects.edits import Change, Edit, Place
     from napari_feedback_seg.objects.meshes import Mesh
     from napari_feedback_seg.objects.table import Table
     from napari_feedback_seg.plugin.session.jobs import State
     from napari_feedback_seg.plugin.session.object_work import Objects as Found
     from napari_feedback_seg.plugin.session.session import Session
 
-SPLIT, MERGE, DELETE, ADD = "split", "merge", "delete", "add"
-
 _NOT_OBJECTS = ("membrane", "cytoplasm")
-_DRAG = 4  # places from which on a click is a line
 
 
 class Objects:
@@ -50,8 +45,6 @@ class Objects:
     ----------
     options, cell_options : ObjectOptions, CellOptions
         How objects and cells are made.
-    tool : str
-        What a click does: ``split``, ``merge``, ``delete`` or ``add``; empty: it selects.
     colour_by : str
         Column that the objects are coloured by; empty: by number.
     status : str
@@ -64,15 +57,11 @@ class Objects:
         self._found: dict[tuple[Any, str], Found] = {}
         self._order: Order | None = None
         self._what = ""
-        self._first: Place | None = None
         self.options, self.cell_options = ObjectOptions(), CellOptions()
-        self.tool = self.colour_by = self.status = ""
+        self.colour_by = self.status = ""
         self.files = ObjectFiles(session, lambda: self.found)  # writes the table, the meshes and the edits
-        self._layers.pointed.connect(self._pointed)
+        self.editing = ObjectEditing(self, session.layers)
         self._layers.selected.connect(self._on_selected)
-        self._layers.painted.connect(self._on_painted)
-        self._layers.undo.connect(self.undo)
-        self._layers.redo.connect(self.redo)
 
     # --- what there is
 
@@ -106,9 +95,9 @@ class Objects:
 
     def choose(self, what: str) -> None:
         """Choose what to find."""
-        self.set_tool("")
+        self.editing.set_tool("")
         self._what, self.status = what, ""
-        self._tell()
+        self.tell()
 
     def set_options(self, options: ObjectOptions | CellOptions) -> None:
         """Set how they are made."""
@@ -116,7 +105,7 @@ class Objects:
             self.cell_options = options
         else:
             self.options = options
-        self._tell()
+        self.tell()
 
     @property
     def found(self) -> Found | None:
@@ -140,7 +129,7 @@ class Objects:
         order = self._make_order()
         if order is None:
             return False
-        self.set_tool("")
+        self.editing.set_tool("")
         self._order = order
         self.status = f"{order.title}..."
         begun = self._session.jobs.run(
@@ -153,7 +142,7 @@ class Objects:
         )
         if not begun:
             self._end("")
-        self._tell()
+        self.tell()
         return begun
 
     def preview(self) -> bool:
@@ -175,7 +164,7 @@ class Objects:
             options = self.cell_options if self.what == CELLS else self.options
             return make_order(self._session, self.what, options)
         except FeedbackSegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return None
 
     def _show_preview(self, order: Order, z: int, labels: np.ndarray) -> None:
@@ -230,12 +219,12 @@ class Objects:
 
     def _end(self, status: str) -> None:
         self._order, self.status = None, status
-        self._tell()
+        self.tell()
 
     def _draw(self, found: Found) -> None:
         if found.layer is not None and found.layer in self._session.layers:
             self._layers.set_features(found.layer, found.table, self.colour_by)
-        self._tell()
+        self.tell()
 
     # --- select
 
@@ -252,13 +241,13 @@ class Objects:
             place = [round(float(found.table[f"centroid_{axis}"][row])) for axis in "yx"]
             z = round(float(found.table["centroid_z"][row])) if "centroid_z" in found.table.columns else 0
             self._session.layers.corrections.go_to(found.layer, z, *place)
-        self._tell()
+        self.tell()
 
     def _on_selected(self, layer: Labels, number: int) -> None:
         found = self.found
         if found is not None and layer == found.layer and number != found.selected:
             found.selected = number
-            self._tell()
+            self.tell()
 
     def colour(self, column: str) -> None:
         """Colour the objects by a measure, or by number if empty."""
@@ -266,127 +255,16 @@ class Objects:
         if self.found is not None:
             self._draw(self.found)
 
-    # --- edit
-
-    def set_tool(self, tool: str) -> None:
-        """Take a tool in hand, or none."""
-        found = self.found
-        if tool and (found is None or found.layer is None or found.layer not in self._session.layers):
-            self._say("There are no objects to edit. Find them first.")
-            tool = ""
-        before, self.tool, self._first = self.tool, tool, None
-        layer = found.layer if found is not None else None
-        if before == ADD and layer is not None and layer in self._session.layers:
-            self._layers.put_brush_away(layer)
-        self._layers.follow(layer if tool in (SPLIT, MERGE, DELETE) else None)
-        if tool == ADD and layer is not None and found is not None:
-            self._layers.take_brush(layer, int(found.labels.max(initial=0)) + 1)
-        self.status = _HINTS.get(tool, "" if before else self.status)
-        self._tell()
-
-    def _pointed(self, places: Sequence[Place]) -> None:
-        from napari_feedback_seg.objects.edits import Cut, Delete, Merge, Split
-
-        last = places[-1]
-        if self.tool == SPLIT and len(places) >= _DRAG:
-            self.do(Cut(tuple(places)))
-        elif self.tool == DELETE:
-            self.do(Delete(last))
-        elif self._first is None:
-            self._first = last
-            self.status = (
-                "Now click the other place." if self.tool == SPLIT else "Now click the other object."
-            )
-            self._tell()
-        else:
-            first, self._first = self._first, None
-            self.do(Split(first, last) if self.tool == SPLIT else Merge(first, last))
-
-    def _on_painted(self, layer: Labels, places: np.ndarray, number: int) -> None:
-        from napari_feedback_seg.objects.edits import Paint, pack
-
-        found = self.found
-        if found is None or layer != found.layer:
-            return
-        labels = deep(found.labels)
-        to = None
-        there = next((z for z in range(len(labels)) if (labels[z] == number).any()), None) if number else None
-        if there is not None:
-            y, x = np.argwhere(labels[there] == number)[0]
-            to = (there, int(y), int(x))
-        self.do(Paint(pack(places), to, erase=not number))
-        if number and to is None:
-            self._layers.select(layer, int(labels.max()))
-
-    def do(self, edit: Edit) -> bool:
-        """Do an edit of the objects; return whether it fits."""
-        found = self.found
-        if found is None or found.editor is None:
-            return False
-        try:
-            change = found.editor.do(edit)
-        except InputError as error:
-            self._first = None
-            self._say(str(error))
-            return False
-        self._changed(found, change)
-        return True
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is an edit, or a preview, to take back."""
-        editor = self.found.editor if self.found is not None else None
-        return self._layers.previews or (editor is not None and editor.can_undo)
-
-    def undo(self) -> None:
-        """Take the preview away, or else the last edit back."""
-        if self._layers.end_preview():
-            self._tell()
-            return
-        found = self.found
-        change = found.editor.undo() if found is not None and found.editor is not None else None
-        if found is not None and change is not None:
-            self._changed(found, change)
-
-    def redo(self) -> None:
-        """Do again what was undone."""
-        found = self.found
-        change = found.editor.redo() if found is not None and found.editor is not None else None
-        if found is not None and change is not None:
-            self._changed(found, change)
-
-    def _changed(self, found: Found, change: Change) -> None:
-        for number in change.numbers:
+    def show_change(self, found: Found, numbers: Sequence[int] | None, status: str = "") -> None:
+        """Show what edits changed: objects with these numbers, or any of them."""
+        for number in list(found.meshes) if numbers is None else numbers:
             found.meshes.pop(number, None)
         if found.layer is not None and found.layer in self._session.layers:
             self._layers.refresh(found.layer)
-        found.table = measured_again(found, change.numbers)
+        found.table = measured_again(found) if numbers is None else measured_again(found, numbers)
         self._note_what_cells_hold(found)
-        self.status = in_words_of(found)
+        self.status = status or in_words_of(found)
         self.files.keep(found)
-        self._draw(found)
-
-    # --- keep edits
-
-    def open_edits(self, path: Path) -> None:
-        """Do the edits of a file, after those that were done."""
-        from napari_feedback_seg.objects.editor import load_edits
-
-        found = self.found
-        if found is None or found.editor is None:
-            self._say("There are no objects to edit. Find them first.")
-            return
-        try:
-            edits = load_edits(path, deep(found.labels).shape)
-        except FeedbackSegError as error:
-            self._say(str(error))
-            return
-        problems = found.editor.do_again(edits)
-        if found.layer is not None:
-            self._layers.refresh(found.layer)
-        found.table = measured_again(found)
-        self.files.keep(found)
-        self.status = f"{len(edits) - len(problems)} of {len(edits)} edits were done."
         self._draw(found)
 
     # --- meshes
@@ -395,9 +273,9 @@ class Objects:
         """Show the meshes of objects, in 3D; return whether that has begun."""
         found = self.found
         if found is None or not numbers:
-            self._say("Choose objects in the table first.")
+            self.say("Choose objects in the table first.")
             return False
-        self.set_tool("")
+        self.editing.set_tool("")
         return self._session.jobs.run(
             partial(meshes_of, found.labels, numbers, found.order.voxel),
             title=f"Meshes of {found.order.what}",
@@ -424,37 +302,31 @@ class Objects:
         """Let go of a layer that was deleted, or of all objects of an image."""
         if self._order is not None and layer in (self._order.image, self._order.result):
             self._session.jobs.cancel(quietly=True)
-            self._say("The image was closed while its objects were found: that was stopped.")
+            self.say("The image was closed while its objects were found: that was stopped.")
         for key, found in list(self._found.items()):
             if layer in (found.layer, found.order.image):
                 if found is self.found:
-                    self.set_tool("")
+                    self.editing.set_tool("")
                 del self._found[key]
                 self.status = ""
-        self._tell()
+        self.tell()
 
     def changed(self, part: str) -> None:
         """Take note that a part of the session has changed."""
         if part == "image":
-            self.set_tool("")
+            self.editing.set_tool("")
 
     def forget(self) -> None:
         """Put the tools away; may be called again."""
-        self.tool, self._order = "", None
-        self._layers.follow(None)
+        self._order = None
+        self.editing.forget()
 
-    def _say(self, sentence: str) -> None:
+    def say(self, sentence: str) -> None:
+        """Say a sentence, in the tab and as a warning."""
         self.status = sentence
         self._session.said.emit(sentence, "warning")
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Have the tab drawn anew."""
         self._session.tell("objects")
-
-
-_HINTS = {
-    SPLIT: "Click two places on the object, or draw a line across it.",
-    MERGE: "Click two objects.",
-    DELETE: "Click the object.",
-    ADD: "Paint a new object, through the sections too. Choose Add again for another.",
-}
