@@ -66,6 +66,21 @@ class Sampled:
             self.logits.append(maps.logits[:, down, across].T.contiguous())
 
 
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """The pixels of a stroke that are learnt from, and the tiles in which they are looked at."""
+
+    taken: np.ndarray  # (n, 2) rows and columns of the image
+    places: np.ndarray  # the same at the model's pixel size
+    of_tiles: np.ndarray  # (n,) the tile of each
+    tiles: tuple[int, ...]  # all of these tiles
+
+    def in_tile(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pixels in a tile: at the model's pixel size, and as they came."""
+        own = self.of_tiles == number
+        return self.places[own], self.taken[own]
+
+
 class SectionSamples:
     """What is learnt of a section: its strokes' pixels, and pixels whose answer is kept.
 
@@ -105,14 +120,18 @@ class SectionSamples:
         self._counts: dict[int, np.ndarray] = {}
         self._doubts: dict[int, tuple[float, int]] = {}  # summed over a tile, and of how many pixels
         self._painted: dict[str, dict[int, tuple[torch.Tensor, torch.Tensor]]] = {}
+        self._placed: dict[str, _Placed] = {}
 
     def missing(self, strokes: Sequence[Stroke], others: int = OTHER_TILES) -> list[Tile]:
         """Return the tiles that have to be looked at for these strokes, and so many others."""
-        wanted: list[int] = []
-        for stroke in strokes:
-            seen = self._painted.get(stroke.key, {})
-            numbers = np.unique(self._tiles_of(self._model_places(self._taken(stroke))))
-            wanted += [number for number in numbers.tolist() if number not in seen]
+        placed = {stroke.key: self._placed.get(stroke.key) or self._place(stroke) for stroke in strokes}
+        self._placed = placed
+        wanted = [
+            number
+            for key, each in placed.items()
+            for number in each.tiles
+            if number not in self._painted.get(key, {})
+        ]
         random = np.random.default_rng((self.index, 1))
         chosen = random.permutation(len(self._tiles))[:others].tolist()
         wanted += [number for number in chosen if number not in self._kept]
@@ -127,17 +146,19 @@ class SectionSamples:
         numbers = {tile: number for number, tile in enumerate(self._tiles)}
         for tile, of_tile in maps.items():
             self._keep(numbers[tile], tile, of_tile)
-        for stroke in strokes:
-            taken = self._taken(stroke)
-            places = self._model_places(taken)
-            of_tiles = self._tiles_of(places)
-            for tile, of_tile in maps.items():
-                own = np.flatnonzero(of_tiles == numbers[tile])
-                if own.size:
-                    found = Sampled()
-                    found.add(of_tile, places[own, 0] - tile.y, places[own, 1] - tile.x, taken[own])
-                    seen = self._painted.setdefault(stroke.key, {})
-                    seen[numbers[tile]] = found.features[0], found.logits[0]
+        placed = {stroke.key: self._placed.get(stroke.key) or self._place(stroke) for stroke in strokes}
+        for tile, of_tile in maps.items():
+            number = numbers[tile]
+            here = {key: each.in_tile(number) for key, each in placed.items() if number in each.tiles}
+            if not here:
+                continue
+            places, as_came = (np.concatenate(each) for each in zip(*here.values(), strict=True))
+            found = Sampled()
+            found.add(of_tile, places[:, 0] - tile.y, places[:, 1] - tile.x, as_came)
+            sizes = [len(each) for each, _ in here.values()]
+            split = (found.features[0].split(sizes), found.logits[0].split(sizes))
+            for key, features, logits in zip(here, *split, strict=True):
+                self._painted.setdefault(key, {})[number] = features.clone(), logits.clone()
 
     @property
     def doubt(self) -> tuple[float, int]:
@@ -203,9 +224,11 @@ class SectionSamples:
             found.add(maps, rows - tile.y, columns - tile.x, places)
         self._kept[number] = found
 
-    @staticmethod
-    def _taken(stroke: Stroke) -> np.ndarray:
-        return stroke.pixels[:MOST_PIXELS_OF_STROKE]
+    def _place(self, stroke: Stroke) -> _Placed:
+        taken = stroke.pixels[:MOST_PIXELS_OF_STROKE]
+        places = self._model_places(taken)
+        of_tiles = self._tiles_of(places)
+        return _Placed(taken, places, of_tiles, tuple(np.unique(of_tiles).tolist()))
 
     def _model_places(self, places: np.ndarray) -> np.ndarray:
         scale = np.array(self._model_shape) / np.array(self._shape)
