@@ -1,7 +1,7 @@
 """How long a volume takes, with one worker or more, and how much memory; what the scheduler can give out.
 
 Seconds are those of a clock, and count on a machine that does nothing else; ``cpu_s`` are of all processes,
-with their start. On two cores it takes eight minutes:
+with their start. On two cores it takes eight minutes, and 26 with ``--sections 64``:
 
     python benchmarks/volume.py --output volume.json
 
@@ -127,6 +127,22 @@ def measure(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
     }
 
 
+def at_once(arguments: argparse.Namespace, folder: Path, store: Path) -> list[dict[str, Any]]:
+    """Return what two processes take that segment the volume at the same time, each for itself."""
+    found: list[dict[str, Any]] = []
+
+    def one(number: int) -> None:
+        target = folder / f"alone{number}.zarr"
+        found.append(measure(arguments, "--child", str(target), "--source", str(store)))
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
 class Nothing:
     """A worker that does nothing."""
 
@@ -213,6 +229,7 @@ def main() -> None:
     for name in ("--child", "--source"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     parser.add_argument("--processes", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--pair", action="store_true", help="two processes at once, too, without dask")
     for name in ("--kill", "--dispatch"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -248,8 +265,13 @@ def main() -> None:
         print(f"OME-Zarr takes {100 * cost:.1f} % more than TIFF")
         if "OME-Zarr, 2 workers" in found:
             part = one / found["OME-Zarr, 2 workers"]["seconds"] / 2
-            found["efficiency of 2 workers"] = round(part, 3)
-            print(f"efficiency of 2 workers: {part:.3f}")
+            busy = found["OME-Zarr, one process"]["cpu_s"] / found["OME-Zarr, 2 workers"]["seconds"] / 2
+            found["efficiency of 2 workers"] = {"by the clock": round(part, 3), "by CPU s": round(busy, 3)}
+            print(f"efficiency of 2 workers: {part:.3f}; {busy:.3f} of the CPU seconds of one process")
+        if arguments.pair:
+            found["two processes at once, without dask"] = at_once(arguments, folder, store)
+            apart = max(each["seconds"] for each in found["two processes at once, without dask"])
+            print(f"two processes at once, without dask: {one / apart:.3f}")
         block_s = one / arguments.sections * (SIDE / arguments.side) ** 2
         found["efficiency by simulation"] = simulate(block_s, given["a_second"])
     finally:
