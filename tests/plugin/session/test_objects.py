@@ -76,6 +76,19 @@ def test_cells_are_among_the_choices_and_the_table_says_which(objects, runner):
     assert len(set(objects.table["cell"].tolist())) == 2
 
 
+def test_what_is_chosen_is_what_a_click_means(objects, runner, viewer):
+    for what in ("mitochondria", CELLS):
+        objects.choose(what)
+        objects.find()
+        runner.finish()
+    assert viewer.layers.selection.active.name == "stack cells"
+    objects.choose("mitochondria")
+    assert viewer.layers.selection.active is objects.found.layer
+    del viewer.layers["stack cells"]
+    objects.choose(CELLS)  # its objects are gone
+    assert viewer.layers.selection.active.name != "stack cells"
+
+
 def test_the_table_of_cells_says_what_lies_in_each(objects, runner):
     for what in (CELLS, "mitochondria"):
         objects.choose(what)

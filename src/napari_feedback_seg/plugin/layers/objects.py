@@ -111,8 +111,12 @@ class ObjectLayers:
             layer.bind_key(_UNDO, lambda _: self.undo.emit(), overwrite=True)
             layer.bind_key(_REDO, lambda _: self.redo.emit(), overwrite=True)
         result.visible = False
-        self._layers.viewer.layers.selection.active = layer
+        self.activate(layer)
         return layer
+
+    def activate(self, layer: Labels) -> None:
+        """Let the mouse and the keys mean a layer."""
+        self._layers.viewer.layers.selection.active = layer
 
     def show_preview(self, result: Labels, z: int, labels: np.ndarray) -> None:
         """Show the objects of one section of a result, for now."""
@@ -216,7 +220,7 @@ class ObjectLayers:
 
     def take_brush(self, layer: Labels, number: int) -> None:
         """Take napari's brush in hand to paint a number."""
-        self._layers.viewer.layers.selection.active = layer
+        self.activate(layer)
         self.select(layer, number)
         layer.mode = "paint"
 

@@ -94,9 +94,12 @@ class Objects:
         return self._what if self._what in choices else choices[0] if choices else ""
 
     def choose(self, what: str) -> None:
-        """Choose what to find."""
+        """Choose what to find. If it was found, its layer becomes active: a click and Ctrl+Z mean it."""
         self.editing.set_tool("")
         self._what, self.status = what, ""
+        layer = self.found.layer if self.found is not None else None
+        if layer is not None and layer in self._session.layers:
+            self._layers.activate(layer)
         self.tell()
 
     def set_options(self, options: ObjectOptions | CellOptions) -> None:
