@@ -234,6 +234,12 @@ def test_a_url(tmp_path, served, version):
         open_volume(f"{served}/none.zarr")
 
 
+def test_a_server_that_does_not_answer():
+    pytest.importorskip("aiohttp")
+    with pytest.raises(InputError, match=r"'http://127\.0\.0\.1:9/v\.zarr' cannot be read"):
+        open_volume("http://127.0.0.1:9/v.zarr")
+
+
 def test_what_is_a_volume(tmp_path):
     zarr.create_array(str(tmp_path / "plain"), data=DATA)
     assert is_volume(tmp_path / "plain")

@@ -173,6 +173,8 @@ class TestRefused:
     def test_a_url(self, volume, small_model):
         with pytest.raises(OutputError, match="labels are written to a disk"):
             segment_volume(volume, "s3://bucket/out.zarr", small_model)
+        with pytest.raises(OutputError, match=r"'https://host/em\.zarr' is a URL, and labels"):
+            segment_volume("https://host/em.zarr", "em.zarr", small_model, into=True)
 
     def test_a_folder_of_something_else(self, tmp_path, volume, small_model):
         (tmp_path / "out.zarr").mkdir()

@@ -60,7 +60,7 @@ class OtherImageError(InputError):
 
 
 @contextmanager
-def decoding(path: Path) -> Iterator[None]:
+def decoding(path: Path | str) -> Iterator[None]:
     """Turn what the reading libraries raise at a file into a sentence that names it.
 
     At damaged data they raise almost anything. The same from our own code is a bug, and stays what it is.
@@ -262,7 +262,7 @@ def cut_off(path: Path) -> InputError:
     return InputError(f"'{path}' is cut off: a part of its data is missing. Copy or save it again.")
 
 
-def unreadable(path: Path, error: BaseException) -> InputError:
+def unreadable(path: Path | str, error: BaseException) -> InputError:
     """Return the error for a file at which a decoder failed, or that can no longer be read."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"There is no file '{path}'.")

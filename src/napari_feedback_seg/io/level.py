@@ -85,7 +85,7 @@ class Level:
     def __getitem__(self, key: tuple[int | slice, slice, slice]) -> np.ndarray:
         wanted = dict(zip(SPATIAL, key, strict=True))
         index = tuple(wanted.get(axis, 0) for axis in self._axes)
-        with decoding(Path(self.path)):
+        with decoding(self.path):
             found = np.asarray(self.array[index])
         left = [axis for axis in self._axes if axis in wanted and isinstance(wanted[axis], slice)]
         found = found.transpose([left.index(axis) for axis in SPATIAL if axis in left])

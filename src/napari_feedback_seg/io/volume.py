@@ -163,7 +163,7 @@ def _open_files(path: Path) -> Volume:
 
 
 def _open_zarr(text: str) -> Volume:
-    with decoding(Path(text)):
+    with decoding(text):
         zarr = _zarr(text)
         node = _node(zarr, text)
         if isinstance(node, zarr.Array):

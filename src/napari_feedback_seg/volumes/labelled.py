@@ -73,7 +73,7 @@ class LabelledVolume:
     def channels(self, place: Place, which: slice) -> np.ndarray:
         """Return some channels (C, Z, Y, X) of the probabilities."""
         where = place[1:] if self.flat else place
-        with decoding(Path(self.path)):
+        with decoding(self.path):
             found = np.asarray(self.probabilities[(which, *where)])
         return found[:, None] if self.flat else found
 

@@ -161,8 +161,9 @@ def prepare_volume(
     OutputError
         If the output cannot be written, or was begun with another model or other settings.
     """
-    if "://" in str(output):
-        raise OutputError(f"'{output}' is a URL, and labels are written to a disk. Name a folder.")
+    place = str(source if wanted.into else output)
+    if "://" in place:
+        raise OutputError(f"'{place}' is a URL, and labels are written to a disk. Name a folder as output.")
     source, output = str(source), Path(output)
     volume = open_volume(source)
     if wanted.pixel_size_nm is not None:
