@@ -153,6 +153,21 @@ def test_a_worker_of_many_threads_does_one_block_at_a_time_and_few_wait():
     assert {said for event in events for said in event.messages} == {"1"}
 
 
+def test_a_scheduler_that_ends_is_told():
+    with (
+        LocalCluster(
+            n_workers=1, host="127.0.0.1", protocol="tcp://", processes=False, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster.scheduler_address, set_as_default=False) as client,
+    ):
+        set_up(client, Counting(), None, 0)
+        events = hand_out(client, Blocks(Rows()))
+        next(events)
+        cluster.close()
+        with pytest.raises(DeviceError, match="The connection to the scheduler was lost"):
+            list(events)
+
+
 def test_no_scheduler(tmp_path, volume, small_model, monkeypatch):
     monkeypatch.setattr("napari_feedback_seg.volumes.cluster.PATIENCE", 1)
     with pytest.raises(DeviceError, match=r"No scheduler answers at tcp://127\.0\.0\.1:9"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed.client import FutureCancelledError
 
 from napari_feedback_seg.errors import DeviceError, FeedbackSegError, InputError
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDone, VolumeOpened
@@ -188,6 +189,11 @@ def hand_out(
     -------
     tuple
         The blocks that failed, and what was computed on.
+
+    Raises
+    ------
+    DeviceError
+        If the scheduler is lost.
     """
     failed: list[Block] = []
     device = ""
@@ -218,6 +224,11 @@ def hand_out(
         block, attempt = given.pop(future)
         try:
             answer, device = future.result()
+        except FutureCancelledError as error:
+            raise DeviceError(
+                "The connection to the scheduler was lost. What is done stays: the same command goes on once "
+                "there is a scheduler."
+            ) from error
         except (InputError, KilledWorker) as error:
             if isinstance(error, InputError) and attempt < TRIES:
                 give(block, attempt + 1)
