@@ -18,7 +18,7 @@ from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.models.model_file import load_model_file, save_model
 from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
-from napari_feedback_seg.volumes.events import BlockDone, VolumeOpened
+from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeOpened
 from napari_feedback_seg.volumes.output import Output
 from napari_feedback_seg.volumes.segment import VolumeOptions, prepare_volume, run, segment_volume
 
@@ -195,6 +195,31 @@ class TestSources:
         chunk.write_bytes(whole)
         segment_volume(volume, output, small_model, region=(slice(0, 2), None, None))
         np.testing.assert_array_equal(labels_of(output), segment(tissue[:2], small_model).labels)
+
+    @pytest.mark.parametrize("z", [0, 1])
+    def test_of_a_section_of_many_blocks_only_those_fail_that_need_the_chunk(
+        self, tmp_path, tissue, write_volume, small_model, z
+    ):
+        wide = np.tile(tissue[:2, :, 100:], (1, 1, 8))
+        volume = write_volume(tmp_path / "wide.zarr", wide)
+        chunk = volume / f"0/c/{z}/0/10"
+        whole = chunk.read_bytes()
+        chunk.write_bytes(whole[:100])
+        failed = []
+
+        def note(event: Any) -> None:
+            failed.extend([str(event.block)] if isinstance(event, BlockFailed) else [])
+
+        output = tmp_path / "out.zarr"
+        with pytest.raises(InputError, match="2 blocks could not be segmented"):
+            segment_volume(volume, output, small_model, block=(1, 512, 256), on_event=note)
+        # a tile of the last but one reaches into the chunk
+        assert failed == [f"{z}:{z + 1},0:280,{columns}" for columns in ("1024:1280", "1280:1360")]
+        expected = segment(wide, small_model).labels
+        assert (labels_of(output)[..., :1024] == expected[..., :1024]).mean() > 0.99
+        chunk.write_bytes(whole)
+        segment_volume(volume, output, small_model, block=(1, 512, 256))
+        np.testing.assert_array_equal(labels_of(output)[..., 1024:], expected[..., 1024:])
 
 
 class TestGoingOn:

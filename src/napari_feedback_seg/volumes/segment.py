@@ -24,6 +24,7 @@ from napari_feedback_seg.segmentation.unlike import UNLIKE_FROM, spread, unliken
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDone, VolumeOpened
 from napari_feedback_seg.volumes.output import Description, Output, prepare
 from napari_feedback_seg.volumes.plan import Block, Plan, block_shape, name_of, whole_region
+from napari_feedback_seg.volumes.surveys import is_damage
 from napari_feedback_seg.volumes.todo import Blocks, do_here
 from napari_feedback_seg.volumes.worker import Job, Worker
 
@@ -280,6 +281,15 @@ def run(job: Job, messages: Sequence[str] = (), first: Callable[[], Iterable[Blo
 
 def doubts(worker: Worker, model: Model) -> tuple[str, ...]:
     """Return what speaks against a volume, as its middle section shows: the model is not for such images."""
+    try:
+        return _doubts(worker, model)
+    except InputError as error:
+        if is_damage(error):
+            return ()  # its block will say it
+        raise
+
+
+def _doubts(worker: Worker, model: Model) -> tuple[str, ...]:
     plan = worker.plan
     z = (plan.start[0] + plan.stop[0]) // 2
     survey = worker.survey(z)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import replacing
 from napari_feedback_seg.segmentation.lazy import open_section
 from napari_feedback_seg.segmentation.reader import Survey, TileReader
@@ -15,7 +16,7 @@ from napari_feedback_seg.segmentation.sections import BlankSection, Statistics
 from napari_feedback_seg.segmentation.tissue import Border
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _NOTHING = (slice(0, 1), slice(0, 1))
@@ -39,6 +40,48 @@ def take_survey(image: Any, z: int, shape: tuple[int, int]) -> Survey | str:
         return str(blank)
 
 
+def is_damage(error: InputError) -> bool:
+    """Return whether data that were read are damaged; others may be read later, as from a server."""
+    return not isinstance(error.__cause__, OSError)
+
+
+class Readable:
+    """A level of a Zarr in which damaged chunks read as missing ones do.
+
+    Parameters
+    ----------
+    level : Level
+        (Z, Y, X).
+    """
+
+    def __init__(self, level: Any) -> None:
+        self._level = level
+        self.shape, self.ndim, self.dtype, self.chunks = level.shape, level.ndim, level.dtype, level.chunks
+
+    def __getitem__(self, key: tuple[int, slice, slice]) -> np.ndarray:
+        z, *sides = key
+        down, across = (each.indices(length)[:2] for each, length in zip(sides, self.shape[1:], strict=True))
+        found = np.zeros((down[1] - down[0], across[1] - across[0]), self.dtype)
+        for rows in _chunks(*down, self.chunks[1]):
+            for columns in _chunks(*across, self.chunks[2]):
+                place = (
+                    slice(rows.start - down[0], rows.stop - down[0]),
+                    slice(columns.start - across[0], columns.stop - across[0]),
+                )
+                try:
+                    found[place] = self._level[z, rows, columns]
+                except InputError as error:
+                    if not is_damage(error):
+                        raise
+        return found
+
+
+def _chunks(start: int, stop: int, side: int) -> Iterator[slice]:
+    """Yield the parts of a span that lie in one chunk each."""
+    for first in range(start - start % side, stop, side):
+        yield slice(max(start, first), min(stop, first + side))
+
+
 @dataclass(frozen=True)
 class Surveys:
     """The surveys of the sections of a volume, in a folder.
@@ -49,12 +92,15 @@ class Surveys:
         Where they lie, a file a section.
     take : callable
         Returns the survey of a section, or why it has none.
+    take_readable : callable
+        Returns the same of what can be read of a section that is damaged in part.
     slab, count : int
         So many sections share their grey values; sections in all.
     """
 
     folder: Path
     take: Callable[[int], Survey | str]
+    take_readable: Callable[[int], Survey | str]
     slab: int
     count: int
 
@@ -79,7 +125,13 @@ class Surveys:
     def _own(self, z: int) -> Survey | str:
         path = self.folder / f"section-{z}.npz"
         if not path.exists():
-            found = self.take(z)
+            try:
+                found = self.take(z)
+            except InputError as error:
+                found = self.take_readable(z) if is_damage(error) else ""
+                if isinstance(found, str):
+                    raise
+                return found  # not kept: once the data are mended, all of it counts
             with replacing(path, overwrite=True) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **_to_arrays(found))
         with np.load(path, allow_pickle=False) as arrays:

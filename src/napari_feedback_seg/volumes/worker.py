@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.io.claim import ClaimedError, claim
+from napari_feedback_seg.io.level import Level
 from napari_feedback_seg.io.volume import open_volume
 from napari_feedback_seg.segmentation.device import choose_device, describe_device, tiles_at_once
 from napari_feedback_seg.segmentation.inference import Inference
@@ -16,7 +17,7 @@ from napari_feedback_seg.segmentation.lazy import Plane, Pyramid
 from napari_feedback_seg.segmentation.predict import count_tiles, segment_with
 from napari_feedback_seg.segmentation.prediction import model_shape
 from napari_feedback_seg.volumes.output import Output
-from napari_feedback_seg.volumes.surveys import Surveys, take_survey
+from napari_feedback_seg.volumes.surveys import Readable, Surveys, take_survey
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -103,10 +104,11 @@ class Worker:
         image = Runs(self._levels[0], depth) if depth > 1 else self._levels[0]
         self._planes = (image, *self._levels[1:])
         self._shape = model_shape(plan.shape[1:], job.model.card, plan.pixel_size_nm)
-        pyramid = Pyramid(self._planes)
+        pyramid, readable = Pyramid(self._planes), Pyramid([_readable(each) for each in self._levels])
         self._surveys = Surveys(
             self.output.progress,
             lambda z: take_survey(pyramid, z, self._shape),
+            lambda z: take_survey(readable, z, self._shape),
             plan.slab,
             plan.shape[0],
         )
@@ -195,6 +197,11 @@ class Worker:
             )
         self.output.write(block, labels, probabilities)
         return tuple(dict.fromkeys(said))
+
+
+def _readable(level: Any) -> Any:
+    """Return what can be read of a level, chunk by chunk; a section of a file is damaged as a whole."""
+    return Readable(level) if isinstance(level, Level) else level
 
 
 class _Rows:
