@@ -670,7 +670,7 @@ class TestFinetune:
         imsave(tmp_path / "image.png", 255 - made.image, check_contrast=False)
         imsave(tmp_path / "corrections.png", labels, check_contrast=False)
         files = ("unet-w16", tmp_path / "image.png", tmp_path / "corrections.png")
-        arguments = ("finetune", *files, "-o", tmp_path / "new.safetensors", "--device", "cpu", "--steps", 40)
+        arguments = ("finetune", *files, "-o", tmp_path / "new.safetensors", "--device", "cpu", "--steps", 12)
         process = start(*arguments)
         kept = tmp_path / ".new.finetune.pt"
         wait_for(kept)

@@ -49,12 +49,13 @@ def column(parent: QWidget, *items: QWidget | QLayout, margin: int = 0) -> QVBox
     return layout
 
 
-def row(*widgets: QWidget) -> QFlowLayout:
-    """Return a layout of widgets beside each other, as many as there is room for."""
-    layout = QFlowLayout()
+def row(*widgets: QWidget) -> QWidget:
+    """Return widgets beside each other, as many as there is room for."""
+    made = QWidget()
+    layout = QFlowLayout(made)  # within another layout, PySide6 before 6.11 takes its items for deleted
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setHorizontalSpacing(4)
     layout.setVerticalSpacing(4)
     for widget in widgets:
         layout.addWidget(widget)
-    return layout
+    return made
