@@ -285,6 +285,9 @@ def test_meshes_lie_where_the_objects_are(objects, found, runner, viewer, image,
     np.testing.assert_allclose(of_first.max(axis=0), high / 1000, atol=0.012)
     assert (viewer.layers.extent.world[1] < 2000).all()  # as the image's, in nm
     assert viewer.dims.ndisplay == 3
+    assert not found.layer.visible  # or both would flicker
+    viewer.dims.ndisplay = 2
+    assert found.layer.visible
     volumes = found.table["mesh_volume_um3"]
     assert np.isnan(volumes[1])
     assert volumes[0] == pytest.approx(found.table["volume_um3"][0], rel=0.05)

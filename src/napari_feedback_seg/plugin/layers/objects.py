@@ -63,6 +63,7 @@ class ObjectLayers:
         self._layers = layers
         self._followed: Labels | None = None
         self._quiet = False
+        self._meshed: list[Labels] = []
 
     # --- what there is
 
@@ -178,8 +179,9 @@ class ObjectLayers:
     def show_meshes(
         self, image: Image, objects: Labels, meshes: Sequence[Mesh], voxel: Voxel, what: str
     ) -> Surface:
-        """Show meshes where the objects are, in their colours; return the layer.
+        """Show meshes in the place of the objects, in their colours; return the layer.
 
+        The objects come back when two dimensions are shown: in three, both would flicker.
         They are in micrometres, as the mouse and the scale bar then say, if the image has a unit of length.
         """
         side, place = in_micrometres(objects) or (np.ones(objects.ndim), like(objects))
@@ -206,7 +208,15 @@ class ObjectLayers:
         )
         viewer.add_layer(layer)
         viewer.layers.selection.active = objects
+        objects.visible = False
+        self._meshed.append(objects)
         return layer
+
+    def end_meshes(self) -> None:
+        """Show the objects again that meshes were shown of."""
+        for each in self._meshed:
+            each.visible = True
+        self._meshed.clear()
 
     def colours(self, objects: Labels, numbers: Sequence[int]) -> Mapping[int, Any]:
         """Return the colours of objects, red, green, blue and opacity from 0 to 1."""

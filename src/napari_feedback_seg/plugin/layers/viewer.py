@@ -129,6 +129,7 @@ class ViewerLayers:
             (viewer.layers.events.renamed, self._on_layers),
             (viewer.layers.selection.events.active, self._on_active),
             (viewer.dims.events.current_step, self._on_looked),
+            (viewer.dims.events.ndisplay, self._on_dimensions),
             (camera.events.center, self._on_looked),
             (camera.events.zoom, self._on_looked),
         )
@@ -335,6 +336,10 @@ class ViewerLayers:
     def _on_labels(self, event: Any) -> None:
         if RESULT_KEY in event.source.metadata:  # corrections are replaced by whoever adopts them
             self.changed.emit()
+
+    def _on_dimensions(self, event: Any) -> None:
+        if event.value == 2:
+            self.objects.end_meshes()
 
     def _on_looked(self, _: Any) -> None:
         self.looked.emit()
