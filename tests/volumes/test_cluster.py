@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ import zarr
 from distributed import Client, LocalCluster
 
 from napari_feedback_seg.errors import DeviceError, InputError
+from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 from napari_feedback_seg.volumes.cluster import hand_out, set_up
@@ -166,6 +169,24 @@ def test_a_scheduler_that_ends_is_told():
         cluster.close()
         with pytest.raises(DeviceError, match="The connection to the scheduler was lost"):
             list(events)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="Windows ends processes otherwise")
+def test_ctrl_c_is_answered_with_a_sentence(tmp_path, volume, small_model):
+    save_model(small_model, tmp_path / "small.safetensors")
+    output = tmp_path / "out.zarr"
+    command = [sys.executable, "-c", "from napari_feedback_seg.cli import main; main()"]
+    command += ["segment", str(volume), "-o", str(output), "--block", "1,256,256", "--workers", "2"]
+    command += ["--model", str(tmp_path / "small.safetensors")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    chunks = output / "labels" / "feedback-seg" / "0" / "c"
+    while process.poll() is None and not list(chunks.rglob("[0-9]")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    said = process.communicate()[1]
+    assert process.returncode == 1
+    assert "Stopped. What was finished stays" in said
+    assert "Traceback" not in said
 
 
 def test_no_scheduler(tmp_path, volume, small_model, monkeypatch):

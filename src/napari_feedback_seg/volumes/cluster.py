@@ -35,6 +35,9 @@ PATIENCE = 30
 
 _PLUGIN = "feedback-seg"
 
+_IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""What a process here runs first: a terminal tells all of Ctrl-C, and the first one ends the others."""
+
 
 class Works(Protocol):
     """Does steps of blocks, in a process."""
@@ -136,6 +139,7 @@ def connected(workers: int, scheduler: str | None, dashboard: bool) -> Iterator[
                 dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": dashboard},
                 silence_logs=50,
+                preload=[_IGNORE_CTRL_C],
             )
         )
         client = stack.enter_context(Client(cluster, set_as_default=False))
