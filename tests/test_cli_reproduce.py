@@ -132,12 +132,15 @@ def test_a_run_that_fails_does_not_keep_the_others_back(data_set: Path, tmp_path
         (["--folds", "5"], "There are folds 0 to 4, not 5"),
         (["--seeds", "x"], "Seeds read like"),
         (["--width", "2000"], "width is a whole number"),
-        (["--table", "5"], "less than or equal to 4"),
+        (
+            ["--table", "5"],
+            "less than or equal to 4|5 is not in the range 1<=x<=4",
+        ),  # as typer's version says
     ],
 )
 def test_wrong_use(options: list[str], told: str, tmp_path: Path) -> None:
     text = run("--table", 1, "--results", tmp_path / "new", *options, code=2)
-    assert told in text.replace("│ ", "").replace(" │", "")
+    assert re.search(told, text.replace("│ ", "").replace(" │", ""))
     assert not (tmp_path / "new").exists()
 
 
