@@ -106,7 +106,8 @@ class Segmenting:
             choices[What.ALL] = "All sections"
         choices |= {What.VISIBLE: "Visible region", What.RECTANGLE: "Rectangle of a Shapes layer"}
         if self._session.volume.source(image) is not None:
-            choices[What.VOLUME] = "The whole volume, on the disk" + self._session.volume.how_far()
+            how_much = "rest of the" if self._session.volume.begun else "whole"
+            choices[What.VOLUME] = f"The {how_much} volume, on the disk"
         return choices
 
     @property

@@ -66,12 +66,13 @@ class VolumeOnDisk:
         writable = "://" not in source and os.access(beside, os.W_OK)
         return (beside if writable else models_folder().parent / "volumes") / f"{stem}-{model}.zarr"
 
-    def how_far(self) -> str:
-        """Return what to say of labels of the image by the model in use that are on the disk already."""
+    @property
+    def begun(self) -> bool:
+        """Whether labels of the image by the model in use are on the disk already."""
         source, entry = self.source(self._session.image), self._session.entry
         if source is None or entry is None or entry.card is None:
-            return ""
-        return " (begun: goes on)" if self.output(source, entry.card.name).exists() else ""
+            return False
+        return self.output(source, entry.card.name).exists()
 
     def segment(self) -> bool:
         """Segment the volume of the image, or go on with it; return whether that has begun."""
