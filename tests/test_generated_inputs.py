@@ -84,7 +84,8 @@ def pixels(draw: Any, dtypes: list[str], axes: tuple[int, ...] = (2, 3)) -> np.n
     array = np.asarray(values).astype(dtype)
     if kind == "extremes":
         limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-        array = np.asarray(np.where(rng.random(shape) < 0.5, limits.min, limits.max)).astype(dtype)
+        least, most = (np.array(each, dtype) for each in (limits.min, limits.max))
+        array = np.where(rng.random(shape) < 0.5, least, most)
     if dtype.kind == "f" and draw(st.booleans()):
         share = draw(st.sampled_from([0.01, 0.5, 1.0]))
         array[rng.random(shape) < share] = draw(st.sampled_from([np.nan, np.inf, -np.inf]))

@@ -69,7 +69,9 @@ class TestBorder:
 
     @pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "f8"])
     def test_of_any_dtype(self, tissue, dtype):
-        found = found_in(np.where(turned(3), -1 if dtype != "u2" else 7, tissue).astype(dtype))
+        found = found_in(
+            np.where(turned(3), np.array(-1 if dtype != "u2" else 7, dtype), tissue.astype(dtype))
+        )
         assert found[turned(3)].all()
 
     def test_of_two_values(self, tissue):

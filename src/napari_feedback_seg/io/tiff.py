@@ -106,7 +106,7 @@ def _image_of(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPageSer
         If there is a page of another size or kind among them: the sections would not be where they were.
     """
     try:
-        found = tiff.series
+        found = list(tiff.series)
     except RuntimeError:  # tifffile took the pages to be like the first
         with _opened(path) as again:
             pages = list(again.pages)
