@@ -172,8 +172,9 @@ def test_a_scheduler_that_ends_is_told():
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="Windows ends processes otherwise")
-def test_ctrl_c_is_answered_with_a_sentence(tmp_path, volume, small_model):
+def test_ctrl_c_is_answered_with_a_sentence(tmp_path, tissue, write_volume, small_model):
     save_model(small_model, tmp_path / "small.safetensors")
+    volume = write_volume(tmp_path / "em.zarr", np.tile(tissue, (60, 1, 1)))  # seconds of work
     output = tmp_path / "out.zarr"
     command = [sys.executable, "-c", "from napari_feedback_seg.cli import main; main()"]
     command += ["segment", str(volume), "-o", str(output), "--block", "1,256,256", "--workers", "2"]
