@@ -41,7 +41,7 @@ TEXTS = {
     "x_to": "Last column",
     "border": "1 if it touches the border of the image, and so may be cut off; else 0",
     "mean_grey": "Mean grey value of the image",
-    "distance": "Shortest distance to the class; empty if there is none within reach",
+    "distance": "Shortest distance to the class; empty if the class is out of reach",
     "mesh_volume": "Volume that the mesh encloses",
     "mesh_surface": "Area of the mesh",
     "count": "Number of objects",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def joined(count: int, pairs: npt.NDArray[np.integer]) -> npt.NDArray[np.uint32]:
-    """Return the object of each of the numbers 0 to ``count``, of which 0 is none.
+    """Return the object of each of the numbers 0 to ``count``, where 0 is the background.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ _ZOOM = 4.0  # canvas pixels for a pixel of the image, at the least
 
 
 def find_layer(viewer: Viewer, image: Image | None, current: Labels | None = None) -> Labels | None:
-    """Return the layer of corrections of an image; None if there is none that fits it.
+    """Return the layer of corrections that fits an image, or None.
 
     The current one is preferred if it is one of several, such as a layer and its duplicate.
     """

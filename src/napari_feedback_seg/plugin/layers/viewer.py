@@ -180,7 +180,7 @@ class ViewerLayers:
         return UNFINISHED_KEY not in layer.metadata
 
     def image_of(self, layer: Layer) -> Image | None:
-        """Return the image that a layer is the result or the corrections of; None if there is none."""
+        """Return the image that a result or corrections belong to, or None."""
         for key in (RESULT_KEY, CORRECTIONS_KEY, OBJECTS_KEY):
             about: Any = layer.metadata.get(key)
             for image in self.images if isinstance(about, dict) else ():

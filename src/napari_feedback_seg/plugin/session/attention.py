@@ -272,7 +272,7 @@ class Attention:
         return None if self.truth is None else self._layers.labels_of(self.truth, found.source.section)
 
     def _summed(self, found: Found, view: View) -> np.ndarray | None:
-        """Return a map of all pixels of the tile, or of a class; None if there is none, or none yet."""
+        """Return a map of all pixels of the tile, or of a class; None until it is computed."""
         if found.summary is None:
             self._waiting = True
             if self._is_free():

@@ -46,7 +46,7 @@ def count(section: np.ndarray) -> dict[int, Count]:
     Parameters
     ----------
     section : ndarray
-        (Y, X) uint8 corrections; 0 is none.
+        (Y, X) uint8 corrections; 0 where nothing is painted.
     """
     side = -(-max(*section.shape, 1) // MOST_CELLS)
     if np.count_nonzero(section) * _DENSE > section.size:

@@ -120,7 +120,7 @@ class Derived:
             self._session.tell(self.part)
 
     def _look_soon(self, layer: Layer | None = None) -> None:
-        """Look at a section in each turn of the event loop: nobody is to wait for it."""
+        """Look at one section in each turn of the event loop, so that the window stays responsive."""
         if self._of is None or not (layer is None or layer in self._of[0]):
             return
         self._to_do = self._unchanged()

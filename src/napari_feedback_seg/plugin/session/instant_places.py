@@ -91,7 +91,7 @@ def last_run(record: ResultRecord, session: Session) -> RunRecord:
 
 
 def where_changed(before: np.ndarray | None, after: np.ndarray | None) -> tuple[int, int] | None:
-    """Return row and column of a place at which what is painted has changed; None if there is none."""
+    """Return row and column of a place where the painting has changed, or None."""
     if after is None or (before is not None and before.shape != after.shape):
         return None
     changed = after != (0 if before is None else before)

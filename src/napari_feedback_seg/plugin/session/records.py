@@ -127,7 +127,7 @@ class ResultRecord:
 
     @property
     def last(self) -> RunRecord:
-        """The last run; an empty one if there is none."""
+        """The last run, or an empty record."""
         return self.runs[-1] if self.runs else RunRecord()
 
     @property

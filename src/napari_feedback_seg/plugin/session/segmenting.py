@@ -174,7 +174,7 @@ class Segmenting:
     def current_image(self) -> Image:
         """Return the image.
 
-        Raises InputError if there is none; of the active layer the sentence says what is wrong.
+        Raises InputError if there is no image. The sentence says what is wrong with the active layer.
         """
         image = self._session.image
         self._session.layers.sections(image if image is not None else self._session.layers.active)

@@ -89,7 +89,7 @@ class LastRun:
 
     @property
     def writer(self) -> ResultWriter | None:
-        """What wrote it; None if there is none, or its layer is gone."""
+        """What wrote it; None if nothing did, or its layer is gone."""
         there = self._writer is not None and self._writer.there
         return self._writer if there and not self._session.jobs.busy else None
 
