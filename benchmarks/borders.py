@@ -4,8 +4,8 @@
 
 DATA holds labelled sets, as ``labelled_sets.py`` reads them. A border is put around a section, or
 beside it, or over its corners, as a rotation leaves it; it has the given part of all pixels. Bars
-are burnt into a section with 12 bits in 16: a scale bar, a data bar at the lower edge, and one
-with letters.
+are burnt into a section with 8 bits, or with 12 bits in 16: a scale bar, a data bar at the lower
+edge, and one with letters.
 
 For each case: which part of the labels is as in the clean section, in the least of the sections
 and on average, and what the mean IoU of the classes that the set labels becomes. Pixels of the
@@ -113,6 +113,7 @@ def cases(image: np.ndarray) -> Iterator[Case]:
             outside,
         )
     for name, outside in bars(image.shape).items():
+        yield f"8 bits, {name}", np.where(outside, np.uint8(255), image), whole(), outside
         pixels = image.astype(np.uint16) << 4
         pixels[outside] = WHITE_16
         yield f"12 bits in 16, {name}", pixels, whole(), outside

@@ -178,4 +178,4 @@ def test_a_border_has_no_probabilities(tmp_path, model, section):
     np.testing.assert_allclose(written, expected.probabilities, atol=1e-3)
     assert not labels[:40].any()
     assert labels[40:115, 60:150].all()
-    assert done.messages[-1].startswith("The border of one grey value is no tissue")
+    assert done.messages[-1].startswith("The border or bar of one grey value is no tissue")

@@ -21,6 +21,7 @@ from napari_feedback_seg.networks import UNet
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.measure import measure
 from napari_feedback_seg.segmentation.predict import (
+    BORDER,
     BURNT_IN,
     SegmentOptions,
     count_tiles,
@@ -488,17 +489,20 @@ def test_the_threads_of_the_processor_are_said(model, section):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("size", [4.6, 6])
-def test_a_white_bar_over_12_bits_in_16_changes_nothing(trained, clean, expected, size):
-    image = clean.image.astype(np.uint16) << 4
-    image[280:300, 40:143] = 65535  # 2 % of the pixels
+@pytest.mark.parametrize(
+    ("bits", "size", "said"), [(12, 4.6, BURNT_IN), (12, 6, BURNT_IN), (8, 4.6, BORDER), (8, 6, BORDER)]
+)
+def test_a_white_bar_changes_nothing(trained, clean, expected, bits, size, said):
+    """Of a value that no tissue has (12 bits in 16), and of one that it has (8 bits)."""
+    image = clean.image.astype(np.uint16) << (bits - 8)
+    image[280:300, 40:143] = 65535 if bits == 12 else 255  # 2 % of the pixels
     found = segment(image, trained, pixel_size_nm=size)
     if size != 4.6:
         expected = segment(clean.image, trained, pixel_size_nm=size).labels
     away = np.ones(image.shape, bool)
     away[270:310, 30:153] = False
     assert (found.labels == expected)[away].mean() > 0.98
-    assert found.messages == (BURNT_IN,)
+    assert found.messages == (said,)
     assert not found.labels[280:300, 40:143].any()
     assert np.count_nonzero(found.labels == 0) == 20 * 103
 

@@ -128,6 +128,30 @@ class TestBars:
         assert of.std == pytest.approx(expected.std, rel=0.02)
         assert np.abs(normalise(image, of) - normalise(clean, expected))[~drawn].max() < 0.1
 
+    @pytest.mark.parametrize("step", [1, 2])
+    @pytest.mark.parametrize("value", [255, 0])
+    def test_of_a_value_that_tissue_has_too_are_no_tissue(self, tissue, monkeypatch, value, step):
+        image, _ = with_bar(tissue, value)
+        monkeypatch.setattr("napari_feedback_seg.segmentation.sections.MAX_SAMPLE", image.size / step**2)
+        outside = statistics(image).outside(image, *map(np.arange, image.shape))
+        assert outside is not None
+        assert outside[440:460, 100:362].mean() > (0.8 if step > 1 else 0.999)
+        outside[440:460, 100:362] = False
+        assert outside.mean() < 1e-4
+
+    def test_a_missing_tile_is_no_tissue(self, tissue):
+        image = tissue.copy()
+        image[100:228, 200:328] = 0
+        outside = statistics(image).outside(image, *map(np.arange, image.shape))
+        assert outside is not None
+        assert outside[100:228, 200:328].all()
+        assert outside.mean() < 1.001 * 128**2 / image.size
+
+    def test_a_white_vessel_is_tissue(self, tissue):
+        y, x = np.indices(tissue.shape)
+        image = np.where(np.hypot(y - 200, x - 300) < 40, 255, tissue).astype(np.uint8)
+        assert statistics(image).outside(image, *map(np.arange, image.shape)) is None
+
     def test_black_and_white(self, tissue):
         image, _ = with_bar(tissue, 65535)
         image[435:440, 95:367] = 0

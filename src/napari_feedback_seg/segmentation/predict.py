@@ -59,7 +59,7 @@ __all__ = [
     "segment_stack",
 ]
 
-BORDER = "The border of one grey value is no tissue: its labels are 0, and no measure counts it."
+BORDER = "The border or bar of one grey value is no tissue: its labels are 0, and no measure counts it."
 BURNT_IN = "The bar that is burnt into the image is no tissue: its labels are 0, and no measure counts it."
 NO_NUMBERS = "Pixels that are not a number or infinite are no tissue: their labels are 0."
 INVERTED = (

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import Sections
-from napari_feedback_seg.segmentation.tissue import find_bars, find_border
+from napari_feedback_seg.segmentation.tissue import find_bars, find_border, with_bars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,7 +196,8 @@ def statistics(section: np.ndarray) -> Statistics:
         else:  # nothing would be left
             border = None
     down, across = (_extent(tissue.any(axis=1 - axis), step, section.shape[axis]) for axis in range(2))
-    return replace(grey_statistics(grid, tissue), border=border, box=(down, across))
+    found = grey_statistics(grid, tissue)
+    return replace(found, border=with_bars(border, grid, found.bars, step), box=(down, across))
 
 
 def _extent(found: npt.NDArray[np.bool_], step: int, length: int) -> slice:

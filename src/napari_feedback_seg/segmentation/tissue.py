@@ -44,6 +44,9 @@ LARGEST_HOLE = 0.01
 LEAST_BAR, LARGEST_BAR = 0.0005, 0.25
 """Part of the tissue that a burnt-in bar has; a smaller one does not move the statistics."""
 
+RECTANGULAR = 0.95
+"""Part of its box that a burnt-in bar fills; saturated tissue is more ragged."""
+
 _MOST_VALUES = 4
 _WHATEVER = 255
 
@@ -185,6 +188,48 @@ def find_bars(grid: np.ndarray, tissue: Mask) -> tuple[Bar, ...]:
         if apart or np.count_nonzero(_opened((grid == value) & tissue, PATCH)) > 0.5 * count:
             found.append(Bar(value.item(), apart))
     return tuple(found)
+
+
+def with_bars(border: Border | None, grid: np.ndarray, bars: Sequence[Bar], step: int) -> Border | None:
+    """Return a border to which the burnt-in bars belong that are rectangles.
+
+    Where a bar has a grey value that tissue has too, as in 8 bits, its shape tells it.
+
+    Parameters
+    ----------
+    border : Border or None
+        As :func:`find_border` returns it.
+    grid : ndarray
+        (Y, X), every ``step``-th row and column of the section.
+    bars : sequence of Bar
+        As :func:`find_bars` returns them.
+    step : int
+        See there.
+    """
+    values = [] if border is None else list(border.values)
+    cells = np.zeros(grid.shape, np.uint8) if border is None else border.cells.copy()
+    for bar in bars:
+        equal = grid == bar.value
+        boxes = np.zeros(grid.shape, bool)
+        for box in _rectangles(equal & (cells == 0)):
+            boxes[box] = True
+        if boxes.any():
+            values = values if bar.value in values else [*values, bar.value]
+            around = _largest(boxes, 3) & (cells == 0)
+            cells[around] = values.index(bar.value) + 1
+            cells[boxes & ~equal] = _WHATEVER  # what is written in it
+    return Border(cells, tuple(values), (step, step)) if values else None
+
+
+def _rectangles(equal: Mask) -> Iterator[tuple[slice, ...]]:
+    """Yield the boxes of the flat parts of one value that fill them."""
+    from scipy.ndimage import binary_fill_holes, find_objects, label
+
+    parts, _ = label(_opened(equal, PATCH), np.ones((3, 3)))
+    for number, box in enumerate(find_objects(parts), start=1):
+        filled = binary_fill_holes(parts[box] == number)
+        if filled.size >= LEAST_BAR * equal.size and filled.mean() >= RECTANGULAR:
+            yield box
 
 
 def mirror_into(values: np.ndarray, outside: Mask) -> np.ndarray:
