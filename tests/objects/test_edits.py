@@ -120,9 +120,11 @@ def test_edits_are_saved_and_done_again_on_other_numbers(labels, tmp_path):
     editor = ObjectEditor(labels, VOXEL)
     for edit in edits:
         editor.do(edit)
-    save_edits(tmp_path / "edits.json", editor.edits, labels.shape)
+    path = tmp_path / "edits.json"
+    save_edits(path, editor.edits, labels.shape)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as an editor on Windows saves it
 
-    loaded = load_edits(tmp_path / "edits.json", labels.shape)
+    loaded = load_edits(path, labels.shape)
     problems = ObjectEditor(again, VOXEL).do_again(loaded)
 
     assert loaded == edits

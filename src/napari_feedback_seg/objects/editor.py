@@ -131,7 +131,7 @@ def load_edits(path: str | os.PathLike[str], shape: Sequence[int] | None = None)
         If the file is missing, holds no edits, or those of another shape.
     """
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         edits = [from_json(each) for each in record["edits"]]
         of = tuple(record["shape"])
     except OSError as error:
