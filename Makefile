@@ -102,10 +102,11 @@ release-check: package
 coverage: setup-test
 	$(MAKE) pytest PYTEST_ARGS="--cov --cov-report=term:skip-covered $(PYTEST_ARGS)" COVERAGE_CORE=sysmon
 
+# A thread for each of the two processes: numba, which draws labels in napari, would give torch more again.
 pytest: setup-test
 	$(call heading,Tests)
 	scripts/system-packages.sh $(DISPLAY_PACKAGES)
-	env OMP_NUM_THREADS=1 QT_QPA_PLATFORM=xcb QT_API=pyside6 NAPARI_STRICT_QT=1 \
+	env OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 QT_QPA_PLATFORM=xcb QT_API=pyside6 NAPARI_STRICT_QT=1 \
 		$(VIRTUAL_DISPLAY) $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 format: setup-test
