@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import threading
 
 import numpy as np
@@ -10,27 +11,25 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt, QThreadPool
 
 from napari_feedback_seg.models.library import FOLDER_VARIABLE
-from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.plugin.session.session import Session
 
 LONG = 60_000  # ms; a busy machine is slow
 
 
 @pytest.fixture
-def models_folder(tmp_path, monkeypatch, small_model):
+def models_folder(tmp_path, monkeypatch, small_model_file):
     """A models folder with the model ``small``, whose tiles are 64 px."""
     folder = tmp_path / "models"
     folder.mkdir()
-    save_model(small_model, folder / "small.safetensors")
+    shutil.copy(small_model_file, folder)
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     return folder
 
 
 @pytest.fixture
 def viewer(request, plugin_settings, npe2pm):
-    """napari's viewer; without its window, which takes seconds, where ``window(False)`` is marked."""
-    mark = request.node.get_closest_marker("window")
-    if mark is not None and not mark.args[0]:
+    """napari's viewer; with its window, which takes most of a second, where ``window`` is marked."""
+    if request.node.get_closest_marker("window") is None:
         yield ViewerModel()
         return
     with npe2pm.tmp_plugin(package="napari"):  # which reads and writes the common files
@@ -116,8 +115,8 @@ def left_over():
         workers = [] if pool.waitForDone(LONG) else ["a worker still runs"]
         left = [each.name for each in threading.enumerate() if each not in threads and not each.daemon]
         left = [name for name in left if not name.startswith("ThreadPoolExecutor")]  # dask keeps its pool
-        if sessions and _in_use():
-            gc.collect()  # which takes a third of a second
+        if sessions:
+            gc.collect()
         used = ["a session has a job, or somebody listens to it"] if sessions and _in_use() else []
         return [*workers, *left, *used]
 
@@ -128,7 +127,10 @@ def left_over():
 def _no_leaks(request, left_over):
     """Fail a test that leaves something; a viewer that is left fails it, too, by napari's own fixture."""
     yield
-    assert not left_over(sessions=bool({"viewer", "make_napari_viewer"} & set(request.fixturenames)))
+    sessions = bool({"viewer", "make_napari_viewer"} & set(request.fixturenames))
+    assert not left_over(sessions=sessions)
+    if sessions:
+        gc.freeze()  # what is there now stays: later searches for garbage pass over it
 
 
 def _in_use():

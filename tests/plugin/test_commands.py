@@ -14,6 +14,8 @@ from napari_feedback_seg.plugin.contributions.commands import (
 )
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
+pytestmark = pytest.mark.window
+
 LONG = 60_000  # ms; a busy machine is slow
 
 

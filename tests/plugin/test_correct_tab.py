@@ -1,4 +1,4 @@
-"""The tab Correct in a window; what the session does is tested without one, in ``session/``."""
+"""The tab Correct; what the session does is tested without one, in ``session/``."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ class TestPainting:
         assert (layer.name, layer.selected_label, layer.mode) == ("cells corrections", 2, "paint")
         assert tab.classes.buttons[2].isChecked()
 
+    @pytest.mark.window
     def test_so_does_a_chord(self, viewer, dock, tab, correcting, qtbot, section):
         viewer.add_image(section)
         window = dock.window()
@@ -84,6 +85,7 @@ class TestPainting:
         layer.undo()
         qtbot.waitUntil(lambda: not tab.classes.counts[2].text(), timeout=LONG)
 
+    @pytest.mark.window
     def test_one_on_the_result_goes_to_the_corrections_and_so_does_its_undo_by_the_keys(
         self, viewer, dock, correcting, corrected, qtbot
     ):
@@ -174,6 +176,7 @@ class TestFinetune:
         assert (models_folder / "mine.safetensors").is_file()
         assert not tab.save_button.isEnabled()
 
+    @pytest.mark.window
     @pytest.mark.parametrize("what", ["dock", "viewer"])
     def test_closed_while_it_runs(self, viewer, dock, tab, correcting, corrected, press, qtbot, what):
         correcting.set(steps=1000)  # it does not end by itself
@@ -185,6 +188,7 @@ class TestFinetune:
             viewer.close()
         qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=LONG)
 
+    @pytest.mark.window
     def test_a_dock_that_is_opened_again_has_all_of_it(
         self, viewer, dock, tab, correcting, corrected, press, finish, qtbot
     ):

@@ -23,6 +23,8 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.session.attention_view import View
 
+pytestmark = pytest.mark.window
+
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox)
 TABS = ("segment", "correct", "objects", "attention")
 

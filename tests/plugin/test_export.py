@@ -56,6 +56,7 @@ def test_the_button_asks_for_a_folder_and_says_where_it_wrote(
     assert sentence in tab.status.text()
 
 
+@pytest.mark.window  # whose readers open the file
 def test_the_command_line_in_the_record_gives_the_same_labels(
     viewer, segment, section, tab, export, tmp_path, models_folder, monkeypatch
 ):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_feedback_seg.models.library import FOLDER_VARIABLE
 from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
+
+pytestmark = pytest.mark.window
 
 
 def test_the_first_opening_says_what_to_do_in_three_lines(viewer, dock):

@@ -34,6 +34,7 @@ def answer(qtbot, session):
     return answer
 
 
+@pytest.mark.window
 class TestMouse:
     @pytest.fixture
     def canvas(self, viewer, tab, section, qtbot):
@@ -70,10 +71,16 @@ class TestMouse:
         assert abs(first.y - at[0]) <= 2
         assert abs(first.x - at[1]) <= 2
         wanted = round(60 / zoom / 4.6)
-        for step in (20, 40, 60, 60):
+        for step in (20, 40):
             _move(widget, middle + QPoint(step, 0))
             answer()
-        qtbot.waitUntil(lambda: abs(session.attention.found.pixel.x - first.x - wanted) <= 2, timeout=LONG)
+
+        def followed() -> bool:
+            _move(widget, middle + QPoint(60, 0))  # again: napari drops moves that come too fast
+            return abs(session.attention.found.pixel.x - first.x - wanted) <= 2
+
+        qtbot.waitUntil(followed, timeout=LONG)
+        answer()
         assert session.attention.found.pixel.y == first.y
         qtbot.mouseRelease(widget, Qt.MouseButton.LeftButton, pos=middle + QPoint(60, 0))
         assert camera.center == pytest.approx(centre)
@@ -141,7 +148,6 @@ class TestMouse:
         assert viewer.scene.camera.mouse_pan
 
 
-@pytest.mark.window(False)
 class TestTab:
     def test_what_is_picked_and_chosen_is_shown(self, viewer, session, tab, answer, press, qtbot, section):
         """One walk through the tab; what each step does is tested with the session."""
@@ -201,7 +207,7 @@ class TestTab:
         assert tab.pick_button.isEnabled()
         assert tab.about.isHidden()
 
-    @pytest.mark.window(True)
+    @pytest.mark.window
     def test_tab_that_is_opened_later_shows_what_there_is(self, viewer, session, tab, answer, section):
         image = viewer.add_image(section, name="cells")
         session.attention.pick(image.data_to_world((30, 20)))
@@ -210,7 +216,7 @@ class TestTab:
         viewer.window.add_dock_widget(later, name="Later")
         assert later.found.text() == tab.found.text() != ""
 
-    @pytest.mark.window(True)
+    @pytest.mark.window
     def test_dock_closed_while_it_computes(self, viewer, session, dock, section, qtbot):
         image = viewer.add_image(section, name="cells")
         session.attention.pick(image.data_to_world((30, 20)))

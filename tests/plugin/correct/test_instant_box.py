@@ -1,4 +1,4 @@
-"""Answers to strokes in a window; what the session does is tested without one."""
+"""Answers to strokes in the dock; what the session does is tested without one."""
 
 from __future__ import annotations
 
@@ -112,6 +112,7 @@ def test_a_class_that_is_painted_can_be_muted(dock, tab, painted, settle):
     assert mutes[SYNAPSE].isChecked()
 
 
+@pytest.mark.window
 def test_the_dock_closed_in_the_middle_leaves_nothing_running(viewer, dock, tab, painted, qtbot):
     dock.session.correcting.corrections.layer.data_setitem((np.arange(60, 66), np.arange(60, 66)), SYNAPSE)
     qtbot.waitUntil(lambda: dock.session.instant.state is not State.IDLE, timeout=LONG)

@@ -12,8 +12,6 @@ from napari_feedback_seg.plugin.layers.results import ResultWriter
 from napari_feedback_seg.plugin.session.records import RunRecord
 from napari_feedback_seg.segmentation.prediction import Prediction
 
-pytestmark = pytest.mark.window(False)
-
 LONG = 60_000
 
 
@@ -96,7 +94,7 @@ def test_the_table_shows_sorts_and_jumps(tab, dock, viewer, qtbot):
     assert tab.table.selected() == [3]
 
 
-@pytest.mark.window(True)
+@pytest.mark.window
 def test_a_click_in_the_viewer_selects_the_row(tab, dock, viewer, qtbot):
     dock.session.objects.select(1)
     drag(viewer, qtbot, (40, 70))
@@ -104,7 +102,7 @@ def test_a_click_in_the_viewer_selects_the_row(tab, dock, viewer, qtbot):
     assert tab.table.selected() == [3]
 
 
-@pytest.mark.window(True)
+@pytest.mark.window
 def test_tools_with_the_mouse(tab, dock, viewer, qtbot, press):
     dock.session.objects.select(1)
     press(tab.tools["merge"])
@@ -125,7 +123,7 @@ def test_tools_with_the_mouse(tab, dock, viewer, qtbot, press):
     assert dock.session.objects.editing.tool == ""
 
 
-@pytest.mark.window(True)
+@pytest.mark.window
 def test_painting_with_the_mouse_adds_an_object(tab, viewer, qtbot, press):
     press(tab.tools["add"])
     drag(viewer, qtbot, (50, 10), (52, 14), (54, 18))

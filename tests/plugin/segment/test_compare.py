@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication
 
-pytestmark = pytest.mark.window(False)
-
 LONG = 60_000  # ms
 
 
@@ -105,7 +103,7 @@ def test_a_mask_is_chosen_by_its_class_and_what_0_means(viewer, panel, compared,
     assert compared()["mitochondria"][0] == "100.0%"
 
 
-@pytest.mark.window(True)
+@pytest.mark.window
 def test_labels_that_were_opened_from_files_are_compared(viewer, compared, segment, section, tmp_path):
     viewer.add_image(section, name="cells")
     data = segment().data.copy()
@@ -120,7 +118,7 @@ def test_labels_that_were_opened_from_files_are_compared(viewer, compared, segme
     assert compared() == expected
 
 
-@pytest.mark.window(True)
+@pytest.mark.window
 @pytest.mark.parametrize("closed", [True, False])
 def test_what_is_painted_after_the_dock_is_gone_does_no_harm(
     viewer, dock, compared, segment, section, qtbot, closed

@@ -10,8 +10,6 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.segmentation.measure import LEAST_PIXELS, LEAST_UM2, measure
 
-pytestmark = pytest.mark.window(False)
-
 
 @pytest.fixture
 def panel(tab):

@@ -17,8 +17,6 @@ from napari_feedback_seg.networks import NetworkSpec, build_network
 from napari_feedback_seg.networks.spec import NETWORKS
 from napari_feedback_seg.segmentation.predict import segment as segment_array
 
-pytestmark = pytest.mark.window(False)
-
 
 def choose(box, text):
     box.setCurrentIndex(box.findText(text))
