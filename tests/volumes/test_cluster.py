@@ -179,7 +179,13 @@ def test_ctrl_c_is_answered_with_a_sentence(tmp_path, tissue, write_volume, smal
     command = [sys.executable, "-c", "from napari_feedback_seg.cli import main; main()"]
     command += ["segment", str(volume), "-o", str(output), "--block", "1,256,256", "--workers", "2"]
     command += ["--model", str(tmp_path / "small.safetensors")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # not so after "&"
+    )
     chunks = output / "labels" / "feedback-seg" / "0" / "c"
     while process.poll() is None and not list(chunks.rglob("[0-9]")):
         time.sleep(0.01)
