@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,16 +26,17 @@ from napari_feedback_seg.datasets import sstem
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.evaluation.evaluate import write_to_card
+from napari_feedback_seg.evaluation.train import TrainJob, run_training
 from napari_feedback_seg.models.library import DEFAULT_MODEL, find_model, load_model
 from napari_feedback_seg.models.model import TrainingData
 from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
+from napari_feedback_seg.networks import NetworkSpec
 from napari_feedback_seg.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_feedback_seg.evaluation.train import TrainJob
     from napari_feedback_seg.models.model import Model
 
 SMALL = ["--width", "4", "--depth", "2", "--tile", "64", "--patches", "8", "--batch", "4", "--epochs", "2"]
@@ -105,15 +107,20 @@ def model(small_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(replace(small_model, card=card), tmp_path_factory.mktemp("m") / "small.safetensors")
 
 
-@pytest.fixture
-def data_set(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
+@pytest.fixture(scope="module")
+def _data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
     for number in range(3):
         made = builtin_section(128, seed=number)
         for name, array in (("images", made.image), ("labels", made.labels)):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(exist_ok=True)
             imsave(folder / name / f"{number}.png", array, check_contrast=False)
     return folder
+
+
+@pytest.fixture
+def data_set(_data_set: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(_data_set, tmp_path / "data")
 
 
 class TestSegment:
@@ -476,13 +483,11 @@ class TestTrain:
         assert "two trainings ran" in run("train", data_set, "-o", tmp_path / "run", "--resume", code=1)
 
     def test_one_at_a_time_in_a_folder(self, data_set: Path, tmp_path: Path) -> None:
-        process = start(
-            *("train", data_set, "-o", tmp_path / "run", "--pixel-size", 5, *SMALL, "--epochs", "500")
-        )
-        wait_for(tmp_path / "run" / "last.pt")
+        config = TrainConfig(NetworkSpec(width=4, depth=2), patches=8, batch=4, tile=64, precision="fp32")
+        events = run_training([data_set], tmp_path / "run", TrainJob("model", 0, config, 5), device="cpu")
+        next(events)
         told = run("train", data_set, "-o", tmp_path / "run", "--resume", code=1)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        events.close()
         assert "is being run by another process" in told
 
     def test_ctrl_c_before_the_first_epoch_promises_nothing(self, data_set: Path, tmp_path: Path) -> None:
@@ -661,7 +666,7 @@ def test_demo_without_a_network_takes_the_built_in_sample(
 
 class TestFinetune:
     def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made = builtin_section(160, seed=3)
         labels = np.zeros_like(made.labels)
@@ -669,8 +674,9 @@ class TestFinetune:
             labels[row : row + 8, 10:150] = made.labels[row : row + 8, 10:150]
         imsave(tmp_path / "image.png", 255 - made.image, check_contrast=False)
         imsave(tmp_path / "corrections.png", labels, check_contrast=False)
-        files = ("unet-w16", tmp_path / "image.png", tmp_path / "corrections.png")
-        arguments = ("finetune", *files, "-o", tmp_path / "new.safetensors", "--device", "cpu", "--steps", 12)
+        files = (model, tmp_path / "image.png", tmp_path / "corrections.png")
+        options = ("--keep", "always", "--steps", 12, "--device", "cpu")
+        arguments = ("finetune", *files, "-o", tmp_path / "new.safetensors", *options)
         process = start(*arguments)
         kept = tmp_path / ".new.finetune.pt"
         wait_for(kept)

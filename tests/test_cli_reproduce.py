@@ -34,11 +34,13 @@ def run(*arguments: object, code: int = 0) -> str:
     return " ".join(result.output.split())
 
 
+SPEC = NetworkSpec(depth=2, query_channels=2, norm_per_round=True)
+PATCHES = {"patches": 4, "batch": 2, "tile": 64, "precision": "fp32"}
+
+
 @pytest.fixture(autouse=True)
 def _small_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {"patches": 4, "batch": 2, "tile": 64, "precision": "fp32"}
-    spec = NetworkSpec(depth=2, query_channels=2, norm_per_round=True)
-    monkeypatch.setitem(RECIPES, "ours", replace(RECIPES["ours"], spec=spec, **small))
+    monkeypatch.setitem(RECIPES, "ours", replace(RECIPES["ours"], spec=SPEC, **PATCHES))
 
 
 @pytest.fixture(scope="module")
@@ -150,22 +152,21 @@ def test_nothing_to_report(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(data_set: Path, tmp_path: Path) -> None:
     arguments = ["--table", 1, "--networks", "unet", "--seeds", 0, *given(data_set, tmp_path)]
-    arguments[arguments.index("1", 5)] = "60"  # epochs
+    arguments[arguments.index("1", 5)] = "30"  # epochs
     code = (
         "from dataclasses import replace; from napari_feedback_seg.evaluation.reproduce import RECIPES; "
         "from napari_feedback_seg.cli import main; from napari_feedback_seg.networks import NetworkSpec; "
-        "RECIPES['ours'] = replace(RECIPES['ours'], spec=NetworkSpec(depth=2), patches=4, batch=2, tile=64); "
+        f"RECIPES['ours'] = replace(RECIPES['ours'], spec={SPEC!r}, **{PATCHES!r}); "
         "main()"
     )
-    command = [sys.executable, "-c", code, "reproduce", *map(str, arguments)]
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-c", code, "reproduce", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    last = tmp_path / "unet-w2-ours-e60-f0-s0" / "last.pt"
+    last = tmp_path / "unet-w2-ours-e30-f0-s0" / "last.pt"
     until = time.monotonic() + 120
     while not last.exists() and time.monotonic() < until and process.poll() is None:
         time.sleep(0.1)
@@ -177,7 +178,6 @@ def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(data_set: Path
     done = torch.load(last, weights_only=True)["progress"]["epoch"]
     assert done >= 1
     assert not list(tmp_path.glob("*.json"))
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
-    epochs = re.findall("epoch ([0-9]+)/60", again.stdout + again.stderr)
-    assert [int(each) for each in epochs] == list(range(done + 1, 61))
+    epochs = re.findall("epoch ([0-9]+)/30", run(*arguments))
+    assert [int(each) for each in epochs] == list(range(done + 1, 31))
     assert len(list(tmp_path.glob("*.json"))) == 1

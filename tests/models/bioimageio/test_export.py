@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import warnings
+from functools import cache
 from zipfile import ZipFile
 
 import numpy as np
@@ -41,6 +42,13 @@ def model_of(spec: NetworkSpec) -> Model:
             if name.endswith("scale") or ("norm" in name and tensor.is_floating_point()):
                 tensor.uniform_(0.5, 1.5)
     return Model(ModelCard("made", spec, EM_CLASSES, 4.6, 64), network.eval())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Return the package of a bundled model, to be left as it is."""
+    folder = tmp_path_factory.mktemp("packages")
+    return cache(lambda name: export_bioimageio(load_model(name), folder / f"{name}.zip"))
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -97,8 +105,8 @@ def test_a_file_that_is_there_stays(small_model, tmp_path):
     assert (tmp_path / "a.zip").read_text() == "mine"
 
 
-def test_the_package_has_what_one_looks_for(tmp_path):
-    path = export_bioimageio(load_model("unet-w16"), tmp_path / "a.zip")
+def test_the_package_has_what_one_looks_for(exported):
+    path = exported("unet-w16")
     with ZipFile(path) as package:
         description = json.loads(package.read("bioimageio.yaml"))
         cover, readme = package.read("cover.png"), package.read("README.md").decode()
@@ -113,9 +121,9 @@ def test_the_package_has_what_one_looks_for(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["general", "unet-w16"])
-def test_bioimageio_runs_it_and_gives_its_test_output(name, tmp_path):
+def test_bioimageio_runs_it_and_gives_its_test_output(name, exported):
     pytest.importorskip("bioimageio.core")
-    path = export_bioimageio(load_model(name), tmp_path / "a.zip")
+    path = exported(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from bioimageio.core import test_description
@@ -126,9 +134,8 @@ def test_bioimageio_runs_it_and_gives_its_test_output(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["general", "unet-w16"])
-def test_what_is_exported_comes_back_as_it_was(name, tmp_path, monkeypatch):
-    model = load_model(name)
-    path = export_bioimageio(model, tmp_path / "a.zip")
+def test_what_is_exported_comes_back_as_it_was(name, exported, monkeypatch):
+    model, path = load_model(name), exported(name)
     monkeypatch.setattr(architecture, "UNet", None)
     back = import_bioimageio(path, "back")
     assert back.card.name == "back"
