@@ -10,7 +10,7 @@ from napari_feedback_seg.plugin.attention.matrix import MatrixTable
 from napari_feedback_seg.plugin.attention.text import change_text, found_text, meaning
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm
-from napari_feedback_seg.plugin.forms.row import button, chooser, column, row, sentence
+from napari_feedback_seg.plugin.forms.row import button, chooser, column, row, say, sentence
 from napari_feedback_seg.plugin.segment.legend import color_icon
 from napari_feedback_seg.plugin.session.attention_view import AttentionOptions, View
 from napari_feedback_seg.plugin.session.jobs import State
@@ -117,8 +117,7 @@ class AttentionTab(QWidget):
     def _draw(self) -> None:
         attention, options = self._attention, self._attention.options
         reason, found = attention.why_not, attention.found
-        self.about.setText(reason or "")
-        self.about.setVisible(bool(reason))
+        say(self.about, reason or "")
         self.pick_button.setEnabled(not reason)
         self.pick_button.setChecked(attention.picking)
         for widget in (self.hide_button, self.clear_button):
@@ -128,13 +127,11 @@ class AttentionTab(QWidget):
         self.found.setVisible(not reason)
         self.form.value = options
         self.form.widgets["view"].enabled = found is not None
-        self.meaning.setText(meaning(options.view) if found is not None else "")
-        self.meaning.setVisible(found is not None)
+        say(self.meaning, meaning(options.view) if found is not None else "")
         self.more.setRowVisible(self.class_box, options.view is View.CLASS)
         self.more.setRowVisible(self.truth_box.native, options.view is View.CHANGED)
         self.truth_box.draw(attention.truth)
-        self.counts.setText(change_text(attention.change) if attention.change is not None else "")
-        self.counts.setVisible(attention.change is not None)
+        say(self.counts, change_text(attention.change) if attention.change is not None else "")
         summed = options.view in (View.CLASS, View.RECEIVED)
         summary = found.summary if found is not None and summed else None
         if summary is not None and found is not None:
@@ -150,5 +147,4 @@ class AttentionTab(QWidget):
         self.cancel_button.setEnabled(state is not State.CANCELLING)
         self.progress.setRange(0, jobs.total)
         self.progress.setValue(jobs.done)
-        self.status.setText(self._attention.status)
-        self.status.setVisible(bool(self._attention.status))
+        say(self.status, self._attention.status)

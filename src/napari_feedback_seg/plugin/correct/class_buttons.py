@@ -17,11 +17,11 @@ from qtpy.QtWidgets import (
     QPushButton,
     QShortcut,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_feedback_seg.classes import UNLABELLED
+from napari_feedback_seg.plugin.forms.row import column, sentence
 from napari_feedback_seg.plugin.segment.legend import color_icon
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ class ClassButtons(QWidget):
         self._grid.setVerticalSpacing(2)
         self._grid.setHorizontalSpacing(2)
         self._grid.setColumnStretch(1, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self._grid)
+        column(self, self._grid)
 
     def show_classes(self, classes: Sequence[LabelClass], added: Collection[LabelClass] = ()) -> None:
         """Make the buttons anew if the classes are others; those that were added can be removed."""
@@ -102,8 +100,7 @@ class ClassButtons(QWidget):
             button.setToolTip(f"{what}, Alt+{chord}" if chord <= _MOST_CHORDS else what)
             if value in {each.value for each in added}:
                 self._let_remove(button, value, name)
-            count = QLabel()
-            count.setWordWrap(True)
+            count = sentence()
             count.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self._grid.addWidget(button, row, 0)
             self._grid.addWidget(count, row, 1)

@@ -5,20 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QFrame,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QFrame, QGridLayout, QToolButton, QWidget
 
 from napari_feedback_seg.plugin.correct.class_buttons import mute_button
 from napari_feedback_seg.plugin.correct.text import changes, reason, why
+from napari_feedback_seg.plugin.forms.row import button, column, row, say, sentence
 
 if TYPE_CHECKING:
     from napari_feedback_seg.correction.strokes import Stroke
@@ -45,16 +36,11 @@ class InstantBox(QFrame):
             "<qt>Each stroke also corrects similar places, here and on all segmented sections, "
             "in about a second. The model stays as it is.</qt>"
         )
-        self.changes = QLabel()
-        self.before_button = QPushButton("Without strokes")
-        self.before_button.setToolTip("Show what the model says without the strokes")
-        self.why_button = QPushButton("Why?")
-        self.why_button.setToolTip("Click on a place in the image to see which strokes changed it")
-        for button in (self.before_button, self.why_button):
-            button.setCheckable(True)
-        self.why = QLabel()
-        for label in (self.changes, self.why):
-            label.setWordWrap(True)
+        self.changes, self.why = sentence(), sentence()
+        self.before_button = button("Without strokes", "Show what the model says without the strokes")
+        self.why_button = button("Why?", "Click on a place in the image to see which strokes changed it")
+        for each in (self.before_button, self.why_button):
+            each.setCheckable(True)
         self.rows = QWidget()
         self._grid = QGridLayout(self.rows)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -63,16 +49,8 @@ class InstantBox(QFrame):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(session.instant.end_flash)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.before_button, 1)
-        buttons.addWidget(self.why_button, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.addWidget(self.on_box)
-        layout.addWidget(self.changes)
-        layout.addLayout(buttons)
-        layout.addWidget(self.why)
-        layout.addWidget(self.rows)
+        buttons = row(self.before_button, self.why_button)
+        column(self, self.on_box, self.changes, buttons, self.why, self.rows, margin=6)
         self.on_box.clicked.connect(session.instant.set_on)
         self.before_button.clicked.connect(session.instant.show_before)
         self.why_button.clicked.connect(session.instant.set_picking)
@@ -88,9 +66,7 @@ class InstantBox(QFrame):
         """Show how it is."""
         instant, corrections = self._session.instant, self._session.correcting.corrections
         self.on_box.setChecked(instant.on)
-        text = instant.status or changes(instant.shown.changed_pixels, corrections.classes)
-        self.changes.setText(text)
-        self.changes.setVisible(bool(text))
+        say(self.changes, instant.status or changes(instant.shown.changed_pixels, corrections.classes))
         self.before_button.setEnabled(instant.can_show_before and not self._session.jobs.busy)
         self.before_button.setChecked(instant.shows_before)
         self.why_button.setEnabled(instant.on and self._session.result is not None)
@@ -106,8 +82,7 @@ class InstantBox(QFrame):
         text = "Click on a place in the image." if instant.picking and instant.why is None else ""
         if instant.why is not None:
             text = why(instant.why)
-        self.why.setText(text)
-        self.why.setVisible(bool(text))
+        say(self.why, text)
         rows = [(each.stroke, reason(each.stroke, each.moved, classes)) for each in found]
         muted = [
             each
@@ -140,7 +115,5 @@ class InstantBox(QFrame):
         self.mutes[stroke.key] = mute
         go.clicked.connect(lambda _: instant.go_to(stroke))
         mute.clicked.connect(lambda on: instant.mute(stroke, on))
-        label = QLabel(words)
-        label.setWordWrap(True)
-        for column, widget in enumerate((label, go, mute)):
-            self._grid.addWidget(widget, number, column)
+        for place, widget in enumerate((sentence(words), go, mute)):
+            self._grid.addWidget(widget, number, place)

@@ -5,17 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QInputDialog,
-    QLabel,
-    QMessageBox,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFrame, QInputDialog, QMessageBox, QProgressBar, QWidget
 
 from napari_feedback_seg.plugin.correct.class_buttons import ClassButtons
 from napari_feedback_seg.plugin.correct.curves import Curves
@@ -24,6 +14,7 @@ from napari_feedback_seg.plugin.correct.proposal import ProposalBox
 from napari_feedback_seg.plugin.correct.text import missing, where
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm
+from napari_feedback_seg.plugin.forms.row import button, column, row, say, sentence
 from napari_feedback_seg.plugin.session.counts import summed
 from napari_feedback_seg.plugin.session.jobs import State
 
@@ -45,62 +36,56 @@ class CorrectTab(QWidget):
     # --- widgets
 
     def _make_widgets(self) -> None:
-        self.model_label = _text()
-        self.undo_button = _button("Undo", "Go back to the model before the last fine-tune, and what it says")
-        self.redo_button = _button("Redo", "Take the fine-tuned model again, and what it says")
+        self.model_label = sentence()
+        self.undo_button = button("Undo", "Go back to the model before the last fine-tune, and what it says")
+        self.redo_button = button("Redo", "Take the fine-tuned model again, and what it says")
         self.offer = QFrame()
         self.offer.setFrameShape(QFrame.Shape.StyledPanel)
-        self.offer_label = _text()
-        self.restore_button = _button("Restore", "Put back what was kept")
-        self.discard_button = _button("Discard...", "Delete what was kept; you are asked before")
+        self.offer_label = sentence()
+        self.restore_button = button("Restore", "Put back what was kept")
+        self.discard_button = button("Discard...", "Delete what was kept; you are asked before")
         self.classes = ClassButtons()
-        self.note = _text()
+        self.note = sentence()
         self.instant_box = InstantBox(self._session)
-        self.look_button = _button(
+        self.look_button = button(
             "Where to look next", "Go to where the model is least sure and nothing is corrected yet"
         )
-        self.place_label = _text()
+        self.place_label = sentence()
         self.form = OptionsForm(self._session.correcting.config)
-        self.permanent_button = _button(
+        self.permanent_button = button(
             "Make it permanent",
-            "<qt>Make a model that says by itself what you see now with the strokes, on other images too. "
-            "It takes seconds.</qt>",
+            "Make a model that says by itself what you see now with the strokes, on other images too. "
+            "It takes seconds.",
         )
-        self.tune_button = _button(
+        self.tune_button = button(
             "Fine-tune",
-            "<qt>Train the model on all corrections of this image: takes a minute or so. You see before and "
-            "after, and choose. Worth a try where strokes do not help enough.</qt>",
+            "Train the model on all corrections of this image: takes a minute or so. You see before and "
+            "after, and choose. Worth a try where strokes do not help enough.",
         )
-        self.keep_button = _button("Stop, keep the best", "End early, and take the best that was found")
-        self.back_button = _button("Stop, go back", "End early; the model stays as it was")
+        self.keep_button = button("Stop, keep the best", "End early, and take the best that was found")
+        self.back_button = button("Stop, go back", "End early; the model stays as it was")
         self.progress = QProgressBar()
         self.curves = Curves()
-        self.status = _text()
+        self.status = sentence()
         self.proposal_box = ProposalBox(self._session.correcting)
-        self.before_button = _button(
+        self.before_button = button(
             "Show what it said before", "Switch between this model and the one before"
         )
         self.before_button.setCheckable(True)
-        self.rest_button = _button(
+        self.rest_button = button(
             "Segment the rest", "Segment the sections that the model in use has not segmented yet"
         )
-        self.save_button = _button("Save the model as...", "Put the model into your models folder")
+        self.save_button = button("Save the model as...", "Put the model into your models folder")
 
     def _lay_out(self) -> None:
-        offer = QVBoxLayout(self.offer)
-        offer.setContentsMargins(6, 4, 6, 4)
-        offer.addWidget(self.offer_label)
-        offer.addLayout(_row(self.restore_button, self.discard_button))
+        column(self.offer, self.offer_label, row(self.restore_button, self.discard_button), margin=6)
         self.settings_fold = Fold("Settings", self.form)
         self.running = QWidget()
-        running = QVBoxLayout(self.running)
-        running.setContentsMargins(0, 0, 0, 0)
-        running.addWidget(self.progress)
-        running.addLayout(_row(self.keep_button, self.back_button))
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.model_label)
-        layout.addLayout(_row(self.undo_button, self.redo_button))
-        for widget in (
+        column(self.running, self.progress, row(self.keep_button, self.back_button))
+        column(
+            self,
+            self.model_label,
+            row(self.undo_button, self.redo_button),
             self.offer,
             self.classes,
             self.note,
@@ -108,6 +93,7 @@ class CorrectTab(QWidget):
             self.look_button,
             self.place_label,
             self.settings_fold,
+            row(self.permanent_button, self.tune_button),
             self.running,
             self.curves,
             self.status,
@@ -115,10 +101,8 @@ class CorrectTab(QWidget):
             self.before_button,
             self.rest_button,
             self.save_button,
-        ):
-            layout.addWidget(widget)
-        layout.insertLayout(layout.indexOf(self.running), _row(self.permanent_button, self.tune_button))
-        layout.addStretch(1)
+            margin=9,
+        ).addStretch(1)
 
     def _connect(self) -> None:
         session, correcting = self._session, self._session.correcting
@@ -176,9 +160,8 @@ class CorrectTab(QWidget):
         self.model_label.setText(f"Model in use: {session.model_name}{unsaved}")
         self.offer_label.setText(correcting.journal.offer)
         self.offer.setVisible(bool(correcting.journal.offer))
-        for label, sentence in ((self.status, correcting.status), (self.place_label, correcting.doubt.text)):
-            label.setText(sentence)
-            label.setVisible(bool(sentence))
+        say(self.status, correcting.status)
+        say(self.place_label, correcting.doubt.text)
         self.form.value = correcting.config
         self.curves.show_losses(correcting.losses)
         self.proposal_box.redraw()
@@ -207,23 +190,3 @@ class CorrectTab(QWidget):
         self.look_button.setEnabled(not busy)
         self.curves.setVisible(bool(correcting.losses.training) or tuning)
         self.proposal_box.setEnabled(not busy)
-
-
-def _button(text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    return button
-
-
-def _text() -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    return label
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    layout = QHBoxLayout()
-    layout.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        layout.addWidget(widget, 1)
-    return layout

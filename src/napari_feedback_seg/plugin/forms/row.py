@@ -29,12 +29,29 @@ def sentence(words: str = "") -> QLabel:
     return made
 
 
+def say(label: QLabel, words: str) -> None:
+    """Show words in a label, and no label without any."""
+    label.setText(words)
+    label.setVisible(bool(words))
+
+
 def chooser(tip: str) -> QComboBox:
     """Return a chooser that may be narrower than its entries."""
     made = QComboBox()
     made.setToolTip(f"<qt>{tip}</qt>")
     narrow(made)
     return made
+
+
+def fill(box: QComboBox, items: dict[str, object], chosen: object) -> None:
+    """Offer these items, of which one is chosen; nothing is told of it."""
+    box.blockSignals(True)
+    if [(box.itemText(n), box.itemData(n)) for n in range(box.count())] != list(items.items()):
+        box.clear()
+        for name, item in items.items():
+            box.addItem(name, item)
+    box.setCurrentIndex(max(0, box.findData(chosen)) if items else -1)
+    box.blockSignals(False)
 
 
 def column(parent: QWidget, *items: QWidget | QLayout, margin: int = 0) -> QVBoxLayout:

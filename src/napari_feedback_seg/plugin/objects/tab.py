@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm
-from napari_feedback_seg.plugin.forms.row import button, chooser, column, row, sentence
+from napari_feedback_seg.plugin.forms.row import button, chooser, column, fill, row, say, sentence
 from napari_feedback_seg.plugin.objects.histogram import Histogram
 from napari_feedback_seg.plugin.objects.table import ObjectTable, heading
 from napari_feedback_seg.plugin.session.jobs import State
@@ -207,28 +207,19 @@ class ObjectsTab(QWidget):
             widget.setVisible(found is not None)
         self.colour.setRowVisible(self.measure_box, found is not None)
         self._draw_measures()
-        said = objects.status or objects.hint
-        self.status.setText(said)
-        self.status.setVisible(bool(said))
+        say(self.status, objects.status or objects.hint)
         self._draw_job()
 
     def _draw_choices(self) -> None:
         choices = self._objects.choices
-        if [self.what_box.itemText(index) for index in range(self.what_box.count())] != choices:
-            self.what_box.clear()
-            self.what_box.addItems(choices)
-        self.what_box.setCurrentText(self._objects.what)
+        fill(self.what_box, {each: each for each in choices}, self._objects.what)
         self.what_box.setEnabled(bool(choices))
 
     def _draw_measures(self) -> None:
         table, chosen = self._objects.table, self._objects.colour_by
         names = [name for name in table.columns if name != "object"] if table is not None else []
-        if [self.measure_box.itemData(index) for index in range(1, self.measure_box.count())] != names:
-            self.measure_box.clear()
-            self.measure_box.addItem("number", "")
-            for name in names:
-                self.measure_box.addItem(heading(name).replace("\n", ", "), name)
-        self.measure_box.setCurrentIndex(max(0, self.measure_box.findData(chosen)))
+        measures = {heading(name).replace("\n", ", "): name for name in names}
+        fill(self.measure_box, {"number": "", **measures}, chosen)
         self.histogram.show_measure(table, chosen)
 
     def _draw_job(self) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QFormLayout, QPushButton, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QApplication, QFormLayout, QPushButton, QWidget
 
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
-from napari_feedback_seg.plugin.forms.row import button, chooser, column, sentence
-from napari_feedback_seg.plugin.segment.what_box import fill
+from napari_feedback_seg.plugin.forms.row import button, chooser, column, fill, say, sentence
+from napari_feedback_seg.plugin.forms.text_table import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +38,7 @@ class ComparePanel(QWidget):
         self.rest_box = chooser("What 0 means in the mask (Alt+0): another class, or unlabelled")
         fill(self.rest_box, {"everything else": True, "unlabelled": False}, True)
         self.compare_button = QPushButton("Compare")
-        self.table = QTableWidget()
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setTabKeyNavigation(False)
+        self.table = TextTable()
         self.note = sentence()
         self.copy_button = button("Copy", "Copy the table, to paste it into a spreadsheet")
         self._form = QFormLayout()
@@ -80,8 +77,7 @@ class ComparePanel(QWidget):
         if part in ("comparing", "layers", "result", "model", "job"):
             missing, scores = self._comparing.missing, self._comparing.scores
             if scores is None:
-                self.note.setText(missing or (OUTDATED if self._comparing.outdated else ""))
-                self.note.setVisible(bool(self.note.text()))
+                say(self.note, missing or (OUTDATED if self._comparing.outdated else ""))
             self.compare_button.setEnabled(not missing and not self._session.jobs.busy)
             self.compare_button.setToolTip(
                 missing or "Score the labels, and show where they differ from the truth"
@@ -102,28 +98,9 @@ class ComparePanel(QWidget):
         if scores is None:
             return
         heading, rows = _cells(scores, self._comparing.classes)
-        self.table.setColumnCount(len(heading))
-        self.table.setRowCount(len(rows))
-        self.table.setHorizontalHeaderLabels(heading)
-        for y, row in enumerate(rows):
-            for x, text in enumerate(row):
-                item = QTableWidgetItem(text)
-                if x:
-                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                self.table.setItem(y, x, item)
-        left, top, below = (
-            self.table.verticalHeader(),
-            self.table.horizontalHeader(),
-            self.table.horizontalScrollBar(),
-        )
-        assert left is not None
-        assert top is not None
-        assert below is not None
-        left.hide()
-        self.table.resizeColumnsToContents()
-        self.table.resizeRowsToContents()
-        heights = sum(self.table.rowHeight(row) for row in range(len(rows)))
-        self.table.setFixedHeight(heights + top.sizeHint().height() + below.sizeHint().height() + 4)
+        self.table.show_rows(dict.fromkeys(heading, ""), rows)
+        bar = self.table.horizontalScrollBar().sizeHint().height()  # many classes are wider than the dock
+        self.table.setFixedHeight(self.table.minimumHeight() + bar)
         self.note.setText(_said(scores, self._comparing.classes))
 
 

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QApplication,
-    QDoubleSpinBox,
-    QFileDialog,
-    QHeaderView,
-    QLabel,
-    QTableView,
-    QWidget,
-)
+from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QFileDialog, QLabel, QWidget
 
 from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.plugin.forms.decimals import PointOrComma, decimal_point
 from napari_feedback_seg.plugin.forms.row import button, column, row, sentence
+from napari_feedback_seg.plugin.forms.text_table import TextTable
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.segmentation.measure import Measures, Row
-
-MOST_ROWS = 12
-"""Rows to be seen at once; the others are scrolled to."""
-
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 
 
 class MeasurePanel(QWidget):
@@ -45,7 +30,7 @@ class MeasurePanel(QWidget):
         self.measure_button = button(
             "Measure", "Measure the areas of the classes, and count the profiles of organelles"
         )
-        self.table = QTableView()
+        self.table = TextTable()
         self.copy_button = button(
             "Copy", "Copy the table, with all its digits, to paste it into a spreadsheet"
         )
@@ -59,23 +44,11 @@ class MeasurePanel(QWidget):
         self._draw("measuring")
 
     def _lay_out(self) -> None:
-        table = self.table
-        table.setModel(_Table(None))
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setTabKeyNavigation(False)
-        table.setWordWrap(False)
-        rows, columns = table.verticalHeader(), table.horizontalHeader()
-        assert rows is not None
-        assert columns is not None
-        rows.hide()
-        rows.setDefaultSectionSize(table.fontMetrics().height() + 6)
-        columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        columns.setMinimumSectionSize(20)
         self.least_box.setMinimumWidth(112)
         least = QLabel("L&east profile")
         least.setBuddy(self.least_box)
         first = row(least, self.least_box, self.measure_button)
-        column(self, first, table, self.note, row(self.copy_button, self.save_button))
+        column(self, first, self.table, self.note, row(self.copy_button, self.save_button))
 
     def measure(self) -> None:
         """Measure the result."""
@@ -130,79 +103,43 @@ class MeasurePanel(QWidget):
             box.setValue(self._measuring.least)
 
     def _draw_table(self, measures: Measures | None) -> None:
-        model, previous = _Table(measures, self.table), self.table.model()
-        self.table.setModel(model)
-        if previous is not None:
-            previous.deleteLater()
         for widget in (self.table, self.copy_button, self.save_button):
             widget.setVisible(measures is not None)
         self.note.setText("The result has changed: measure again.")
         self.note.setVisible(measures is not None or self._measuring.outdated)
         if measures is None:
             return
+        known = measures.rows[0].pixel_um2 is not None
+        self.table.show_rows(_headings(known), [_cells(each, known) for each in measures.rows], words=1)
         stack = measures.rows[-1].section is not None
         self.table.setColumnHidden(0, not stack)
         counted = " Profiles: an organelle that runs through five sections has five." if stack else ""
         self.note.setText(f"%: of the segmented area.{counted}")
-        headings = self.table.horizontalHeader()
-        assert headings is not None
-        height = headings.sizeHint().height() + 2 * self.table.frameWidth()
-        self.table.setFixedHeight(height + min(MOST_ROWS, len(measures.rows)) * self.table.rowHeight(0))
 
 
-class _Table(QAbstractTableModel):
-    """The rows of a table, rounded for the eye."""
+def _headings(known: bool) -> dict[str, str]:
+    """Return the headings and their tooltips, where the size of a pixel is known and where it is not."""
+    unit = "µm²" if known else "px"
+    return {
+        "z": "Section, counted from 0 as on the slider; all: all sections together",
+        "Class": "Class of the labels",
+        "%": "Share of the segmented area; label 0, not segmented, is left out",
+        unit: f"Area in {unit}",
+        "Pro-\nfiles": "Number of organelle profiles: pixels of one section that touch",
+        f"Mean\n{unit}": f"Mean size of a profile in {unit}",
+    }
 
-    def __init__(self, measures: Measures | None, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._rows: tuple[Row, ...] = measures.rows if measures else ()
-        known = bool(self._rows) and self._rows[0].pixel_um2 is not None
-        self._unit = "µm²" if known else "px"
-        self._known = known
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:
-        return 0 if parent is not None and parent.isValid() else len(self._rows)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:
-        return 0 if parent is not None and parent.isValid() else len(self._headings())
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        heading, tip = self._headings()[section]
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return tip
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _LEFT if section == 1 else _RIGHT
-        return heading if role == Qt.ItemDataRole.DisplayRole else None
-
-    def data(self, index: QModelIndex, role: int = 0) -> Any:
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _LEFT if index.column() == 1 else _RIGHT
-        if role == Qt.ItemDataRole.DisplayRole:
-            return self._cells(self._rows[index.row()])[index.column()]
-        return None
-
-    def _headings(self) -> tuple[tuple[str, str], ...]:
-        unit = self._unit
-        return (
-            ("z", "Section, counted from 0 as on the slider; all: all sections together"),
-            ("Class", "Class of the labels"),
-            ("%", "Share of the segmented area; label 0, not segmented, is left out"),
-            (unit, f"Area in {unit}"),
-            ("Pro-\nfiles", "Number of organelle profiles: pixels of one section that touch"),
-            (f"Mean\n{unit}", f"Mean size of a profile in {unit}"),
-        )
-
-    def _cells(self, row: Row) -> tuple[str, ...]:
-        return (
-            "all" if row.section is None else str(row.section),
-            row.name,
-            f"{row.percent:.1f}" if row.percent is not None else "",
-            _number(row.um2 if self._known else row.pixels),
-            "" if row.profiles is None else str(row.profiles),
-            _number(row.mean_um2 if self._known else row.mean_pixels),
-        )
+def _cells(row: Row, known: bool) -> tuple[str, ...]:
+    """Return what is shown of a row, rounded for the eye."""
+    return (
+        "all" if row.section is None else str(row.section),
+        row.name,
+        f"{row.percent:.1f}" if row.percent is not None else "",
+        _number(row.um2 if known else row.pixels),
+        "" if row.profiles is None else str(row.profiles),
+        _number(row.mean_um2 if known else row.mean_pixels),
+    )
 
 
 def _number(value: float | None) -> str:

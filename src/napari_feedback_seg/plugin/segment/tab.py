@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QFormLayout, QProgressBar, QWidget
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm
-from napari_feedback_seg.plugin.forms.row import button, chooser, column, row, sentence
+from napari_feedback_seg.plugin.forms.row import button, chooser, column, row, say, sentence
 from napari_feedback_seg.plugin.segment.batch_panel import BatchPanel
 from napari_feedback_seg.plugin.segment.beside_frame import BesideFrame
 from napari_feedback_seg.plugin.segment.compare import ComparePanel
@@ -155,5 +155,4 @@ class SegmentTab(QWidget):
         self.progress.setVisible(busy)
         self.progress.setRange(0, jobs.total)
         self.progress.setValue(jobs.done)
-        self.status.setText(jobs.in_words if busy else self._session.status)
-        self.status.setVisible(bool(self.status.text()))
+        say(self.status, jobs.in_words if busy else self._session.status)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_feedback_seg.plugin.forms.row import chooser, column
+from napari_feedback_seg.plugin.forms.row import chooser, column, fill
 from napari_feedback_seg.plugin.session.segmenting import What
 
 if TYPE_CHECKING:
@@ -40,14 +40,3 @@ class WhatBox(QWidget):
         names = [layer.name for layer in self._session.layers.shapes]
         fill(self.shapes_box, {name: name for name in names}, segmenting.shapes)
         self.shapes_box.setVisible(segmenting.what is What.RECTANGLE)
-
-
-def fill(box: QComboBox, items: dict[str, object], chosen: object) -> None:
-    """Offer these items, of which one is chosen; nothing is told of it."""
-    box.blockSignals(True)
-    if [(box.itemText(n), box.itemData(n)) for n in range(box.count())] != list(items.items()):
-        box.clear()
-        for name, item in items.items():
-            box.addItem(name, item)
-    box.setCurrentIndex(max(0, box.findData(chosen)) if items else -1)
-    box.blockSignals(False)
