@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_feedback_seg.plugin.layers.results import probability_layers
-from napari_feedback_seg.plugin.session.versions import Version, within
+from napari_feedback_seg.plugin.session.regions import within
+from napari_feedback_seg.plugin.session.versions import Version
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from napari_feedback_seg.plugin.layers.picking import Pointing
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_feedback_seg.plugin.session.regions import Region
 
 CHANGES_KEY = f"{DERIVED_PREFIX}-changes"
 """In the metadata of the layer that outlines what changed."""
@@ -27,7 +28,7 @@ class ChangeLayers(Pointing):
 
     # --- the outline
 
-    def show(self, image: Image, section: int, region: tuple[slice, slice], changed: np.ndarray) -> None:
+    def show(self, image: Image, section: int, region: Region, changed: np.ndarray) -> None:
         """Outline the pixels (Y, X) of a region of a section that have changed."""
         axes = (None,) * (image.ndim - 2)
         mask = np.asarray(changed, np.uint8)[axes]

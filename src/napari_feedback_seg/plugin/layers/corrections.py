@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.layers.painting import Stroke
-
-Region = tuple[tuple[int, int], tuple[int, int]]
-"""First row and the one after the last; the same of the columns."""
+    from napari_feedback_seg.plugin.session.regions import Region
 
 CORRECTIONS_KEY = "feedback-seg-corrections"
 """Where a layer's metadata say of which image it holds the corrections."""
@@ -165,17 +163,14 @@ class CorrectionLayers:
 
     def part(self, layer: Labels, region: Region | None) -> np.ndarray:
         """Return the corrections of a region of the image; of all of it if that is None."""
-        if region is None:
-            return layer.data
-        (top, bottom), (left, right) = region
-        return layer.data[..., top:bottom, left:right]
+        return layer.data if region is None else layer.data[(..., *region)]
 
     def take_stroke(
         self, stroke: Stroke, result: Labels, layer: Labels | None, region: Region | None
     ) -> None:
         """Move a stroke from the result, which may be of a region of the image, to the corrections."""
-        (top, _), (left, _) = region or ((0, 0), (0, 0))
-        move_stroke(stroke, result, layer, (top, left))
+        corner = (0, 0) if region is None else (region[0].start, region[1].start)
+        move_stroke(stroke, result, layer, corner)
 
     def take_brush(self, layer: Labels, value: int, size: int | None = None) -> None:
         """Take napari's brush in hand, on a layer, to paint a value."""

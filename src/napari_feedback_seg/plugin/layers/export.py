@@ -10,7 +10,12 @@ import numpy as np
 
 from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY, find_layer
 from napari_feedback_seg.plugin.layers.image import RESULT_KEY, like, spacing_nm
-from napari_feedback_seg.plugin.layers.results import PROBABILITY_KEY, measured_size, probability_layers
+from napari_feedback_seg.plugin.layers.results import (
+    PROBABILITY_KEY,
+    measured_size,
+    probability_layers,
+    region_of,
+)
 from napari_feedback_seg.plugin.session.records import CorrectionsRecord
 from napari_feedback_seg.segmentation.export import Result
 
@@ -37,7 +42,8 @@ def to_export(
     corrections = find_layer(viewer, image) if composed.corrections is not None else None
     if corrections is not None:
         record = CorrectionsRecord.from_json(corrections.metadata.get(CORRECTIONS_KEY, {}))
-        (top, _), (left, _) = layer.metadata[RESULT_KEY].get("region") or ((0, 0), (0, 0))
+        region = region_of(layer)
+        top, left = (0, 0) if region is None else (region[0].start, region[1].start)
         muted = [[z, row - top, column - left] for z, row, column in record.muted]
         looks["corrections"] = _labels_state(corrections)
         looks["corrections"] |= {"muted": muted, "muted_classes": list(record.muted_classes)}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.plugin.session.regions import Region
 
 RESULT_KEY = "feedback-seg"
 """Where a result layer's metadata say what made it."""
@@ -159,7 +160,7 @@ def in_micrometres(layer: Layer) -> tuple[np.ndarray, dict[str, Any]] | None:
     return np.asarray(layer.scale) * factor, place
 
 
-def like_part(layer: Layer, region: tuple[slice, slice] | None, section: int = 0) -> dict[str, Any]:
+def like_part(layer: Layer, region: Region | None, section: int = 0) -> dict[str, Any]:
     """Return the attributes that put a layer of a part (rows, columns) where its source is.
 
     Its first section is section ``section`` of the source.
@@ -170,13 +171,18 @@ def like_part(layer: Layer, region: tuple[slice, slice] | None, section: int = 0
     corner = np.zeros(layer.ndim)
     corner[: layer.ndim - 2] = section
     corner[-2:] = region[0].start, region[1].start
+    return moved_to(place, corner)
+
+
+def moved_to(place: dict[str, Any], corner: np.ndarray) -> dict[str, Any]:
+    """Return attributes that put the first pixel of a layer where ``place`` puts another pixel of its data."""
     # The affine transform comes after the translation: without it, a corner in data is one in translations.
     plain = {name: value for name, value in place.items() if name not in ("affine", "units", "axis_labels")}
-    moved = Labels(np.zeros((1,) * layer.ndim, np.uint8), **plain).data_to_world(corner)
+    moved = Labels(np.zeros((1,) * len(corner), np.uint8), **plain).data_to_world(corner)
     return {**place, "translate": np.asarray(moved)}
 
 
-def move(layer: Layer, source: Layer, region: tuple[slice, slice] | None = None) -> None:
+def move(layer: Layer, source: Layer, region: Region | None = None) -> None:
     """Put a derived layer, or one of a part, where its source is now."""
     put(layer, like_part(source, region))
 
@@ -269,7 +275,7 @@ def check_slider(viewer: Viewer, layer: Layer) -> None:
         )
 
 
-def visible_region(viewer: Viewer, layer: Layer) -> tuple[slice, slice]:
+def visible_region(viewer: Viewer, layer: Layer) -> Region:
     """Return the rows and columns of ``layer`` that the canvas shows.
 
     Raises InputError if the canvas shows no section, or another part of the world.
@@ -285,7 +291,7 @@ def visible_region(viewer: Viewer, layer: Layer) -> tuple[slice, slice]:
     return _region(corners, layer)
 
 
-def rectangle_region(viewer: Viewer, shapes: Shapes | None, layer: Layer) -> tuple[int, tuple[slice, slice]]:
+def rectangle_region(viewer: Viewer, shapes: Shapes | None, layer: Layer) -> tuple[int, Region]:
     """Return the section, and the rows and columns, that a shape encloses.
 
     The selected shape counts, or else the last one that was drawn; of a shape that is no
@@ -324,7 +330,7 @@ def check_sections_shown(viewer: Viewer) -> None:
         )
 
 
-def _region(corners: np.ndarray, layer: Layer) -> tuple[slice, slice]:
+def _region(corners: np.ndarray, layer: Layer) -> Region:
     shape = _shape(layer)[-2:]
     first = np.clip(np.floor(corners[0] + 0.5), 0, shape).astype(int)
     last = np.clip(np.floor(corners[1] + 0.5) + 1, 0, shape).astype(int)

@@ -22,7 +22,8 @@ from napari_feedback_seg.plugin.layers.image import (
     results_of,
 )
 from napari_feedback_seg.plugin.session.records import ResultRecord
-from napari_feedback_seg.plugin.session.versions import Version, within
+from napari_feedback_seg.plugin.session.regions import contains, region_from, spans_of, within
+from napari_feedback_seg.plugin.session.versions import Version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.session.records import RunRecord
+    from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.segmentation.prediction import Prediction
 
 LARGE = 2**25
@@ -56,7 +58,7 @@ class ResultWriter:
         classes: Sequence[LabelClass],
         run: RunRecord,
         sections: Sequence[int],
-        region: tuple[slice, slice] | None = None,
+        region: Region | None = None,
         *,
         keep: bool = False,
     ) -> None:
@@ -64,7 +66,7 @@ class ResultWriter:
         self.classes, self.run, self.sections = tuple(classes), run, sections
         self.region = region
         self.layer: Labels | None = None
-        self.part: tuple[slice, slice] | None = None
+        self.part: Region | None = None
         self.keeps, self.before = keep, Version()  # whether what was there before is kept, and what it was
         self._name = image.name
 
@@ -89,7 +91,7 @@ class ResultWriter:
         if self.keeps:
             self.before.keep(section, plane, _record(self.layer))
         plane[within(prediction.region, self.part)] = prediction.labels
-        run = replace(self.run, device=prediction.device, region=_spans(prediction.region))
+        run = replace(self.run, device=prediction.device, region=spans_of(prediction.region))
         add_classes(self.layer, self.classes)
         write_record(self.layer, _record(self.layer).with_section(run, section))
         redraw(self.layer)
@@ -132,10 +134,10 @@ class ResultWriter:
         if part is None:
             return data.shape == self.shape
         return (
-            data.shape == self._part_shape(part) and self.region is not None and _contains(part, self.region)
+            data.shape == self._part_shape(part) and self.region is not None and contains(part, self.region)
         )
 
-    def _part_shape(self, part: tuple[slice, slice] | None) -> tuple[int, ...]:
+    def _part_shape(self, part: Region | None) -> tuple[int, ...]:
         if part is None:
             return self.shape
         return (*self.shape[:-2], *(each.stop - each.start for each in part))
@@ -143,7 +145,8 @@ class ResultWriter:
     def _new_layer(self) -> Labels:
         large = self.shape[-2] * self.shape[-1] > LARGE
         self.part = self.region if large else None
-        record = ResultRecord(self._name, str(self.image.unique_id), self.classes, region=_spans(self.part))
+        part = None if self.part is None else spans_of(self.part)
+        record = ResultRecord(self._name, str(self.image.unique_id), self.classes, region=part)
         layer = Labels(
             np.zeros(self._part_shape(self.part), np.uint8),
             name=f"{self._name} labels",
@@ -200,21 +203,10 @@ class ResultWriter:
         return layer
 
 
-def region_of(layer: Labels) -> tuple[slice, slice] | None:
+def region_of(layer: Any) -> Region | None:
     """Return the rows and columns of the image that a result layer holds; None for all of them."""
-    region = layer.metadata.get(RESULT_KEY, {}).get("region")
-    return (slice(*region[0]), slice(*region[1])) if region else None
-
-
-def _spans(region: tuple[slice, slice] | None) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    if region is None:
-        return None
-    rows, columns = region
-    return (rows.start, rows.stop), (columns.start, columns.stop)
-
-
-def _contains(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> bool:
-    return all(a.start <= b.start and b.stop <= a.stop for a, b in zip(outer, inner, strict=True))
+    record = record_of(layer)
+    return region_from(record.region) if record is not None and record.region is not None else None
 
 
 def redraw(layer: Labels | Image) -> None:
@@ -251,7 +243,7 @@ def probability_layers(viewer: ViewerModel, labels: Labels) -> list[Image]:
 
 
 def forget_probabilities(
-    viewer: ViewerModel, labels: Labels, section: int, region: tuple[slice, slice] | None = None
+    viewer: ViewerModel, labels: Labels, section: int, region: Region | None = None
 ) -> None:
     """Empty the probabilities of a section, or of a region of it: they are not those of the labels."""
     for layer in probability_layers(viewer, labels):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.plugin.session.regions import Region
 
 SIDE_KEY = "feedback-seg-side"
 """In the metadata of the layers of the two sides."""
@@ -36,7 +37,7 @@ class SideBySide:
         viewer: ViewerModel,
         image: Image,
         section: int,
-        region: tuple[slice, slice],
+        region: Region,
         grey: np.ndarray,
         sides: Sequence[tuple[str, np.ndarray]],
         classes: Sequence[LabelClass],

@@ -30,6 +30,7 @@ from napari_feedback_seg.plugin.layers.results import (
     measured_size,
     record_of,
     redraw,
+    region_of,
     write_record,
 )
 from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
@@ -50,11 +51,10 @@ if TYPE_CHECKING:
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.layers.image import Sections
     from napari_feedback_seg.plugin.session.composed import Composed
-    from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord, Span
+    from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord
+    from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.plugin.session.segmenting import Part
     from napari_feedback_seg.segmentation.export import Result
-
-Region = tuple[slice, slice]
 
 
 def _with_viewer(function: Any) -> Any:
@@ -92,7 +92,9 @@ class ViewerLayers:
     is_image = staticmethod(is_em_image)
     sections = staticmethod(of_image.em_sections)
     pixel_size = staticmethod(of_image.pixel_size_nm)
+    spacing = staticmethod(of_image.spacing_nm)
     record_of = staticmethod(record_of)
+    region_of = staticmethod(region_of)
     measured_size = staticmethod(measured_size)
     add_classes = staticmethod(add_classes)
     write_record = staticmethod(write_record)
@@ -220,16 +222,9 @@ class ViewerLayers:
         record = record_of(result)
         return record.classes if record is not None else ()
 
-    def region_of(self, result: Labels) -> tuple[Span, Span] | None:
-        """Return the rows and columns of the image that a result holds; None if all."""
-        record = record_of(result)
-        return record.region if record is not None else None
-
     def place(self, result: Labels, image: Image) -> None:
         """Put a result where its image is now."""
-        region = self.region_of(result)
-        part = None if region is None else (slice(*region[0]), slice(*region[1]))
-        of_image.move(result, image, part)
+        of_image.move(result, image, region_of(result))
 
     def plane(self, result: Labels, z: int) -> np.ndarray:
         """Return a section (Y, X) of a result; not to be written to."""

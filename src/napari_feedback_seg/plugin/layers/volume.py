@@ -15,6 +15,7 @@ from napari_feedback_seg.plugin.layers.image import (
     class_features,
     displayed_section,
     like,
+    moved_to,
     visible_region,
 )
 
@@ -49,8 +50,6 @@ def show_volume(
     ratio, corner = (np.asarray(each, float)[-axes:] for each in place)
     attributes = like(image) if image.ndim == axes else _of_last_axes(image, axes)
     scale = np.asarray(attributes["scale"]) * ratio
-    plain = {name: each for name, each in attributes.items() if name in _PLAIN}
-    moved = Labels(np.zeros((1,) * axes, np.uint8), **plain).data_to_world(corner)
     layer = Labels(
         list(levels) if len(levels) > 1 else levels[0],
         multiscale=len(levels) > 1,
@@ -59,16 +58,13 @@ def show_volume(
         features=class_features(classes),
         metadata={VOLUME_KEY: {"folder": folder, "classes": [each.to_json() for each in classes]}},
         opacity=0.8,
-        **{**attributes, "scale": scale, "translate": np.asarray(moved)},
+        **{**moved_to(attributes, corner), "scale": scale},
     )
     layer.editable = False
     active = viewer.layers.selection.active
     viewer.add_layer(layer)
     viewer.layers.selection.active = active
     return layer
-
-
-_PLAIN = ("scale", "translate", "rotate", "shear")
 
 
 def _of_last_axes(image: Image, axes: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.plugin.session.instant_work import Blank, Place
+from napari_feedback_seg.plugin.session.regions import common, region_from, spans_of, whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,10 +18,9 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_feedback_seg.plugin.session.instant_work import Strokes
-    from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord, Span
+    from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord
+    from napari_feedback_seg.plugin.session.regions import Region, Spans
     from napari_feedback_seg.plugin.session.session import Session
-
-Region = tuple[slice, slice]
 
 BLOCK = 1024
 """Side in pixels of the blocks in which a larger view is answered, the one nearest to the stroke first."""
@@ -31,14 +32,14 @@ LARGEST = 2**25
 def in_view(session: Session, image: Image, last: tuple[int, int] | None = None) -> list[Place]:
     """Return what of an image is in view, in blocks, the one nearest to the last stroke first."""
     section, shape = session.layers.displayed_section(image), session.layers.sections(image).section_shape
-    try:
+    region: Region | None = whole(shape)
+    with suppress(FeedbackSegError):
         region = session.layers.visible_region(image)
-    except FeedbackSegError:
-        region = slice(0, shape[0]), slice(0, shape[1])
-    result = session.result
-    part = session.layers.region_of(result) if result is not None else None
-    if part is not None:
-        region = _cut(region, part)
+    part = session.layers.region_of(session.result)
+    if part is not None and region is not None:
+        region = common(region, part)
+    if region is None:
+        return []
     centre = last or ((region[0].start + region[0].stop) // 2, (region[1].start + region[1].stop) // 2)
     return [Place(section, block) for block in _blocks(region, centre)]
 
@@ -58,7 +59,7 @@ def stale(
     painted = view[0].section in strokes.labels and bool(strokes.token)
     found = []
     for place in view:
-        said = record.speaks_of(place.section, _spans(place.region), str(entry.path), strokes.token)
+        said = record.speaks_of(place.section, spans_of(place.region), str(entry.path), strokes.token)
         if said is False or (said is None and painted):
             found.append(place)
     return found
@@ -72,14 +73,13 @@ def rest(
     if entry is None:
         return []
     shown, found = session.layers.displayed_section(image), []
-    whole = (0, shape[0]), (0, shape[1])
     for z in sorted(record.sections, key=lambda z: (abs(z - shown), z)):
         runs = [run for run in record.runs if z in run.sections]
         if runs[-1].model_file != str(entry.path) or Blank(strokes.image, z) in blank:
             continue
-        spans = max((run.region or whole for run in runs), key=_area)
+        spans = max((run.region or spans_of(whole(shape)) for run in runs), key=_area)
         if _area(spans) <= LARGEST and not record.speaks_of(z, spans, str(entry.path), strokes.token):
-            found.append(Place(z, (slice(*spans[0]), slice(*spans[1]))))
+            found.append(Place(z, region_from(spans)))
     return found
 
 
@@ -106,7 +106,7 @@ def where_changed(before: np.ndarray | None, after: np.ndarray | None) -> tuple[
 def _is_of(record: ResultRecord, view: list[Place], model_file: str) -> bool:
     """Return whether a model said what is in view."""
     for run in reversed(record.runs):
-        if view[0].section in run.sections and any(run.over(_spans(each.region)) for each in view):
+        if view[0].section in run.sections and any(run.over(spans_of(each.region)) for each in view):
             return run.model_file == model_file
     return record.last.model_file == model_file
 
@@ -126,17 +126,5 @@ def _blocks(region: Region, centre: tuple[int, int]) -> list[Region]:
     return sorted(((rows, columns) for rows in spans[0] for columns in spans[1]), key=away)
 
 
-def _cut(region: Region, part: tuple[Span, Span]) -> Region:
-    rows, columns = (
-        slice(max(each.start, start), max(each.start, start, min(each.stop, stop)))
-        for each, (start, stop) in zip(region, part, strict=True)
-    )
-    return rows, columns
-
-
-def _spans(region: Region) -> tuple[Span, Span]:
-    return (region[0].start, region[0].stop), (region[1].start, region[1].stop)
-
-
-def _area(spans: tuple[Span, Span]) -> int:
+def _area(spans: Spans) -> int:
     return (spans[0][1] - spans[0][0]) * (spans[1][1] - spans[1][0])

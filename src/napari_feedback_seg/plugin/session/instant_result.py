@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_feedback_seg.plugin.session.instant_places import last_run
+from napari_feedback_seg.plugin.session.regions import within
 from napari_feedback_seg.plugin.session.segmenting import Part
-from napari_feedback_seg.plugin.session.versions import Unadapted, within
+from napari_feedback_seg.plugin.session.versions import Unadapted
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.instant_work import Answered, Strokes
@@ -46,8 +47,7 @@ class ShownAnswers:
         here = z == session.layers.displayed_section(image)
         session.correcting.before_write(z)
         plane = session.layers.plane(result, z)
-        part = session.layers.region_of(result)
-        inside = within(region, None if part is None else (slice(*part[0]), slice(*part[1])))
+        inside = within(region, session.layers.region_of(result))
         moved = plane[inside] != answer.prediction.labels
         painted = session.instant.teaching.labels(z)
         if painted is not None:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from napari_feedback_seg import __version__
 from napari_feedback_seg.classes import LabelClass
+from napari_feedback_seg.plugin.session.regions import Spans  # noqa: TC001  # pydantic reads it
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 Size = tuple[float, float]
 """Height and width of a pixel in nm."""
-
-Span = tuple[int, int]
-"""First row or column, and the one after the last."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class RunRecord:
     pixel_size_nm: Size | None = None
     settings: RunSettings = RunSettings()  # how it was segmented
     device: str = ""  # what it was computed on
-    region: tuple[Span, Span] | None = None  # first row and the one after the last; the same of the columns
+    region: Spans | None = None  # the rows and columns that it is about
     sections: tuple[int, ...] = ()  # the sections that are done
     # what tells the strokes that the model was adapted to from others; empty for the model alone
     strokes: str = ""
@@ -86,7 +84,7 @@ class RunRecord:
         """Return whether it is about whole sections of this shape (Y, X)."""
         return self.region == ((0, shape[0]), (0, shape[1]))
 
-    def over(self, region: tuple[Span, Span]) -> str:
+    def over(self, region: Spans) -> str:
         """Return how it lies over a region: ``"all"``, ``"part"``, or empty if it does not."""
         if self.region is None:
             return "all"
@@ -107,7 +105,7 @@ class ResultRecord:
     messages: tuple[str, ...] = ()  # sentences that were said of it
     opened: str | None = None  # what the layers that were opened from one file have in common
     # the rows and columns of the image that the layer holds; None for all of them
-    region: tuple[Span, Span] | None = None
+    region: Spans | None = None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ResultRecord:
@@ -145,9 +143,7 @@ class ResultRecord:
             runs.append(replace(run, sections=(section,)))
         return replace(self, runs=tuple(runs))
 
-    def speaks_of(
-        self, section: int, region: tuple[Span, Span], model_file: str, strokes: str
-    ) -> bool | None:
+    def speaks_of(self, section: int, region: Spans, model_file: str, strokes: str) -> bool | None:
         """Return whether a model with these strokes said all that there is of a region of a section.
 
         None if nothing is segmented there.

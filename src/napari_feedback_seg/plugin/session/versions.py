@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.session.beside import Side
+from napari_feedback_seg.plugin.session.regions import common, whole, within
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
     from napari_feedback_seg.plugin.layers.results import ResultWriter
     from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
     from napari_feedback_seg.plugin.session.records import ResultRecord
+    from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.plugin.session.tuned import TunedModels
-
-Region = tuple[slice, slice]
 
 
 @dataclass
@@ -122,9 +122,9 @@ class LastRun:
             return
         shown, written = layers.displayed_section(writer.image), writer.before.sections
         section = shown if shown in written else written[0]
-        region = writer.region or (slice(0, writer.shape[-2]), slice(0, writer.shape[-1]))
+        region = writer.region or whole(writer.shape[-2:])
         with suppress(InputError):  # then all of it
-            region = _common(layers.visible_region(writer.image), region) or region
+            region = common(layers.visible_region(writer.image), region) or region
         part = within(region, writer.part)
         planes = [writer.before.plane(section)[part], layers.plane(writer.layer, section)[part].copy()]
         before, after = (
@@ -234,21 +234,3 @@ class Unadapted:
             self._version, self._result, self.shown = Version(), None, False
         else:
             self._version.drop(z)
-
-
-def within(region: Region, part: Region | None) -> Region:
-    """Return where a region of the image lies in an array of a part of it."""
-    if part is None:
-        return region
-    rows, columns = (
-        slice(one.start - whole.start, one.stop - whole.start)
-        for one, whole in zip(region, part, strict=True)
-    )
-    return rows, columns
-
-
-def _common(one: Region, other: Region) -> Region | None:
-    rows, columns = (
-        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
-    )
-    return None if rows.start >= rows.stop or columns.start >= columns.stop else (rows, columns)

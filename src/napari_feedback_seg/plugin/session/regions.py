@@ -1,0 +1,52 @@
+"""Parts of a section: rows and columns, as slices where they are used and as numbers where they are noted."""
+
+from __future__ import annotations
+
+Region = tuple[slice, slice]
+"""Rows and columns."""
+
+Span = tuple[int, int]
+"""First row or column, and the one after the last."""
+
+Spans = tuple[Span, Span]
+"""Rows and columns as JSON can hold them."""
+
+
+def spans_of(region: Region) -> Spans:
+    """Return a region as it is noted."""
+    rows, columns = region
+    return (rows.start, rows.stop), (columns.start, columns.stop)
+
+
+def region_from(spans: Spans) -> Region:
+    """Return a region that was noted."""
+    return slice(*spans[0]), slice(*spans[1])
+
+
+def whole(shape: tuple[int, int]) -> Region:
+    """Return all rows and columns."""
+    return slice(0, shape[0]), slice(0, shape[1])
+
+
+def within(region: Region, part: Region | None) -> Region:
+    """Return where a region of the image lies in an array of a part of it."""
+    if part is None:
+        return region
+    rows, columns = (
+        slice(one.start - outer.start, one.stop - outer.start)
+        for one, outer in zip(region, part, strict=True)
+    )
+    return rows, columns
+
+
+def contains(outer: Region, inner: Region) -> bool:
+    """Return whether a region holds all of another."""
+    return all(a.start <= b.start and b.stop <= a.stop for a, b in zip(outer, inner, strict=True))
+
+
+def common(one: Region, other: Region) -> Region | None:
+    """Return what two regions have in common; None if that is nothing."""
+    rows, columns = (
+        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+    return None if rows.start >= rows.stop or columns.start >= columns.stop else (rows, columns)
