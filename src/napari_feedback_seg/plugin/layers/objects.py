@@ -16,11 +16,11 @@ from napari_feedback_seg.plugin.layers.image import (
     like,
     like_part,
     made_from,
-    spacing_nm,
 )
 from napari_feedback_seg.plugin.layers.painting import forget_undo, part_of
 from napari_feedback_seg.plugin.layers.picking import PAN_ZOOM, picked_voxel
 from napari_feedback_seg.plugin.layers.results import PROBABILITY_KEY, probability_layers
+from napari_feedback_seg.plugin.session.regions import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -76,10 +76,6 @@ class ObjectLayers:
             if each.data.shape == result.data.shape and each.data.any()
         }
 
-    def spacing(self, layer: Any) -> float | None:
-        """Return the distance of the sections in nm; None if the layer does not say it."""
-        return spacing_nm(layer)
-
     def layer_of(self, image: Any, what: str) -> Labels | None:
         """Return the newest layer of these objects of an image."""
         for layer in reversed(self._layers.viewer.layers):
@@ -122,10 +118,8 @@ class ObjectLayers:
     def show_preview(self, result: Labels, z: int, labels: np.ndarray) -> None:
         """Show the objects of one section of a result, for now."""
         self.end_preview()
-        rows, columns = labels.shape
-        whole = (slice(0, rows), slice(0, columns))
         data = labels[None] if result.ndim == 3 else labels
-        place = like_part(result, whole, z) if result.ndim == 3 else like(result)
+        place = like_part(result, whole(labels.shape), z)
         viewer, metadata = self._layers.viewer, {PREVIEW_KEY: True}
         active = viewer.layers.selection.active
         viewer.add_layer(Labels(data, name="preview of objects", metadata=metadata, opacity=0.6, **place))
@@ -179,7 +173,7 @@ class ObjectLayers:
     def show_meshes(
         self, image: Image, objects: Labels, meshes: Sequence[Mesh], voxel: Voxel, what: str
     ) -> Surface:
-        """Show meshes in the place of the objects, in their colours; return the layer.
+        """Show meshes in 3D, in the place of the objects and in their colours; return the layer.
 
         The objects come back when two dimensions are shown: in three, both would flicker.
         They are in micrometres, as the mouse and the scale bar then say, if the image has a unit of length.
@@ -193,10 +187,7 @@ class ObjectLayers:
             colours.append(np.tile(objects.get_color(mesh.number), (len(mesh.vertices), 1)))
         data = np.concatenate(vertices), np.concatenate(faces)
         name, viewer = f"{image.name} {what} meshes", self._layers.viewer
-        old = next(
-            (each for each in viewer.layers if MESHES_KEY in each.metadata and each.name == name), None
-        )
-        if old is not None:
+        for old in [each for each in viewer.layers if MESHES_KEY in each.metadata and each.name == name]:
             viewer.layers.remove(old)
         layer = Surface(
             data,
@@ -210,6 +201,7 @@ class ObjectLayers:
         viewer.layers.selection.active = objects
         objects.visible = False
         self._meshed.append(objects)
+        viewer.dims.ndisplay = 3
         return layer
 
     def end_meshes(self) -> None:
@@ -221,10 +213,6 @@ class ObjectLayers:
     def colours(self, objects: Labels, numbers: Sequence[int]) -> Mapping[int, Any]:
         """Return the colours of objects, red, green, blue and opacity from 0 to 1."""
         return {number: objects.get_color(number) for number in numbers}
-
-    def show_in_3d(self, on: bool) -> None:
-        """Let the viewer show three dimensions, or two."""
-        self._layers.viewer.dims.ndisplay = 3 if on else 2
 
     # --- what a person does
 

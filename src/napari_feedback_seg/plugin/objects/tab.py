@@ -195,11 +195,10 @@ class ObjectsTab(QWidget):
         for tool, each in self.tools.items():
             each.setChecked(objects.editing.tool == tool)
             each.setEnabled(found is not None)
-        editor = found.editor if found is not None else None
         self.undo_button.setEnabled(self._objects.editing.can_undo)
-        self.redo_button.setEnabled(editor is not None and editor.can_redo)
-        self.save_edits_button.setEnabled(editor is not None and bool(editor.edits))
-        self.open_edits_button.setEnabled(editor is not None)
+        self.redo_button.setEnabled(found is not None and found.editor.can_redo)
+        self.save_edits_button.setEnabled(found is not None and bool(found.editor.edits))
+        self.open_edits_button.setEnabled(found is not None)
         stack = found is not None and found.labels.ndim == 3
         self.mesh_button.setEnabled(stack)
         self.save_meshes_button.setEnabled(found is not None and bool(found.meshes))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_feedback_seg.objects.edits import Edit, Place
-    from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
+    from napari_feedback_seg.plugin.layers.objects import ObjectLayers
     from napari_feedback_seg.plugin.session.objects import Objects
 
 SPLIT, MERGE, DELETE, ADD = "split", "merge", "delete", "add"
@@ -37,8 +37,8 @@ class ObjectEditing:
     ----------
     objects : Objects
         The controller of objects.
-    layers : ViewerLayers
-        The layers of the viewer.
+    layers : ObjectLayers
+        The layers of objects.
 
     Attributes
     ----------
@@ -46,8 +46,8 @@ class ObjectEditing:
         What a click does: ``split``, ``merge``, ``delete`` or ``add``; empty: it selects.
     """
 
-    def __init__(self, objects: Objects, layers: ViewerLayers) -> None:
-        self._objects, self._all_layers, self._layers = objects, layers, layers.objects
+    def __init__(self, objects: Objects, layers: ObjectLayers) -> None:
+        self._objects, self._layers = objects, layers
         self.tool = ""
         self._first: Place | None = None
         self._layers.pointed.connect(self._pointed)
@@ -63,16 +63,15 @@ class ObjectEditing:
     def set_tool(self, tool: str) -> None:
         """Take a tool in hand, or none."""
         found = self._objects.found
-        if tool and (found is None or found.layer is None or found.layer not in self._all_layers):
+        if tool and found is None:
             self._objects.say("There are no objects to edit. Find them first.")
             tool = ""
         before, self.tool, self._first = self.tool, tool, None
-        layer = found.layer if found is not None else None
-        if before == ADD and layer is not None and layer in self._all_layers:
-            self._layers.put_brush_away(layer)
-        self._layers.follow(layer if tool in (SPLIT, MERGE, DELETE) else None)
-        if tool == ADD and layer is not None and found is not None:
-            self._layers.take_brush(layer, int(found.labels.max(initial=0)) + 1)
+        if before == ADD and found is not None:
+            self._layers.put_brush_away(found.layer)
+        self._layers.follow(found.layer if found is not None and tool in (SPLIT, MERGE, DELETE) else None)
+        if tool == ADD and found is not None:
+            self._layers.take_brush(found.layer, int(found.labels.max(initial=0)) + 1)
         self._objects.status = _HINTS.get(tool, "" if before else self._objects.status)
         self._objects.tell()
 
@@ -113,7 +112,7 @@ class ObjectEditing:
     def do(self, edit: Edit) -> bool:
         """Do an edit of the objects; return whether it fits."""
         found = self._objects.found
-        if found is None or found.editor is None:
+        if found is None:
             return False
         try:
             change = found.editor.do(edit)
@@ -128,8 +127,7 @@ class ObjectEditing:
     def can_undo(self) -> bool:
         """Whether there is an edit, or a preview, to take back."""
         found = self._objects.found
-        editor = found.editor if found is not None else None
-        return self._layers.previews or (editor is not None and editor.can_undo)
+        return self._layers.previews or (found is not None and found.editor.can_undo)
 
     def undo(self) -> None:
         """Take the preview away, or else the last edit back."""
@@ -137,15 +135,13 @@ class ObjectEditing:
             self._objects.tell()
             return
         found = self._objects.found
-        change = found.editor.undo() if found is not None and found.editor is not None else None
-        if found is not None and change is not None:
+        if found is not None and (change := found.editor.undo()) is not None:
             self._objects.show_change(found, change.numbers)
 
     def redo(self) -> None:
         """Do again what was undone."""
         found = self._objects.found
-        change = found.editor.redo() if found is not None and found.editor is not None else None
-        if found is not None and change is not None:
+        if found is not None and (change := found.editor.redo()) is not None:
             self._objects.show_change(found, change.numbers)
 
     def open_edits(self, path: Path) -> None:
@@ -153,7 +149,7 @@ class ObjectEditing:
         from napari_feedback_seg.objects.editor import load_edits
 
         found = self._objects.found
-        if found is None or found.editor is None:
+        if found is None:
             self._objects.say("There are no objects to edit. Find them first.")
             return
         try:

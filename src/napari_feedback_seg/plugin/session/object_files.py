@@ -42,7 +42,6 @@ class ObjectFiles:
 
     def keep(self, found: Objects) -> None:
         """Write the edits where they are kept, whatever a person saves."""
-        assert found.editor is not None
         try:
             self.path(found).parent.mkdir(parents=True, exist_ok=True)
             self._save(found, self.path(found), overwrite=True)
@@ -65,7 +64,6 @@ class ObjectFiles:
     def _save(self, found: Objects, path: Path, *, overwrite: bool) -> None:
         from napari_feedback_seg.objects.editor import save_edits
 
-        assert found.editor is not None
         save_edits(path, found.editor.edits, deep(found.labels).shape, overwrite=overwrite)
 
     def save_edits(self, path: Path, *, overwrite: bool = False) -> None:
@@ -79,9 +77,8 @@ class ObjectFiles:
     def save_table(self, path: Path, *, overwrite: bool = False, decimal_comma: bool = False) -> None:
         """Save the table as CSV."""
         found = self._found()
-        table = found.table if found is not None else None
-        if table is not None:
-            write = partial(table.write_csv, path, overwrite=overwrite, decimal_comma=decimal_comma)
+        if found is not None:
+            write = partial(found.table.write_csv, path, overwrite=overwrite, decimal_comma=decimal_comma)
             self._try(write, f"The table is saved as {path}.")
 
     def save_meshes(self, path: Path, *, overwrite: bool = False) -> None:
@@ -89,7 +86,7 @@ class ObjectFiles:
         from napari_feedback_seg.objects.meshes import write_meshes
 
         found = self._found()
-        if found is not None and found.meshes and found.layer is not None:
+        if found is not None and found.meshes:
             meshes = list(found.meshes.values())
             colours = self._session.layers.objects.colours(found.layer, list(found.meshes))
             write = partial(write_meshes, path, meshes, colours, overwrite=overwrite)

@@ -73,11 +73,10 @@ class Objects:
     order: Order  # what they were made from
     labels: np.ndarray  # their numbers
     count: int  # how many there were at first
-    table: Table  # their measures
-    # where the classes are to which distances are measured
-    near: dict[str, Any] = field(default_factory=dict)
-    layer: Labels | None = None
-    editor: ObjectEditor | None = None
+    near: dict[str, Any]  # where the classes are to which distances are measured
+    table: Table = field(init=False)  # their measures
+    layer: Labels = field(init=False)  # in which they are shown, and what edits them
+    editor: ObjectEditor = field(init=False)
     selected: int = 0
     meshes: dict[int, Any] = field(default_factory=dict)
 
@@ -150,7 +149,7 @@ def make_order(session: Session, what: str, options: ObjectOptions | CellOptions
         raise InputError("There is nothing to find objects in. Segment the image first.")
     session.correcting.corrections.look()
     size = session.pixel_sizes.of(image)
-    spacing = layers.objects.spacing(image) or session.pixel_sizes.spacing_of(image)
+    spacing = layers.spacing(image) or session.pixel_sizes.spacing_of(image)
     whole = layers.region_of(result) is None
     cells = layers.objects.layer_of(image, CELLS) if what != CELLS else None
     same = cells is not None and cells.data.shape == result.data.shape
@@ -187,7 +186,7 @@ def find(order: Order) -> Generator[BlockDone, None, Objects]:
         for each in (order.classes if order.what != CELLS else ())
         if each.name in BORDERS and each.name != order.what
     }
-    found = Objects(order, labels, count, None, near)  # type: ignore[arg-type]
+    found = Objects(order, labels, count, near)
     found.table = yield from measure_objects(labels, order.measured_in, count=count, **found.others)
     return found
 

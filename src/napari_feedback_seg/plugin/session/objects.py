@@ -60,7 +60,7 @@ class Objects:
         self.options, self.cell_options = ObjectOptions(), CellOptions()
         self.colour_by = self.status = ""
         self.files = ObjectFiles(session, lambda: self.found)  # writes the table, the meshes and the edits
-        self.editing = ObjectEditing(self, session.layers)
+        self.editing = ObjectEditing(self, self._layers)
         self._layers.selected.connect(self._on_selected)
 
     # --- what there is
@@ -97,9 +97,8 @@ class Objects:
         """Choose what to find. If it was found, its layer becomes active: a click and Ctrl+Z mean it."""
         self.editing.set_tool("")
         self._what, self.status = what, ""
-        layer = self.found.layer if self.found is not None else None
-        if layer is not None and layer in self._session.layers:
-            self._layers.activate(layer)
+        if self.found is not None:
+            self._layers.activate(self.found.layer)
         self.tell()
 
     def set_options(self, options: ObjectOptions | CellOptions) -> None:
@@ -187,8 +186,7 @@ class Objects:
             return
         found.editor = ObjectEditor(found.labels, order.voxel, found.count)
         before = self._found.get((order.image.unique_id, order.what))
-        kept = before.editor if before is not None else None
-        edits = kept.edits if kept is not None else self.files.kept(found)
+        edits = before.editor.edits if before is not None else self.files.kept(found)
         problems = found.editor.do_again(edits)
         if edits:
             found.table = measured_again(found)
@@ -214,8 +212,7 @@ class Objects:
         if cells is not None:
             of_image = {what: each for (key, what), each in self._found.items() if key == image.unique_id}
             note_what_cells_hold(cells, of_image)
-            if cells.layer is not None and cells.layer in self._session.layers:
-                self._layers.set_features(cells.layer, cells.table, "")
+            self._layers.set_features(cells.layer, cells.table, "")
 
     def _failed(self, error: Exception) -> None:
         self._end(in_words(error))
@@ -225,8 +222,7 @@ class Objects:
         self.tell()
 
     def _draw(self, found: Found) -> None:
-        if found.layer is not None and found.layer in self._session.layers:
-            self._layers.set_features(found.layer, found.table, self.colour_by)
+        self._layers.set_features(found.layer, found.table, self.colour_by)
         self.tell()
 
     # --- select
@@ -234,12 +230,12 @@ class Objects:
     def select(self, number: int, *, jump: bool = True) -> None:
         """Choose an object, and show it in the middle of the view."""
         found = self.found
-        if found is None or found.layer is None:
+        if found is None:
             return
         found.selected = number
         self._layers.select(found.layer, number)
         rows = np.flatnonzero(found.table["object"] == number)
-        if jump and len(rows) and found.layer in self._session.layers:
+        if jump and len(rows):
             row = int(rows[0])
             place = [round(float(found.table[f"centroid_{axis}"][row])) for axis in "yx"]
             z = round(float(found.table["centroid_z"][row])) if "centroid_z" in found.table.columns else 0
@@ -262,8 +258,7 @@ class Objects:
         """Show what edits changed: objects with these numbers, or any of them."""
         for number in list(found.meshes) if numbers is None else numbers:
             found.meshes.pop(number, None)
-        if found.layer is not None and found.layer in self._session.layers:
-            self._layers.refresh(found.layer)
+        self._layers.refresh(found.layer)
         found.table = measured_again(found) if numbers is None else measured_again(found, numbers)
         self._note_what_cells_hold(found)
         self.status = status or in_words_of(found)
@@ -288,12 +283,11 @@ class Objects:
         )
 
     def _show_meshes(self, found: Found, meshes: list[Mesh]) -> None:
-        if found.layer is None or found.layer not in self._session.layers:
+        if found.layer not in self._session.layers:
             return
         found.meshes = {mesh.number: mesh for mesh in meshes}
         order = found.order
         self._layers.show_meshes(order.image, found.layer, meshes, order.voxel, order.what)
-        self._layers.show_in_3d(True)
         if order.known:
             found.table = with_meshes(found.table, meshes)
         self.status = f"{len(meshes)} meshes are shown."
@@ -308,9 +302,10 @@ class Objects:
             self.say("The image was closed while its objects were found: that was stopped.")
         for key, found in list(self._found.items()):
             if layer in (found.layer, found.order.image):
-                if found is self.found:
-                    self.editing.set_tool("")
+                chosen = found is self.found
                 del self._found[key]
+                if chosen:
+                    self.editing.set_tool("")
                 self.status = ""
         self.tell()
 
