@@ -124,14 +124,14 @@ class Batch:
             return False
         options = replace(session.segmenting.options, device=session.device, region=None, pixel_size_nm=None)
         entry, rescale, device = session.entry, self.rescale, session.device
-        strokes, learnt, file = session.instant.strokes(), session.instant.learnt, self._strokes_file
+        strokes, file = session.instant.strokes(), self._strokes_file
 
         def work() -> Generator[Any, None, None]:
             from napari_feedback_seg.correction.adaptation import save_adaptation
 
             model, adaptation = session.load_model(entry), None
             if strokes is not None:
-                adaptation = yield from adaptation_to(strokes, learnt, model, device)
+                adaptation = yield from adaptation_to(strokes, model, device)
             if adaptation is not None:
                 save_adaptation(adaptation, file, overwrite=True)
                 model = adaptation.apply(model)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
+    from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.segmentation.prediction import Prediction
 
@@ -46,7 +47,7 @@ class Beside:
         self,
         image: Image,
         section: int,
-        region: tuple[slice, slice],
+        region: Region,
         classes: Sequence[LabelClass],
         left: Side,
         right: Side,
@@ -103,10 +104,10 @@ class Scales:
         ]
         strokes = session.instant.strokes()
         for run in runs:
-            run.strokes, run.learnt = strokes, session.instant.learnt
-            if strokes is not None and strokes.token and strokes.pixel_size_nm != run.options.pixel_size_nm:
-                token = f"{strokes.token} at {run.options.pixel_size_nm}"  # to be learnt at this scale
-                run.strokes = replace(strokes, pixel_size_nm=run.options.pixel_size_nm, token=token)
+            run.strokes, scale = strokes, run.options.pixel_size_nm
+            if strokes is not None and strokes.token and strokes.pixel_size_nm != scale:
+                token = f"{strokes.token} at {scale}"
+                run.strokes = replace(strokes, pixel_size_nm=scale, token=token, learnt=None)
         load_model = partial(session.load_model, session.entry)
         found: list[Any] = []
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from napari_feedback_seg.correction.adaptation import Adaptation
     from napari_feedback_seg.correction.config import FinetuneConfig
     from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
     from napari_feedback_seg.correction.finetune import FineTuning
@@ -85,7 +84,8 @@ class FinetuneWork:
             for z in self.corrections
         ]
         # Learnt anew, so that a fine-tune that was cut off finds its checkpoint.
-        steps = adapted_to(self.strokes, ("", None), model, self.device)
+        strokes = self.strokes and replace(self.strokes, learnt=None)
+        steps = adapted_to(strokes, model, self.device)
         begin = yield from said(steps, FinetuneStep(0, 0, "learning from the strokes"))
         known = {each.value for each in begin.card.classes}
         new = tuple(each for each in self.config.new_classes if each.value not in known)
@@ -200,14 +200,13 @@ class DoubtWork:
     options: SegmentOptions  # how to segment
     load_model: Callable[[], Model]  # returns the model. Called off the GUI thread.
     strokes: Strokes | None = None  # with which the model is in doubt
-    learnt: tuple[str, Adaptation | None] = ("", None)
 
     def __call__(self) -> Generator[TileDone | SectionSearched | None, None, None]:
         """Yield tiles counted over all sections, and the places of each section."""
         from napari_feedback_seg.segmentation.predict import segment_section
         from napari_feedback_seg.segmentation.sections import BlankSection
 
-        model = yield from adapted_to(self.strokes, self.learnt, self.load_model(), self.options.device)
+        model = yield from adapted_to(self.strokes, self.load_model(), self.options.device)
         for number, z in enumerate(self.chosen):
             try:
                 with closing(segment_section(self.sections.plane(z), model, self.options)) as events:

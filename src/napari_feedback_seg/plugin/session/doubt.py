@@ -75,12 +75,7 @@ class DoubtfulPlaces:
         options = replace(options, region=None, overlap=0.1, probabilities=True, first_round=rounds > 1)
         started = session.jobs.run(
             DoubtWork(
-                sections,
-                tuple(self._left),
-                options,
-                partial(session.load_model, session.entry),
-                strokes,
-                session.instant.learnt,
+                sections, tuple(self._left), options, partial(session.load_model, session.entry), strokes
             ),
             title="Looking for doubtful places",
             owner=self,

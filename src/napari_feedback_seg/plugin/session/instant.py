@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -163,9 +163,12 @@ class Instant:
         """Outline no longer what the last stroke has changed."""
         self._layers.hide()
 
-    def strokes(self) -> Strokes | None:
-        """Return what is learnt from now; None without an image, or a model."""
-        return self.teaching.strokes(self.on)
+    def strokes(self, *, anyway: bool = False) -> Strokes | None:
+        """Return what is learnt from now, or would be if it were on; None without an image, or a model."""
+        strokes, (token, learnt) = self.teaching.strokes(self.on or anyway), self.learnt
+        if strokes is None or strokes.token != token:
+            return strokes
+        return replace(strokes, learnt=learnt)
 
     @property
     def learnt(self) -> tuple[str, Any]:

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from napari_feedback_seg.correction.instant import Answer, InstantAnswers, Reason
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
+    from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.segmentation.lazy import Plane
-
-Region = tuple[slice, slice]
 
 _LEARNING = "learning"
 """The token of no strokes."""
@@ -45,6 +44,7 @@ class Strokes:
     new_classes: tuple[LabelClass, ...] = ()  # those that the model lacks
     pixel_size_nm: Any = None  # side of a pixel, if the image is rescaled for the model
     token: str = ""  # what tells all of that from others; empty if nothing is learnt
+    learnt: Adaptation | None = None  # what was learnt of them, if it was already
 
     def section(self, z: int, image: np.ndarray | Plane | None = None) -> CorrectedSection:
         """Return a section, with what is painted on it; of its image it may be given what was read."""
@@ -200,9 +200,7 @@ def _reasons(answers: InstantAnswers, section: CorrectedSection, row: int, colum
     return [*first, *moved.values()]
 
 
-def adaptation_to(
-    strokes: Strokes, learnt: tuple[str, Adaptation | None], model: Model, device: str
-) -> Generator[None, None, Adaptation | None]:
+def adaptation_to(strokes: Strokes, model: Model, device: str) -> Generator[None, None, Adaptation | None]:
     """Return what is to be learnt of strokes, by a model: what was learnt of them, or learn it now.
 
     None if that is nothing.
@@ -211,8 +209,8 @@ def adaptation_to(
 
     if not strokes.token:
         return None
-    if learnt[0] == strokes.token:
-        return learnt[1]
+    if strokes.learnt is not None:
+        return strokes.learnt
     sections = [strokes.section(z) for z in strokes.labels]
     events = learn(
         model,
@@ -226,13 +224,11 @@ def adaptation_to(
     return adaptation
 
 
-def adapted_to(
-    strokes: Strokes | None, learnt: tuple[str, Adaptation | None], model: Model, device: str
-) -> Generator[None, None, Model]:
+def adapted_to(strokes: Strokes | None, model: Model, device: str) -> Generator[None, None, Model]:
     """Return a model that says what it says with strokes, if there are any."""
     if strokes is None:
         return model
-    adaptation = yield from adaptation_to(strokes, learnt, model, device)
+    adaptation = yield from adaptation_to(strokes, model, device)
     return model if adaptation is None else adaptation.apply(model)
 
 

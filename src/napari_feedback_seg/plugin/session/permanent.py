@@ -10,65 +10,22 @@ from napari_feedback_seg.errors import FeedbackSegError, InputError, TrainingErr
 from napari_feedback_seg.plugin.session.instant_work import adaptation_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from pathlib import Path
 
     from napari.layers import Image
 
-    from napari_feedback_seg.correction.adaptation import Adaptation
     from napari_feedback_seg.models.library import ModelEntry
-    from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.session.drafts import Draft
     from napari_feedback_seg.plugin.session.instant_work import Strokes
-    from napari_feedback_seg.plugin.session.jobs import State
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.plugin.session.teaching import Digests
 
 
 @dataclass(frozen=True)
-class PermanentWork:
-    """What is done off the GUI thread.
-
-    Attributes
-    ----------
-    strokes : Strokes
-        What is painted.
-    learnt : tuple
-        What was learnt of it, if it was.
-    load_model : callable
-        Returns the model.
-    device : str
-        Where to compute.
-    source : str
-        Name of the image.
-    path_for : callable
-        Returns, for the name of a model, the file that it is written to.
-    """
-
-    strokes: Strokes
-    learnt: tuple[str, Adaptation | None]
-    load_model: Callable[[], Model]
-    device: str
-    source: str
-    path_for: Callable[[str], Path]
-
-    def __call__(self) -> Generator[None, None, Path | None]:
-        """Write the model; return its file, or None if the strokes change nothing elsewhere."""
-        from napari_feedback_seg.correction.card import corrected_model
-        from napari_feedback_seg.models.model_file import save_model
-
-        model = self.load_model()
-        yield
-        adaptation = yield from adaptation_to(self.strokes, self.learnt, model, self.device)
-        if adaptation is None or not adaptation.changes:
-            return None
-        sections = [replace(self.strokes.section(z), source=self.source) for z in self.strokes.labels]
-        corrected = corrected_model(model, adaptation, sections)
-        return save_model(corrected, self.path_for(corrected.card.name))
-
-
-@dataclass
 class _Run:
+    """What is painted, by what model it is learnt, and where that is noted."""
+
     image: Image
     entry: ModelEntry
     strokes: Strokes
@@ -81,12 +38,6 @@ class Permanent:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._run: _Run | None = None
-
-    @property
-    def state(self) -> State:
-        """What it is doing."""
-        return self._session.jobs.state_of(self)
 
     def make(self) -> bool:
         """Make the model, and take it into use; return whether that has begun."""
@@ -98,27 +49,37 @@ class Permanent:
             self._say(str(error))
             session.said.emit(str(error), "error")
             return False
-        learnt, models = session.instant.learnt, session.correcting.models
-        load = partial(session.load_model, run.entry)
-        work = PermanentWork(run.strokes, learnt, load, session.device, run.image.name, models.path_for)
         session.correcting.show_before(False)
-        if not session.jobs.run(
-            work,
+        begun = session.jobs.run(
+            partial(self._work, run, run.image.name, session.device),
             title="Making it permanent",
             owner=self,
-            on_done=self._finish,
+            on_done=partial(self._finish, run),
             on_failed=lambda error: self._say(str(error)),
             on_stopped=lambda: self._say("Stopped: the model stays as it was."),
-        ):
-            return False
-        self._run = run
-        self._say("Saving what the strokes taught...")
-        return True
+        )
+        if begun:
+            self._say("Saving what the strokes taught...")
+        return begun
+
+    def _work(self, run: _Run, source: str, device: str) -> Generator[None, None, Path | None]:
+        """Write the model; return its file, or None if the strokes change nothing elsewhere."""
+        from napari_feedback_seg.correction.card import corrected_model
+        from napari_feedback_seg.models.model_file import save_model
+
+        model = self._session.load_model(run.entry)
+        yield
+        adaptation = yield from adaptation_to(run.strokes, model, device)
+        if adaptation is None or not adaptation.changes:
+            return None
+        sections = [replace(run.strokes.section(z), source=source) for z in run.strokes.labels]
+        corrected = corrected_model(model, adaptation, sections)
+        return save_model(corrected, self._session.correcting.models.path_for(corrected.card.name))
 
     def _prepare(self) -> _Run:
         session = self._session
         session.layers.sections(session.image)  # says what is wrong with the image
-        strokes = session.instant.teaching.strokes(True)
+        strokes = session.instant.strokes(anyway=True)
         if session.image is None or session.entry is None or strokes is None:
             raise InputError(f"The model '{session.model_name}' cannot be used. Choose another one.")
         if not strokes.labels:
@@ -133,9 +94,8 @@ class Permanent:
             )
         return _Run(session.image, session.entry, strokes, digests, session.correcting.journal.draft)
 
-    def _finish(self, path: Path | None) -> None:
-        run, self._run, session = self._run, None, self._session
-        assert run is not None
+    def _finish(self, run: _Run, path: Path | None) -> None:
+        session = self._session
         if path is None:
             self._say("The strokes change nothing beside themselves: paint a few more, or fine-tune.")
             return

@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from napari_feedback_seg.plugin.layers.image import Sections
     from napari_feedback_seg.plugin.layers.results import ResultWriter
     from napari_feedback_seg.plugin.session.instant_work import Strokes
+    from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.plugin.session.settings import Settings
-
-Region = tuple[slice, slice]
 
 
 class What(Enum):
@@ -65,7 +64,6 @@ class Run:
     messages: dict[int, tuple[str, ...]] = field(default_factory=dict)
     device: str = ""
     strokes: Strokes | None = None
-    learnt: tuple[str, Any] = ("", None)
     classes: tuple[LabelClass, ...] = ()
 
 
@@ -226,7 +224,7 @@ class Segmenting:
         run = Run(image, sections, part, options, pixel_size_nm or sizes.size, time.perf_counter(), then)
         work = partial(self.work, run, partial(session.load_model, session.entry))
         session.correcting.before_segmenting()
-        run.strokes, run.learnt = session.instant.strokes(), session.instant.learnt
+        run.strokes = session.instant.strokes()
         before, self._run = self._run, run
         if not session.jobs.run(
             work,
@@ -254,7 +252,7 @@ class Segmenting:
         from napari_feedback_seg.segmentation.predict import count_tiles, segment_section, segment_stack
 
         loaded = load_model()
-        model = yield from adapted_to(run.strokes, run.learnt, loaded, run.options.device)
+        model = yield from adapted_to(run.strokes, loaded, run.options.device)
         run.classes = tuple(model.card.classes)
         self._session.layers.prepare(run.classes)
         yield loaded
