@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QToolButton, QWidget
 
+from napari_feedback_seg.models.library import models_folder
 from napari_feedback_seg.plugin.forms.row import sentence
-from napari_feedback_seg.plugin.session.hint import close_hint, hint_wanted
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LINES = (
     "1. Open an image and press <b>Segment</b>.",
@@ -31,8 +37,15 @@ class Hint(QFrame):
         layout.addWidget(self.text, 1)
         layout.addWidget(self.close_button, 0, Qt.AlignmentFlag.AlignTop)
         self.close_button.clicked.connect(self._on_closed)
-        self.setVisible(hint_wanted())
+        self.setVisible(not _file().exists())
 
     def _on_closed(self) -> None:
-        close_hint()
+        with suppress(OSError):  # then it is shown again
+            _file().parent.mkdir(parents=True, exist_ok=True)
+            _file().touch()
         self.hide()
+
+
+def _file() -> Path:
+    """Return the file that says that the hint was closed, beside the user's models."""
+    return models_folder() / ".hint-closed"

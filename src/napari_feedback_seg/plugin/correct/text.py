@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.correction.strokes import Stroke
     from napari_feedback_seg.plugin.session.counts import Count
-    from napari_feedback_seg.plugin.session.instant import Why
+    from napari_feedback_seg.plugin.session.instant_work import Why
 
 ENOUGH_STROKES = 4
 GOOD_STROKES = 12

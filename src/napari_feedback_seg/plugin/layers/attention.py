@@ -11,6 +11,7 @@ from napari.utils.colormaps import Colormap
 from napari_feedback_seg.attention_maps.colours import colour_table, contrast_limits
 from napari_feedback_seg.plugin.layers.image import (
     RESULT_KEY,
+    add_beside,
     class_colormap,
     class_features,
     like,
@@ -185,12 +186,10 @@ class AttentionLayers(Pointing):
         return [each for each in layers if each.metadata.get(ATTENTION_KEY, {}).get("image_id") == identity]
 
     def _add(self, layer: Layer, picture: Picture) -> None:
-        layers = self.viewer.layers
-        outline, active = self._found(picture.image, "tile"), layers.selection.active
+        outline = self._found(picture.image, "tile")
         # The map and the labels come below the outline and the marks.
         below = outline is not None and isinstance(layer, Image | Labels)
-        layers.insert(layers.index(outline) if below else len(layers), layer)
-        layers.selection.active = active  # to be clicked again, or painted on
+        add_beside(self.viewer, layer, self.viewer.layers.index(outline) if below else None)
 
 
 def _named(picture: Picture, what: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
-from napari_feedback_seg.plugin.layers.image import DERIVED_PREFIX, like_part, put
+from napari_feedback_seg.plugin.layers.image import DERIVED_PREFIX, add_beside, like_part, put
 from napari_feedback_seg.plugin.layers.picking import Pointing
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ class ChangeLayers(Pointing):
         return next((each for each in layers if CHANGES_KEY in each.metadata), None)
 
     def _add(self, mask: np.ndarray, place: dict[str, Any]) -> None:
-        viewer = self._layers.viewer
-        active = viewer.layers.selection.active
         colors: dict[int | None, Any] = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: OUTLINE}
         layer = Labels(
             mask,
@@ -72,5 +70,4 @@ class ChangeLayers(Pointing):
             **place,
         )
         layer.contour = _WIDTH
-        viewer.add_layer(layer)
-        viewer.layers.selection.active = active
+        add_beside(self._layers.viewer, layer)

@@ -11,6 +11,7 @@ from napari.layers import Image, Labels
 from napari_feedback_seg.plugin.layers.image import (
     DERIVED_PREFIX,
     RESULT_KEY,
+    add_beside,
     class_colormap,
     class_features,
     like,
@@ -66,7 +67,6 @@ def show_errors(
             move(layer, result)
             layer.colormap, layer.features = looks["colormap"], looks["features"]
             return
-    active = viewer.layers.selection.active
     name = f"{result.name} errors"
-    viewer.add_layer(Labels(errors, name=name, metadata={ERRORS_KEY: result.name}, **looks, **like(result)))
-    viewer.layers.selection.active = active
+    layer = Labels(errors, name=name, metadata={ERRORS_KEY: result.name}, **looks, **like(result))
+    add_beside(viewer, layer)

@@ -11,6 +11,7 @@ from napari.layers import Labels
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.layers.image import (
+    add_beside,
     class_colormap,
     class_features,
     em_sections,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.plugin.layers.painting import Stroke
     from napari_feedback_seg.plugin.session.regions import Region
 
 CORRECTIONS_KEY = "feedback-seg-corrections"
@@ -47,13 +47,6 @@ def find_layer(viewer: Viewer, image: Image | None, current: Labels | None = Non
     return next((layer for layer in found if layer == current), found[0] if found else None)
 
 
-def note(layer: Labels, **what: Any) -> None:
-    """Write down what else belongs to the corrections in a layer."""
-    before = layer.metadata.get(CORRECTIONS_KEY, {})
-    if before != {**before, **what}:
-        layer.metadata = {**layer.metadata, CORRECTIONS_KEY: {**before, **what}}
-
-
 def corrections_colormap(classes: Sequence[LabelClass]) -> DirectLabelColormap:
     """Return the colours of the classes, each as opaque as the others: a stroke is to be seen."""
     return class_colormap([replace(each, opacity=1.0) for each in classes])
@@ -66,6 +59,8 @@ def name_for(image: Image) -> str:
 
 class CorrectionLayers:
     """The layers of corrections of a viewer, as a session sees them."""
+
+    take_stroke = staticmethod(move_stroke)
 
     def __init__(self, viewer: Callable[[], Any], later: Callable[[Callable[[], None]], None]) -> None:
         self._viewer = viewer
@@ -92,7 +87,7 @@ class CorrectionLayers:
 
         Raises InputError if there is no image, or a layer of this name that does not fit.
         """
-        found, viewer = self.find(image), self._viewer()
+        found = self.find(image)
         if found is not None:
             return found
         sections = em_sections(image)
@@ -109,15 +104,13 @@ class CorrectionLayers:
             **like(image),
         )
         self.adopt(layer, image)
-        active = viewer.layers.selection.active
-        viewer.add_layer(layer)
-        viewer.layers.selection.active = active
+        add_beside(self._viewer(), layer)
         return layer
 
     def adopt(self, layer: Labels, image: Image) -> None:
         """Let a layer be the corrections of an image from now on: by identity, in its place, as uint8."""
         mine = {"image_id": str(image.unique_id), "layer_id": str(layer.unique_id)}
-        note(layer, image=image.name, source=self.source(image), **mine)
+        self.note(layer, image=image.name, source=self.source(image), **mine)
         if layer.data.dtype != np.uint8:
             layer.data = layer.data.astype(np.uint8)
         if _lies_elsewhere(layer, image) or layer.units != image.units:
@@ -138,24 +131,22 @@ class CorrectionLayers:
         """Return what a layer notes of itself."""
         return CorrectionsRecord.from_json(layer.metadata.get(CORRECTIONS_KEY, {}))
 
-    def classes(self, layer: Labels) -> tuple[LabelClass, ...]:
-        """Return what the labels of a layer mean, as it says."""
-        return self.record(layer).classes
-
     def note(self, layer: Labels, **what: Any) -> None:
         """Write down what else belongs to the corrections in a layer."""
-        note(layer, **what)
+        before = layer.metadata.get(CORRECTIONS_KEY, {})
+        if before != {**before, **what}:
+            layer.metadata = {**layer.metadata, CORRECTIONS_KEY: {**before, **what}}
 
     def mute(self, layer: Labels, other: CorrectionsRecord, table: np.ndarray) -> None:
         """Mute what another record mutes, too; ``table`` says what its classes are in the layer."""
         own = self.record(layer)
         classes = {int(table[value]) for value in other.muted_classes if 0 <= value < len(table)}
         muted = {*own.muted, *other.muted}
-        note(layer, muted=sorted(muted), muted_classes=sorted({*own.muted_classes, *classes}))
+        self.note(layer, muted=sorted(muted), muted_classes=sorted({*own.muted_classes, *classes}))
 
     def show_classes(self, layer: Labels, classes: Sequence[LabelClass]) -> None:
         """Let the labels of a layer mean these classes, in their colours."""
-        note(layer, classes=[each.to_json() for each in classes])
+        self.note(layer, classes=[each.to_json() for each in classes])
         wanted = corrections_colormap(classes)
         if set(wanted.color_dict) != set(getattr(layer.colormap, "color_dict", {})):
             layer.colormap = wanted
@@ -164,13 +155,6 @@ class CorrectionLayers:
     def part(self, layer: Labels, region: Region | None) -> np.ndarray:
         """Return the corrections of a region of the image; of all of it if that is None."""
         return layer.data if region is None else layer.data[(..., *region)]
-
-    def take_stroke(
-        self, stroke: Stroke, result: Labels, layer: Labels | None, region: Region | None
-    ) -> None:
-        """Move a stroke from the result, which may be of a region of the image, to the corrections."""
-        corner = (0, 0) if region is None else (region[0].start, region[1].start)
-        move_stroke(stroke, result, layer, corner)
 
     def take_brush(self, layer: Labels, value: int, size: int | None = None) -> None:
         """Take napari's brush in hand, on a layer, to paint a value."""

@@ -175,7 +175,7 @@ def like_part(layer: Layer, region: Region | None, section: int = 0) -> dict[str
 
 
 def moved_to(place: dict[str, Any], corner: np.ndarray) -> dict[str, Any]:
-    """Return attributes that put the first pixel of a layer where ``place`` puts another pixel of its data."""
+    """Return the attributes of a layer whose first pixel is where those of ``place`` put another pixel."""
     # The affine transform comes after the translation: without it, a corner in data is one in translations.
     plain = {name: value for name, value in place.items() if name not in ("affine", "units", "axis_labels")}
     moved = Labels(np.zeros((1,) * len(corner), np.uint8), **plain).data_to_world(corner)
@@ -196,6 +196,14 @@ def put(layer: Layer, attributes: dict[str, Any]) -> None:
             same = bool(np.all(np.asarray(getattr(layer, name) == np.asarray(value))))
         if not same:
             setattr(layer, name, value)
+
+
+def add_beside(viewer: Viewer, layer: Layer, index: int | None = None) -> None:
+    """Add a layer on top, or at an index; the active one stays so, to be clicked again, or painted on."""
+    layers = viewer.layers
+    active = layers.selection.active
+    layers.insert(len(layers) if index is None else index, layer)
+    layers.selection.active = active
 
 
 def class_colormap(classes: Sequence[LabelClass], hidden: Collection[int] = ()) -> DirectLabelColormap:
@@ -267,12 +275,16 @@ def in_units_of(viewer: Viewer, layer: Layer, point: Sequence[float]) -> np.ndar
     return found if units is None else found * _unit_factors(units[-layer.ndim :], layer.units)
 
 
-def check_slider(viewer: Viewer, layer: Layer) -> None:
-    """Raise InputError if the viewer's sliders point beside the sections of a layer."""
+def section_shown(viewer: Viewer, layer: Layer) -> int:
+    """Return the index of the section that the viewer's sliders point at.
+
+    Raises InputError if they point beside the sections.
+    """
     if layer.ndim > 2 and not 0 <= round(_slider(viewer, layer)) < _shape(layer)[0]:
         raise InputError(
             f"The slider is at no section of '{layer.name}', which has {_shape(layer)[0]}. Move it to one."
         )
+    return displayed_section(viewer, layer)
 
 
 def visible_region(viewer: Viewer, layer: Layer) -> Region:

@@ -12,6 +12,7 @@ from psygnal import Signal
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.plugin.layers.image import (
     OBJECTS_KEY,
+    add_beside,
     in_micrometres,
     like,
     like_part,
@@ -120,10 +121,8 @@ class ObjectLayers:
         self.end_preview()
         data = labels[None] if result.ndim == 3 else labels
         place = like_part(result, whole(labels.shape), z)
-        viewer, metadata = self._layers.viewer, {PREVIEW_KEY: True}
-        active = viewer.layers.selection.active
-        viewer.add_layer(Labels(data, name="preview of objects", metadata=metadata, opacity=0.6, **place))
-        viewer.layers.selection.active = active
+        about = {"name": "preview of objects", "metadata": {PREVIEW_KEY: True}}
+        add_beside(self._layers.viewer, Labels(data, opacity=0.6, **about, **place))
 
     @property
     def previews(self) -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.viewer import Viewer
 
+    from napari_feedback_seg.plugin.session.regions import Region
+
 _UNDO, _REDO = "Control-Z", "Control-Shift-Z"
 
 
@@ -119,7 +121,7 @@ class Painting:
 
 
 def move_stroke(
-    stroke: Stroke, result: Labels, corrections: Labels | None, corner: tuple[int, int] = (0, 0)
+    stroke: Stroke, result: Labels, corrections: Labels | None, region: Region | None = None
 ) -> None:
     """Paint on the corrections what was painted on the result, and let the result be as it was.
 
@@ -132,9 +134,10 @@ def move_stroke(
         What was painted.
     result, corrections : Labels
         The layers.
-    corner : (int, int)
-        Row and column of the corrections at which the result begins.
+    region : tuple of slice, optional
+        Rows and columns of the corrections that the result holds; all of them if not given.
     """
+    top, left = (0, 0) if region is None else (region[0].start, region[1].start)
     painted = [(part, result.data[part.index] == part.after) for part in stroke.parts]  # else it was undone
     for part in reversed(stroke.parts):
         result.data[part.index] = part.before
@@ -146,7 +149,7 @@ def move_stroke(
         for part, still in painted:
             after = np.broadcast_to(part.after, still.shape)[still]
             *section, rows, columns = (each[still] for each in part.index)
-            index = (*section, rows + corner[0], columns + corner[1])
+            index = (*section, rows + top, columns + left)
             corrections.data_setitem(index, after, refresh=False)
     corrections.visible = True
     corrections.refresh()

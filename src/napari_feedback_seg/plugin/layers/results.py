@@ -14,6 +14,7 @@ from napari.utils.colormaps import Colormap
 from napari_feedback_seg.plugin.layers.corrections import find_layer
 from napari_feedback_seg.plugin.layers.image import (
     RESULT_KEY,
+    add_beside,
     class_colormap,
     class_features,
     like_part,
@@ -156,14 +157,9 @@ class ResultWriter:
             opacity=0.8,
             **self._place(),
         )
-        active = self.viewer.layers.selection.active
         # What is painted lies above what is segmented.
         corrections = find_layer(self.viewer, self.image)
-        end = len(self.viewer.layers)
-        self.viewer.layers.insert(
-            end if corrections is None else self.viewer.layers.index(corrections), layer
-        )
-        self.viewer.layers.selection.active = active
+        add_beside(self.viewer, layer, None if corrections is None else self.viewer.layers.index(corrections))
         return layer
 
     def _write_probabilities(self, section: int, prediction: Prediction) -> None:
@@ -185,7 +181,6 @@ class ResultWriter:
                     move(layer, self.image, self.part)
                 return layer
         what = {"image": self._name, "class": each.name, "labels_id": str(self.layer.unique_id)}
-        active = self.viewer.layers.selection.active
         layer = Image(
             np.zeros(self.layer.data.shape, np.float16),
             name=f"{self._name} {each.name} probability",
@@ -198,8 +193,7 @@ class ResultWriter:
             metadata={PROBABILITY_KEY: what},
             **self._place(),
         )
-        self.viewer.add_layer(layer)
-        self.viewer.layers.selection.active = active
+        add_beside(self.viewer, layer)
         return layer
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_feedback_seg.plugin.layers.image import class_colormap, class_features, like_part
+from napari_feedback_seg.plugin.layers.image import add_beside, class_colormap, class_features, like_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,12 +69,10 @@ class SideBySide:
         self.layers: list[Layer] = [copied, *labels]
         camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it there
         self._camera, self._view = camera, (camera.center, camera.zoom)
-        active = viewer.layers.selection.active
         for layer in self._hidden:
             layer.visible = False
         for layer in self.layers:
-            viewer.add_layer(layer)
-        viewer.layers.selection.active = active
+            add_beside(viewer, layer)
         ends = np.zeros((2, image.ndim))
         ends[:, -2:] = (rows.start, columns.start), (rows.stop, right[1].stop)
         middle = np.asarray(image.data_to_world(ends.mean(axis=0)))[-2:]

@@ -100,12 +100,15 @@ class ViewerLayers:
     write_record = staticmethod(write_record)
     result_of = _with_viewer(of_image.result_of)
     displayed_section = _with_viewer(of_image.displayed_section)
+    section_shown = _with_viewer(of_image.section_shown)
     visible_region = _with_viewer(of_image.visible_region)
     in_view = _with_viewer(in_view)
     show_volume = _with_viewer(show_volume)
     volume_at_hand = _with_viewer(volume_at_hand)
     classes_on_disk = staticmethod(classes_on_disk)
     store_of = staticmethod(store_of)
+    comparable = property(_with_viewer(comparison.comparable))
+    masks = property(_with_viewer(comparison.masks))
     show_errors = _with_viewer(comparison.show_errors)
     forget_probabilities = _with_viewer(forget_probabilities)
 
@@ -237,29 +240,11 @@ class ViewerLayers:
 
     # --- what is made of a result
 
-    @property
-    def comparable(self) -> list[Labels]:
-        """The results and what others made, the topmost first."""
-        return comparison.comparable(self.viewer)
-
-    @property
-    def masks(self) -> list[Any]:
-        """The Image layers that hold a mask."""
-        return comparison.masks(self.viewer)
-
     def to_export(self, result: Labels, composed: Composed, file_spacing_nm: float | None) -> Result:
         """Return a result as it is to be exported; see :func:`to_export`."""
         return export.to_export(self.viewer, result, self.image_of(result), composed, file_spacing_nm)
 
     # --- what a person looks at
-
-    def section_shown(self, image: Layer) -> int:
-        """Return the section that the slider points at.
-
-        Raises InputError if the slider points beside the sections.
-        """
-        of_image.check_slider(self.viewer, image)
-        return self.displayed_section(image)
 
     def rectangle(self, name: str, image: Layer) -> tuple[int, Region]:
         """Return the section and the region that a shape of the layer of this name encloses.

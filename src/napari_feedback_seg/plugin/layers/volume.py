@@ -11,6 +11,7 @@ from napari.layers import Labels
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.layers.image import (
+    add_beside,
     class_colormap,
     class_features,
     displayed_section,
@@ -61,9 +62,7 @@ def show_volume(
         **{**moved_to(attributes, corner), "scale": scale},
     )
     layer.editable = False
-    active = viewer.layers.selection.active
-    viewer.add_layer(layer)
-    viewer.layers.selection.active = active
+    add_beside(viewer, layer)
     return layer
 
 

@@ -15,7 +15,6 @@ from napari_feedback_seg.segmentation.events import TileDone
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from napari_feedback_seg.plugin.session.jobs import State
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.segmentation.files import FileJob
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
@@ -40,11 +39,6 @@ class Batch:
         self.output = ""  # the folder
         # whether an image whose file says its pixel size is resampled to the model's, and the result back
         self.rescale = True
-
-    @property
-    def state(self) -> State:
-        """What it is doing."""
-        return self._session.jobs.state_of(self)
 
     def set(
         self, inputs: Sequence[str] | None = None, output: str | None = None, rescale: bool | None = None

@@ -373,10 +373,6 @@ class Correcting:
         self.corrections.look()
         self.show_before(False)
 
-    def before_write(self, z: int) -> None:
-        """Keep what the model before said of a section that is about to be written."""
-        self.answers.before_write(z)
-
     def _on_corrections(self, sections: list[int]) -> None:
         self._session.tell(*(["corrected"] if sections else []), "correcting")
 

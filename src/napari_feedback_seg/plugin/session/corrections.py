@@ -266,7 +266,7 @@ class Corrections:
     def _keep_meaning(self) -> None:
         """Give what is painted the value that its class has now."""
         layer = self.layer
-        noted = self._layers.classes(layer) if layer is not None else ()
+        noted = self._layers.record(layer).classes if layer is not None else ()
         if layer is None or {(each.value, each.name) for each in noted} <= {
             (each.value, each.name) for each in self.classes
         }:

@@ -187,19 +187,6 @@ def free(first: Draft, others: Collection[Draft]) -> Draft:
     return next(each for each in folders if not each.taken and each not in others)
 
 
-def make_unsaved_folder() -> Path:
-    """Return the folder of what is not saved yet, which is made if need be.
-
-    Raises OutputError if it cannot be made.
-    """
-    folder = unsaved_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder '{folder}' cannot be made: {error.strerror}.") from error
-    return folder
-
-
 class Writer:
     """Writes sections, the newest state of each; what fails is tried again with what comes next.
 

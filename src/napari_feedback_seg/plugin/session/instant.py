@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError, in_words
 from napari_feedback_seg.plugin.session.instant_places import in_view, rest, stale, where_changed
 from napari_feedback_seg.plugin.session.instant_result import ShownAnswers
-from napari_feedback_seg.plugin.session.instant_work import Answered, Blank, Engine, Explained
+from napari_feedback_seg.plugin.session.instant_work import Answered, Blank, Engine, Why
 from napari_feedback_seg.plugin.session.jobs import Failed, Returned, State
 from napari_feedback_seg.plugin.session.teaching import Teaching
 
@@ -20,23 +20,12 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
-    from napari_feedback_seg.correction.instant import Reason
     from napari_feedback_seg.correction.strokes import Stroke
     from napari_feedback_seg.plugin.session.instant_work import Place, Strokes
     from napari_feedback_seg.plugin.session.jobs import Running
     from napari_feedback_seg.plugin.session.session import Session
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Why:
-    """Which strokes moved the answer at a place, those that moved it most first."""
-
-    section: int
-    row: int
-    column: int
-    reasons: tuple[Reason, ...]
 
 
 class Instant:
@@ -298,9 +287,8 @@ class Instant:
     def _take(self, event: Any) -> None:
         if self._state is State.LOADING:
             self._state = State.RUNNING
-        if isinstance(event, Explained):
-            self._question = None
-            self.why = Why(event.section, event.row, event.column, event.reasons)
+        if isinstance(event, Why):
+            self._question, self.why = None, event
             self._tell()
         elif isinstance(event, Blank):
             self._blank.add(event)

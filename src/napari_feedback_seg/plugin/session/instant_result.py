@@ -45,7 +45,7 @@ class ShownAnswers:
         place, answer = answered.place, answered.answer
         z, region = place.section, answer.prediction.region
         here = z == session.layers.displayed_section(image)
-        session.correcting.before_write(z)
+        session.correcting.answers.before_write(z)
         plane = session.layers.plane(result, z)
         inside = within(region, session.layers.region_of(result))
         moved = plane[inside] != answer.prediction.labels

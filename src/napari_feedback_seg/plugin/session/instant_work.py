@@ -75,8 +75,8 @@ class Blank:
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
-    """Why a pixel is what it is: the strokes that moved it, and the one that lies on it."""
+class Why:
+    """Why a pixel is what it is: the stroke that lies on it, then those that moved it, the most first."""
 
     section: int
     row: int
@@ -114,7 +114,7 @@ class Engine:
             yield from self._answer(answers, strokes, view)
         if question is not None:
             z, row, column = question
-            yield Explained(z, row, column, tuple(_reasons(answers, self._section(strokes, z), row, column)))
+            yield Why(z, row, column, tuple(_reasons(answers, self._section(strokes, z), row, column)))
         yield from self._answer(answers, strokes, rest)
 
     def close(self) -> None:

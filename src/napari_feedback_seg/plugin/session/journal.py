@@ -62,13 +62,11 @@ class Journal:
         draft : Draft, optional
             Where those corrections are kept; those of the image if not given.
         """
-        draft = draft or self.draft
-        if draft is not None:
-            self._writer.write(draft, {}, {"model": str(path) if path else None})
+        self.note({"model": str(path) if path else None}, draft)
 
-    def note(self, about: Mapping[str, Any]) -> None:
-        """Write down what else belongs to the corrections of the image."""
-        draft = self.draft
+    def note(self, about: Mapping[str, Any], draft: Draft | None = None) -> None:
+        """Write down what else belongs to corrections, those of the image if no draft is given."""
+        draft = draft or self.draft
         if draft is not None:
             self._writer.write(draft, {}, about)
 

@@ -122,7 +122,7 @@ class Permanent:
         record = layers.record_of(result) if result is not None else None
         if result is None or record is None:
             return
-        after = record.made_permanent(run.entry.path, run.strokes.token, path)
+        after = record.renamed(run.entry.path, path.stem, path, run.strokes.token)
         answers.same(run.image, run.entry.name, record, after)
         layers.write_record(result, after)
 

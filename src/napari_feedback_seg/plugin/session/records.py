@@ -159,26 +159,18 @@ class ResultRecord:
                 break
         return there
 
-    def renamed(self, before: Path, model: str, after: Path) -> ResultRecord:
-        """Return the record after a model that made some of it was saved under another name."""
-        digest = hashlib.sha256(after.read_bytes()).hexdigest()
-        runs = (
-            replace(run, model=model, model_file=str(after), model_sha256=digest)
-            if run.model_file == str(before)
-            else run
-            for run in self.runs
-        )
-        return replace(self, runs=tuple(runs))
+    def renamed(self, before: Path, model: str, after: Path, strokes: str | None = None) -> ResultRecord:
+        """Return the record after a model that made some of it has another name and file.
 
-    def made_permanent(self, before: Path, strokes: str, after: Path) -> ResultRecord:
-        """Return the record after a model and strokes became another model, which says the same."""
+        With strokes, what it said with them is meant: both became that model, which says the same alone.
+        """
         digest = hashlib.sha256(after.read_bytes()).hexdigest()
-        runs = (
-            replace(run, model=after.stem, model_file=str(after), model_sha256=digest, strokes="")
-            if (run.model_file, run.strokes) == (str(before), strokes)
-            else run
-            for run in self.runs
-        )
+        runs = []
+        for run in self.runs:
+            if run.model_file == str(before) and strokes in (None, run.strokes):
+                kept = run.strokes if strokes is None else ""
+                run = replace(run, model=model, model_file=str(after), model_sha256=digest, strokes=kept)
+            runs.append(run)
         return replace(self, runs=tuple(runs))
 
     def done_by(self, model_file: str, shape: tuple[int, int]) -> set[int]:

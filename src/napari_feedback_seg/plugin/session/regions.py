@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 Region = tuple[slice, slice]
 """Rows and columns."""
 
@@ -23,9 +28,9 @@ def region_from(spans: Spans) -> Region:
     return slice(*spans[0]), slice(*spans[1])
 
 
-def whole(shape: tuple[int, int]) -> Region:
-    """Return all rows and columns."""
-    return slice(0, shape[0]), slice(0, shape[1])
+def whole(shape: Sequence[int]) -> Region:
+    """Return all rows and columns of an array (..., Y, X)."""
+    return slice(0, shape[-2]), slice(0, shape[-1])
 
 
 def within(region: Region, part: Region | None) -> Region:

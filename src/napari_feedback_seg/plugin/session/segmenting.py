@@ -277,7 +277,7 @@ class Segmenting:
             return
         if isinstance(event, SectionDone):
             assert run.writer is not None
-            session.correcting.before_write(event.section)
+            session.correcting.answers.before_write(event.section)
             session.instant.segmented(event.section)
             try:
                 run.writer.write(event.section, event.prediction)

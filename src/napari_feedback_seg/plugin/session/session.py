@@ -171,9 +171,8 @@ class Session:
         return self.layers.result_at_hand(self._image)
 
     def _on_replaced(self, image: Image) -> None:
-        self.segmenting.image_replaced(image)
-        self.attention.image_replaced(image)
-        self.instant.image_replaced(image)
+        for controller in (self.segmenting, self.attention, self.instant):
+            controller.image_replaced(image)
         if image == self._image:
             self.tell("pixels", "image", "result")
 
@@ -185,11 +184,8 @@ class Session:
             self.tell("image")
 
     def _on_removed(self, layer: Layer) -> None:
-        self.segmenting.layer_removed(layer)
-        self.beside.layer_removed(layer)
-        self.attention.layer_removed(layer)
-        self.objects.layer_removed(layer)
-        self.instant.layer_removed(layer)
+        for controller in (self.segmenting, self.beside, self.attention, self.objects, self.instant):
+            controller.layer_removed(layer)
         if layer == self._image:
             self.image = next(iter(self.images), None)
 
@@ -310,13 +306,10 @@ class Session:
         """Stop the job, let go of the model and of who listens, as the dock closes; may be called again."""
         self.jobs.cleanup()
         self.beside.close()
-        self.segmenting.forget()
-        self.attention.forget()
-        self.objects.forget()
-        self.instant.forget()
-        self.correcting.forget()
-        self.measuring.forget()
-        self.comparing.forget()
+        for controller in (self.segmenting, self.attention, self.objects, self.instant, self.correcting):
+            controller.forget()
+        for derived in (self.measuring, self.comparing):
+            derived.forget()
         self._loaded = None
         for group in (self, self.jobs):
             for name, each in vars(type(group)).items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import ModelEntry, list_models, save_to_library
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, read_card
-from napari_feedback_seg.plugin.session.drafts import make_unsaved_folder
+from napari_feedback_seg.plugin.session.drafts import unsaved_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,11 +81,8 @@ class TunedModels:
             self._session.model_name = self.later
 
     def path_for(self, name: str) -> Path:
-        """Return a file for a model of this name: one that is not there, nor in the library or the chain.
-
-        Raises OutputError if its folder cannot be made.
-        """
-        folder = make_unsaved_folder()
+        """Return a file for a model of this name: one that is not there, nor in the library or the chain."""
+        folder = unsaved_folder()
         taken = {*self._session.unsaved, *(each.name for each in list_models())}
         names = chain([name], (f"{name} {number}" for number in count(2)))
         paths = (folder / f"{each}{SUFFIX}" for each in names if each not in taken)

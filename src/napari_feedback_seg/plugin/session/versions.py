@@ -122,7 +122,7 @@ class LastRun:
             return
         shown, written = layers.displayed_section(writer.image), writer.before.sections
         section = shown if shown in written else written[0]
-        region = writer.region or whole(writer.shape[-2:])
+        region = writer.region or whole(writer.shape)
         with suppress(InputError):  # then all of it
             region = common(layers.visible_region(writer.image), region) or region
         part = within(region, writer.part)

@@ -76,7 +76,6 @@ class VolumeOnDisk:
 
     def segment(self) -> bool:
         """Segment the volume of the image, or go on with it; return whether that has begun."""
-        from napari_feedback_seg.segmentation.prediction import SegmentOptions
         from napari_feedback_seg.volumes.segment import VolumeOptions
 
         session, image = self._session, self._session.image
@@ -84,14 +83,8 @@ class VolumeOnDisk:
         if image is None or source is None:
             session.said.emit("Open an OME-Zarr to segment a whole volume on the disk.", "error")
             return False
-        how, sizes = session.segmenting.options, session.pixel_sizes
-        options = SegmentOptions(
-            device=session.device,
-            overlap=how.overlap,
-            flips=how.flips,
-            probabilities=how.probabilities,
-            precision=how.precision,
-        )
+        sizes = session.pixel_sizes
+        options = replace(session.segmenting.options, device=session.device)
         wanted = VolumeOptions(pixel_size_nm=sizes.size, rescale=sizes.to_rescale_from is not None)
         before, self._image = self._image, image
         self._wanted, self._begun, self._layer = [], None, None
