@@ -227,7 +227,7 @@ def test_a_dock_of_a_proxy_is_of_the_viewer_that_it_stands_for(make_napari_viewe
     one = make_napari_viewer()
     make_napari_viewer()  # the current one now
     dock = FeedbackDock(PublicOnlyProxy(one))
-    assert dock.session.viewer is one
+    assert dock.session.layers.viewer is one
     dock.cleanup()
 
 

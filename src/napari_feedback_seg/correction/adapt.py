@@ -13,6 +13,7 @@ from napari_feedback_seg.correction.instant import InstantAnswers
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation import predict
+from napari_feedback_seg.segmentation.events import finish
 from napari_feedback_seg.segmentation.prediction import painted_over
 
 if TYPE_CHECKING:
@@ -126,13 +127,7 @@ def adapt(
         sections += corrected_sections(
             image, corrections, classes, pixel_size_nm=pixel_size_nm, source=f"image {number}"
         )
-    events = learn(model, sections, new_classes=new_classes, device=device)
-    while True:
-        try:
-            next(events)
-        except StopIteration as stop:
-            result: Adaptation = stop.value
-            return result
+    return finish(learn(model, sections, new_classes=new_classes, device=device))
 
 
 def learn(

@@ -38,6 +38,7 @@ from napari_feedback_seg.segmentation.device import (
     is_out_of_memory,
     release_memory,
 )
+from napari_feedback_seg.segmentation.events import finish
 from napari_feedback_seg.segmentation.inference import Inference
 
 if TYPE_CHECKING:
@@ -416,10 +417,4 @@ def finetune(
     """
     classes = (*model.card.classes, *(config.new_classes if config else ()))
     sections = corrected_sections(image, corrections, classes, pixel_size_nm=pixel_size_nm)
-    events = FineTuning(model, sections, config, device=device).run()
-    while True:
-        try:
-            next(events)
-        except StopIteration as stop:
-            result: FinetuneResult = stop.value
-            return result
+    return finish(FineTuning(model, sections, config, device=device).run())

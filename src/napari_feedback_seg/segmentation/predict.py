@@ -14,7 +14,7 @@ from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.device import choose_device, describe_device
-from napari_feedback_seg.segmentation.events import SectionDone, TileDone
+from napari_feedback_seg.segmentation.events import SectionDone, TileDone, finish
 from napari_feedback_seg.segmentation.inference import Inference
 from napari_feedback_seg.segmentation.lazy import open_section
 from napari_feedback_seg.segmentation.prediction import (
@@ -111,7 +111,7 @@ def segment(image: Any, model: str | Path | Model = "default", **options: Any) -
     shape = image_shape(image)
     loaded = model if isinstance(model, Model) else load_model(model)
     if len(shape) == 2:
-        return _drain(segment_section(image, loaded, chosen))
+        return finish(segment_section(image, loaded, chosen))
     stack = StackBuilder(shape[0])
     for event in segment_stack(image, loaded, chosen):
         if isinstance(event, SectionDone):
@@ -382,12 +382,3 @@ def _inference(model: Model, options: SegmentOptions) -> Inference:
     rounds = card.spec.rounds if options.first_round else 1
     device = choose_device(options.device)
     return Inference(model, device, rounds, options.flips, options.batch, options.precision)
-
-
-def _drain(events: Generator[TileDone, None, Prediction]) -> Prediction:
-    while True:
-        try:
-            next(events)
-        except StopIteration as stop:
-            result: Prediction = stop.value
-            return result

@@ -79,11 +79,6 @@ class SideBySide:
         camera.center = (*camera.center[:-2], *middle)
         camera.zoom = camera.zoom / (2 + GAP)
 
-    @property
-    def there(self) -> bool:
-        """Whether nobody has deleted a part of it."""
-        return all(layer in self._viewer.layers for layer in self.layers)
-
     def close(self) -> None:
         """Take the layers away, and let everything be seen as before; may be called again."""
         layers, self.layers = self.layers, []

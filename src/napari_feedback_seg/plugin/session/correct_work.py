@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.drafts import Draft
     from napari_feedback_seg.plugin.session.instant_work import Strokes
     from napari_feedback_seg.plugin.session.session import Session
+    from napari_feedback_seg.plugin.session.teaching import Digests
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 GRID = 64
@@ -59,18 +60,22 @@ class SectionSearched:
 class FinetuneWork:
     """A fine-tune that was asked for in the panel."""
 
-    sections: Sections  # the image
+    image: Image
+    sections: Sections  # its grey values
     corrections: dict[int, np.ndarray]  # section to its corrections (Y, X), as they were
+    painted: Digests  # what tells them from others
+    draft: Draft  # where they are kept, and the state of the fine-tune
+    parent: str  # name of the model
     load_model: Callable[[], Model]  # returns the model. Called off the GUI thread.
     config: FinetuneConfig  # the settings
     device: str  # where to compute
     pixel_size_nm: Any  # side of a pixel, if the image is rescaled for the model
     source: str  # name of the image
-    checkpoint: Path  # where the state is kept
     path_for: Callable[[str], Path]  # returns, for the name of a model, the file that it is written to
     # the corrections as they are answered at once, which is what the fine-tune begins with
     strokes: Strokes | None = None
     tuning: FineTuning | None = None
+    keep_best: bool = False  # of what was learnt before it is stopped
 
     def __call__(self) -> Generator[FinetuneStep | FinetuneCheck, None, tuple[FinetuneResult, Path]]:
         """Fine-tune; return what became of it, and the file of the tuned model."""
@@ -94,7 +99,7 @@ class FinetuneWork:
             [each for each in sections if each.labels.any()],
             replace(self.config, new_classes=new),
             device=self.device,
-            checkpoint=self.checkpoint,
+            checkpoint=self.draft.checkpoint,
         )
         result = yield from self.tuning.run()
         return self._keep(result)
@@ -104,6 +109,11 @@ class FinetuneWork:
         yield
         result = self.tuning.best_so_far() if self.tuning else None
         return self._keep(result) if result else None
+
+    def remove_checkpoint(self) -> None:
+        """Remove what was kept to go on with."""
+        with suppress(OSError):  # the next fine-tune writes over it
+            self.draft.checkpoint.unlink(missing_ok=True)
 
     def _taught(self, z: int) -> np.ndarray:
         """Return the corrections of a section that are to be learnt from."""
@@ -136,24 +146,7 @@ class Proposal:
     sections: tuple[int, ...] = ()
 
 
-@dataclass
-class Run:
-    """A fine-tune that is going on."""
-
-    work: FinetuneWork
-    image: Image
-    draft: Draft
-    parent: str
-    painted: list[tuple[int, str]]
-    keep_best: bool = False
-
-    def remove_checkpoint(self) -> None:
-        """Remove what was kept to go on with."""
-        with suppress(OSError):  # the next fine-tune writes over it
-            self.draft.checkpoint.unlink(missing_ok=True)
-
-
-def prepare(session: Session) -> Run:
+def prepare(session: Session) -> FinetuneWork:
     """Return the fine-tune on all corrections of the image.
 
     Raises InputError or TrainingError if there is nothing to learn from.
@@ -176,19 +169,21 @@ def prepare(session: Session) -> Run:
         raise InputError("This image has no place for its corrections. Save it as a TIFF, and open that.")
     known = {each.value for each in session.card.classes} if session.card else set()
     new = tuple(each for each in corrections.classes if each.value in total.keys() - known)
-    work = FinetuneWork(
+    return FinetuneWork(
+        image,
         sections,
         {z: corrections.labels(z) for z in corrections.counts},
+        session.instant.teaching.digests,
+        draft,
+        session.model_name,
         partial(session.load_model, session.entry),
         replace(correcting.config, new_classes=new),
         session.device,
         correcting.options().pixel_size_nm,
         image.name,
-        draft.checkpoint,
         correcting.models.path_for,
         session.instant.strokes(),
     )
-    return Run(work, image, draft, session.model_name, session.instant.teaching.digests)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.errors import FeedbackSegError
-from napari_feedback_seg.plugin.session.correct_work import Proposal, Run, prepare
+from napari_feedback_seg.plugin.session.correct_work import FinetuneWork, Proposal, prepare
 from napari_feedback_seg.plugin.session.corrections import Corrections
 from napari_feedback_seg.plugin.session.doubt import DoubtfulPlaces
 from napari_feedback_seg.plugin.session.journal import Journal
@@ -42,7 +42,7 @@ class Correcting:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._run: Run | None = None
+        self._run: FinetuneWork | None = None
         self.corrections = Corrections(session)  # what is painted
         self.models = TunedModels(session)  # the chain of fine-tuned models
         # keeps it, and offers what an earlier time has left
@@ -109,7 +109,7 @@ class Correcting:
             return False
         self.show_before(False)
         if not self._session.jobs.run(
-            run.work,
+            run,
             title="Fine-tuning",
             owner=self,
             on_event=self._take,
@@ -151,7 +151,7 @@ class Correcting:
         run = self._run
         if run is not None and run.keep_best:
             self._session.jobs.run(
-                run.work.best,
+                run.best,
                 title="Scoring what was learnt",
                 owner=self,
                 on_done=self._finish,

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from napari_feedback_seg import __version__
 from napari_feedback_seg.classes import LabelClass
-from napari_feedback_seg.plugin.session.regions import Spans  # noqa: TC001  # pydantic reads it
+from napari_feedback_seg.plugin.session.regions import Spans, spans_of, whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,10 +79,6 @@ class RunRecord:
             RunSettings.of(options),
             strokes=strokes,
         )
-
-    def covers(self, shape: tuple[int, int]) -> bool:
-        """Return whether it is about whole sections of this shape (Y, X)."""
-        return self.region == ((0, shape[0]), (0, shape[1]))
 
     def over(self, region: Spans) -> str:
         """Return how it lies over a region: ``"all"``, ``"part"``, or empty if it does not."""
@@ -177,10 +173,10 @@ class ResultRecord:
         """Return the sections of which a model has segmented all (Y, X), and no other one since."""
         done: set[int] = set()
         for run in self.runs:
-            if run.model_file == model_file and run.covers(shape):
-                done |= set(run.sections)
-            elif run.model_file != model_file:
+            if run.model_file != model_file:
                 done -= set(run.sections)
+            elif run.region == spans_of(whole(shape)):
+                done |= set(run.sections)
         return done
 
 

@@ -26,7 +26,6 @@ from napari_feedback_seg.plugin.session.volume import VolumeOnDisk
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
-    from napari.viewer import Viewer
 
     from napari_feedback_seg.models.model import Model, ModelCard
     from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
@@ -100,11 +99,6 @@ class Session:
         self.refresh_models()
         self._on_layers()
         self._on_active()
-
-    @property
-    def viewer(self) -> Viewer:
-        """The viewer."""
-        return self.layers.viewer
 
     def tell(self, *parts: str) -> None:
         """Tell that parts of the state have changed."""

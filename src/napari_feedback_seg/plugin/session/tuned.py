@@ -50,10 +50,6 @@ class TunedModels:
         """Whether the model in use is not in the library."""
         return self.current in self._session.unsaved
 
-    def __contains__(self, name: object) -> bool:
-        """Return whether a model of this name is in the chain."""
-        return name in self._chain
-
     @property
     def _at(self) -> int:
         return self._chain.index(self.current) if self.current in self._chain else -1
