@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Surface
-from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap, ensure_colormap
+from napari.utils.colormaps import (
+    CyclicLabelColormap,
+    DirectLabelColormap,
+    ensure_colormap,
+    label_colormap,
+)
 from psygnal import Signal
 
 from napari_feedback_seg.errors import FeedbackSegError
@@ -19,7 +24,7 @@ from napari_feedback_seg.plugin.layers.image import (
     made_from,
 )
 from napari_feedback_seg.plugin.layers.painting import forget_undo, part_of
-from napari_feedback_seg.plugin.layers.picking import PAN_ZOOM, picked_voxel
+from napari_feedback_seg.plugin.layers.picking import PAN_ZOOM, drag, picked
 from napari_feedback_seg.plugin.layers.results import PROBABILITY_KEY, probability_layers
 from napari_feedback_seg.plugin.session.regions import whole
 
@@ -143,7 +148,7 @@ class ObjectLayers:
         layer.features = columns
         if colour_by not in table.columns:
             if not isinstance(layer.colormap, CyclicLabelColormap):
-                layer.colormap = _by_number()
+                layer.colormap = label_colormap()
             return
         values = np.asarray(table[colour_by], float)
         known = np.isfinite(values)
@@ -241,26 +246,18 @@ class ObjectLayers:
             callbacks.append(self._drag)
 
     def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
-        if event.button != 1 or event.modifiers:
-            return
-        camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it there
-        camera.mouse_pan = False
-        places = [self._place(event.position)]
-        try:
-            yield
-            while event.type == "mouse_move" and event.is_dragging:
-                places.append(self._place(event.position))
-                yield
-        finally:
-            camera.mouse_pan = getattr(viewer.layers.selection.active, "mouse_pan", True)
+        places: list[Place | None] = []
+        yield from drag(viewer, event, lambda position, _: places.append(self._place(position)))
         found = [each for each in places if each is not None]
         if found:
             self.pointed.emit(found)
 
     def _place(self, position: Any) -> Place | None:
+        if self._followed is None:
+            return None
         try:
-            return picked_voxel(self._layers.viewer, self._followed, position)
-        except FeedbackSegError:
+            return picked(self._layers.viewer, self._followed, position)[1]
+        except FeedbackSegError:  # the canvas shows no section
             return None
 
     def _click(self, layer: Any, event: Any) -> Iterator[None]:
@@ -300,9 +297,3 @@ class ObjectLayers:
             layer.data[part.index] = part.before
         forget_undo(layer)
         self.painted.emit(layer, np.unique(np.concatenate(places), axis=0), number)
-
-
-def _by_number() -> CyclicLabelColormap:
-    from napari.utils.colormaps import label_colormap
-
-    return label_colormap()

@@ -16,7 +16,7 @@ from napari_feedback_seg.plugin.layers.image import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Layer
@@ -88,68 +88,68 @@ class Pointing:
             self.interrupted.emit()
 
     def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
-        # napari resumes this at every move until it sees a release. It sees none where that comes while
-        # the press is still handled, as it does when a progress bar is drawn: so the event itself is asked.
-        if event.button != 1 or event.modifiers:
-            return
-        camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it there
-        camera.mouse_pan = False
-        try:
-            self.pointed.emit(event.position, False)
-            yield
-            while event.type == "mouse_move" and event.is_dragging and self._on:
-                self.pointed.emit(event.position, True)
-                yield
-        finally:
-            camera.mouse_pan = getattr(viewer.layers.selection.active, "mouse_pan", True)
+        yield from drag(viewer, event, self.pointed.emit, lambda: self._on)
 
     def pixel_at(self, image: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
-        """Return section, row and column of a position of the world, as :func:`picked_pixel` does."""
-        return picked_pixel(self._layers.viewer, image, position)
+        """Return section, row and column of the pixel of an image at a position of the canvas, in the world.
+
+        Raises InputError if there is no image, the canvas shows no section of it, or the position is beside
+        it.
+        """
+        sections = em_sections(image)
+        assert image is not None
+        point, pixel = picked(self._layers.viewer, image, position)
+        height, width = sections.section_shape
+        if pixel is None:
+            raise InputError(
+                f"There is no pixel of '{image.name}' there: its rows go from 0 to {height - 1} and its "
+                f"columns from 0 to {width - 1}. Click in the image."
+            )
+        if image.ndim == 3 and not -0.5 <= point[0] <= sections.count - 0.5:
+            raise InputError(
+                f"The slider is beside '{image.name}': move it to one of its sections, 0 to "
+                f"{sections.count - 1}."
+            )
+        return pixel
+
+
+def drag(
+    viewer: Any,
+    event: Any,
+    take: Callable[[Any, bool], object],
+    wanted: Callable[[], bool] = lambda: True,
+) -> Iterator[None]:
+    """Follow the mouse from a press on, a callback of napari; the canvas is not panned meanwhile.
+
+    ``take`` is called with the position in the world, and with whether the mouse was dragged to it.
+    """
+    # napari resumes this at every move until it sees a release. It sees none where that comes while
+    # the press is still handled, as it does when a progress bar is drawn: so the event itself is asked.
+    if event.button != 1 or event.modifiers:
+        return
+    camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it there
+    camera.mouse_pan = False
+    try:
+        take(event.position, False)
+        yield
+        while event.type == "mouse_move" and event.is_dragging and wanted():
+            take(event.position, True)
+            yield
+    finally:
+        camera.mouse_pan = getattr(viewer.layers.selection.active, "mouse_pan", True)
 
 
 def _tool_in_hand(layer: Layer | None) -> bool:
     return str(getattr(layer, "mode", PAN_ZOOM)) != PAN_ZOOM
 
 
-def picked_pixel(viewer: ViewerModel, layer: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
-    """Return section, row and column of the pixel of an image at a position of the canvas, in the world.
-
-    Raises InputError if there is no image, the canvas shows no section of it, or the position is beside it.
-    """
-    sections = em_sections(layer)
-    assert layer is not None
-    point, pixel = _picked(viewer, layer, position)
-    height, width = sections.section_shape
-    if pixel is None:
-        raise InputError(
-            f"There is no pixel of '{layer.name}' there: its rows go from 0 to {height - 1} and its columns "
-            f"from 0 to {width - 1}. Click in the image."
-        )
-    if layer.ndim == 3 and not -0.5 <= point[0] <= sections.count - 0.5:
-        raise InputError(
-            f"The slider is beside '{layer.name}': move it to one of its sections, 0 to {sections.count - 1}."
-        )
-    return pixel
-
-
-def picked_voxel(viewer: ViewerModel, layer: Layer | None, position: Sequence[float]) -> tuple[int, int, int]:
-    """Return section, row and column of the voxel of labels at a position of the canvas, in the world.
-
-    Raises InputError if there are none, the canvas shows no section of them, or the position is beside them.
-    """
-    if layer is None:
-        raise InputError("There are no objects. Find them first.")
-    pixel = _picked(viewer, layer, position)[1]
-    if pixel is None:
-        raise InputError(f"That is beside '{layer.name}'. Click on an object.")
-    return pixel
-
-
-def _picked(
+def picked(
     viewer: ViewerModel, layer: Layer, position: Sequence[float]
 ) -> tuple[np.ndarray, tuple[int, int, int] | None]:
-    """Return a position in the pixels of a layer, and its section, row and column if it is not beside it."""
+    """Return a position in the pixels of a layer, and its section, row and column if it is not beside it.
+
+    Raises InputError if the canvas shows no section.
+    """
     check_sections_shown(viewer)
     point = np.asarray(layer.world_to_data(in_units_of(viewer, layer, position)), float)
     y, x = (int(each) for each in np.floor(point[-2:] + 0.5))

@@ -309,12 +309,9 @@ class Attention:
             title=title,
             owner=self,
             on_done=on_done,
-            on_failed=self._failed,
+            on_failed=lambda error: self._give_up(str(error)),
             on_stopped=partial(self._give_up, "Cancelled."),
         )
-
-    def _failed(self, error: Exception) -> None:
-        self._give_up(str(error))
 
     def _give_up(self, status: str) -> None:
         self._wanted, self.status = None, status

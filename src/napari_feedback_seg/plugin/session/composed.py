@@ -17,18 +17,17 @@ def composed(
     result: np.ndarray,
     corrections: np.ndarray | None,
     values: Collection[int] | None = None,
-    *,
-    segmented: bool | None = None,
+    whole: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return a section of a result with its corrections.
 
     All are (Y, X); a section in which nothing was segmented stays empty. A correction counts where it is no
     0, and one of the values if these are given. Not to be written to: without corrections it is ``result``.
-    ``segmented`` says whether the section is segmented at all, where these are parts of it.
+    ``whole`` is the section of which these are parts, if they are.
     """
     if corrections is None or not corrections.any():
         return result
-    if not (result.any() if segmented is None else segmented):
+    if not (result if whole is None else whole).any():
         return result
     corrected = corrections != UNLABELLED
     if values is not None:
@@ -65,27 +64,16 @@ class Composed:
 
     def __getitem__(self, place: Any) -> np.ndarray:
         """Return section ``z`` of a stack, (Y, X), or a part: sections, rows and columns as slices."""
-        if isinstance(place, tuple):
-            return self._part(place)
-        if self.ndim != 3:
-            raise IndexError(f"Only a stack has sections, and this has the shape {self.shape}.")
-        return self._compose(
-            self.result[place], None if self.corrections is None else self.corrections[place]
-        )
-
-    def _part(self, place: tuple[slice, ...]) -> np.ndarray:
-        if self.corrections is None:
-            return np.asarray(self.result[place])
+        if self.corrections is None and isinstance(place, tuple):
+            return np.asarray(self.result[place])  # of a lazy array no more is read
         if self.ndim == 2:
-            part = np.asarray(self.result[place]), np.asarray(self.corrections[place])
-            return composed(*part, self.values, segmented=bool(np.asarray(self.result).any()))
-        sections, rows, columns = place
-        parts = []
-        for z in range(*sections.indices(len(self))):
-            result, corrections = np.asarray(self.result[z]), np.asarray(self.corrections[z])
-            part = result[rows, columns], corrections[rows, columns]
-            parts.append(composed(*part, self.values, segmented=bool(result.any())))
-        return np.stack(parts)
+            if not isinstance(place, tuple):
+                raise IndexError(f"Only a stack has sections, and this has the shape {self.shape}.")
+            return self._compose(self.result, self.corrections, place)
+        if not isinstance(place, tuple):
+            return self._section(place)
+        sections, *part = place
+        return np.stack([self._section(z, tuple(part)) for z in range(*sections.indices(len(self)))])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return all of it."""
@@ -95,7 +83,10 @@ class Composed:
             whole = self._compose(self.result, self.corrections)
         return np.array(whole, dtype=dtype)  # a copy: what is read from it does not change under the reader
 
-    def _compose(self, result: Any, corrections: Any) -> np.ndarray:
-        return composed(
-            np.asarray(result), None if corrections is None else np.asarray(corrections), self.values
-        )
+    def _section(self, z: int, part: Any = ...) -> np.ndarray:
+        return self._compose(self.result[z], None if self.corrections is None else self.corrections[z], part)
+
+    def _compose(self, result: Any, corrections: Any, part: Any = ...) -> np.ndarray:
+        whole = np.asarray(result)
+        corrected = None if corrections is None else np.asarray(corrections)[part]
+        return composed(whole[part], corrected, self.values, whole)
