@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -12,7 +11,7 @@ from napari_feedback_seg.errors import FeedbackSegError, in_words
 from napari_feedback_seg.plugin.session.instant_places import in_view, rest, stale, where_changed
 from napari_feedback_seg.plugin.session.instant_result import ShownAnswers
 from napari_feedback_seg.plugin.session.instant_work import Answered, Blank, Engine, Why
-from napari_feedback_seg.plugin.session.jobs import Failed, Returned, State
+from napari_feedback_seg.plugin.session.jobs import Jobs
 from napari_feedback_seg.plugin.session.teaching import Teaching
 
 if TYPE_CHECKING:
@@ -22,16 +21,14 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.correction.strokes import Stroke
     from napari_feedback_seg.plugin.session.instant_work import Place, Strokes
-    from napari_feedback_seg.plugin.session.jobs import Running
+    from napari_feedback_seg.plugin.session.jobs import State
     from napari_feedback_seg.plugin.session.session import Session
-
-logger = logging.getLogger(__name__)
 
 
 class Instant:
     """Learns from strokes as they are painted, and updates the result: what is in view first, then the rest.
 
-    It works in a lane of its own and gives way to every job of the session: nobody has to wait for it, and
+    Its jobs are in a lane of their own, and give way to every job of the session: nobody has to wait, and
     painting never does. A newer stroke replaces the answer to the one before.
 
     What the result notes of itself tells which strokes it was made with; what was made with others is
@@ -65,14 +62,12 @@ class Instant:
         self._engine: tuple[Any, Engine] | None = None
         self._begun: set[Any] = set()  # images that were painted on
         self._last: tuple[int, int] | None = None  # where was painted last
-        self._running: Running | None = None
-        self._state = State.IDLE
+        self._lane = Jobs(session.runner, bar=False)
         self._strokes: Strokes | None = None  # that are being answered
         self._question: tuple[int, int, int] | None = None
         self._asked: list[Place] = []  # the view that is being answered
         self._unfinished = ""  # the token of strokes that the view was answered with, before all was learnt
         self._failed: tuple[str, str] | None = None  # image and token of strokes that cannot be answered
-        self._error: Exception | None = None
         self._blank: set[Blank] = set()
         self._entry: Any = None
         self._image: Any = None
@@ -87,7 +82,7 @@ class Instant:
     @property
     def state(self) -> State:
         """What it is doing."""
-        return self._state
+        return self._lane.state
 
     # --- what a person chooses
 
@@ -201,9 +196,7 @@ class Instant:
         self._stop()
 
     def _stop(self) -> None:
-        if self._running is not None and self._state is not State.CANCELLING:
-            self._state = State.CANCELLING
-            self._running.stop()
+        self._lane.cancel(quietly=True)
 
     def _go(self) -> None:
         """Begin, if there is something to be answered and nothing else runs."""
@@ -224,7 +217,7 @@ class Instant:
         if strokes is None or record is None or result is None:
             return
         view = stale(session, strokes, record, in_view(session, image, self._last), self._blank)
-        if self._running is not None:
+        if self._lane.busy:
             mine = self._strokes
             other = mine is None or (mine.token, mine.image) != (strokes.token, strokes.image)
             if other or not set(map(repr, view)) <= set(map(repr, self._asked)):
@@ -239,10 +232,16 @@ class Instant:
         if unfinished:
             view = in_view(session, image, self._last)
         engine = self._engine_for()
-        self._strokes, self._state, self._asked = strokes, State.LOADING, view
+        self._strokes, self._asked = strokes, view
         self.status = "Learning from the strokes..." if engine.learnt[0] != strokes.token else ""
-        work = partial(engine.work, strokes, view, others, self._question)
-        self._running = session.runner.start(work, "", self._take, self._end)
+        self._lane.run(
+            partial(engine.work, strokes, view, others, self._question),
+            title="Answering strokes",
+            on_event=self._take,
+            on_done=self._done,
+            on_failed=self._fail,
+            on_stopped=self._end,
+        )
         self._tell()
 
     def _engine_for(self) -> Engine:
@@ -255,38 +254,29 @@ class Instant:
             self._engine = key, Engine(load, session.device, session.correcting.options().overlap)
         return self._engine[1]
 
-    def _end(self, outcome: Returned | Failed | None) -> None:
-        self._running, self._state = None, State.IDLE
+    def _done(self, _: None) -> None:
+        self._unfinished = ""
+        self._end()
+
+    def _end(self) -> None:
         self.status, self._asked = "", []
-        for each in self._stale:
-            each.close()
-        self._stale = []
-        if isinstance(outcome, Returned):
-            self._unfinished = ""
-        error = self._error
-        if isinstance(outcome, Failed):
-            error = error or outcome.error
-        if error is None:
-            self.look()
-        else:
-            self._fail(error)
+        self._free()
+        self.look()
         self._tell()
 
     def _fail(self, error: Exception) -> None:
         """Say what is wrong, once: these strokes are not tried again."""
-        strokes, self._question, self._error = self._strokes, None, None
+        strokes, self._question, self._asked = self._strokes, None, []
         self._failed = (strokes.image, strokes.token) if strokes is not None else None
-        self.status = str(error) if isinstance(error, FeedbackSegError) else in_words(error)
-        if not isinstance(error, FeedbackSegError):
-            logger.error("Strokes could not be answered", exc_info=error)
+        self.status = in_words(error)
         self._session.said.emit(f"The strokes could not be answered. {self.status}", "error")
         self._close()
+        self._free()
+        self._tell()
 
     # --- what is found
 
     def _take(self, event: Any) -> None:
-        if self._state is State.LOADING:
-            self._state = State.RUNNING
         if isinstance(event, Why):
             self._question, self.why = None, event
             self._tell()
@@ -295,11 +285,7 @@ class Instant:
         elif isinstance(event, Answered):
             if self._strokes is not None and self.learnt[0] != self._strokes.token:
                 self._unfinished = self._strokes.token
-            try:
-                if self._strokes is None or not self.shown.write(event, self._strokes):
-                    self._stop()
-            except Exception as error:  # noqa: BLE001  # what cannot be shown ends it with a sentence
-                self._error = error
+            if self._strokes is None or not self.shown.write(event, self._strokes):
                 self._stop()
 
     # --- what happens meanwhile
@@ -372,11 +358,17 @@ class Instant:
         self._close()
 
     def _close(self) -> None:
-        engine, self._engine = self._engine, None
-        if engine is not None and self._running is not None:
-            self._stale.append(engine[1])
-        elif engine is not None:
-            engine[1].close()
+        """Let go of the model, as soon as nothing runs."""
+        if self._engine is not None:
+            self._stale.append(self._engine[1])
+            self._engine = None
+        if not self._lane.busy:
+            self._free()
+
+    def _free(self) -> None:
+        for each in self._stale:
+            each.close()
+        self._stale = []
 
     def _tell(self) -> None:
         self._session.tell("instant")

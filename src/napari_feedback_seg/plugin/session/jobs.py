@@ -120,7 +120,7 @@ class Pace:
 
 
 class Jobs:
-    """Runs the long work of a session, one job at a time.
+    """Runs the long work of a session, one job at a time, with or without a bar in the activity dock.
 
     A job that starts another as it ends hands over to it: in between nothing is idle.
 
@@ -141,8 +141,8 @@ class Jobs:
     ended = Signal()
     said = Signal(str, str)
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, runner: Runner, *, bar: bool = True) -> None:
+        self._runner, self._bar = runner, bar
         self._job: _Job | None = None
         self._ending = False
         self._pace = Pace()
@@ -214,7 +214,10 @@ class Jobs:
         job = self._job = _Job(title, owner, on_event, on_done, on_failed, on_stopped)
         self.started.emit(title)
         job.running = self._runner.start(
-            work, title, lambda event: self._take(job, event), lambda outcome: self._end(job, outcome)
+            work,
+            title if self._bar else "",
+            lambda event: self._take(job, event),
+            lambda outcome: self._end(job, outcome),
         )
         return True
 
