@@ -29,7 +29,7 @@ def large(monkeypatch):
 def write(viewer, image, region, value=1, section=0):
     shape = tuple(part.stop - part.start for part in region)
     run = RunRecord("small", "small.safetensors")
-    writer = ResultWriter(viewer, image, image.data.shape, EM_CLASSES, run, [section], region)
+    writer = ResultWriter(viewer, image, image.data.shape, EM_CLASSES, run, region)
     writer.write(section, Prediction(np.full(shape, value, np.uint8), None, None, region, "cpu"))
     return writer.layer
 
@@ -83,7 +83,7 @@ class TestPartOfALargeImage:
     def test_all_of_it_is_a_layer_of_all(self, viewer):
         image = viewer.add_image(np.zeros((80, 90), np.uint8))
         run = RunRecord("small", "small.safetensors")
-        writer = ResultWriter(viewer, image, (80, 90), EM_CLASSES, run, [0])
+        writer = ResultWriter(viewer, image, (80, 90), EM_CLASSES, run)
         whole = (slice(0, 80), slice(0, 90))
         writer.write(0, Prediction(np.ones((80, 90), np.uint8), None, None, whole, "cpu"))
         assert writer.layer.data.shape == (80, 90)

@@ -33,7 +33,7 @@ def tab(dock, viewer, labels, finish, press):
     image = viewer.add_image(grey, name="stack", scale=(20, 10, 10), units=("nm",) * 3)
     session = dock.session
     whole = (slice(0, 60), slice(0, 90))
-    writer = ResultWriter(viewer, image, labels.shape, session.card.classes, RunRecord("small"), range(12))
+    writer = ResultWriter(viewer, image, labels.shape, session.card.classes, RunRecord("small"))
     for z in range(12):
         writer.write(z, Prediction(labels[z], None, None, whole, "cpu", ()))
     session.tell("result")

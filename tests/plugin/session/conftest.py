@@ -153,9 +153,7 @@ def add_result(viewer, session):
         planes = labels if labels.ndim == 3 else [labels]
         whole = (slice(0, labels.shape[-2]), slice(0, labels.shape[-1]))
         record = RunRecord(model)
-        writer = ResultWriter(
-            viewer, session.image, labels.shape, session.card.classes, record, range(len(planes))
-        )
+        writer = ResultWriter(viewer, session.image, labels.shape, session.card.classes, record)
         for z in range(len(planes)) if sections is None else sections:
             writer.write(z, Prediction(planes[z], None, None, whole, "cpu", ()))
         session.tell("result")

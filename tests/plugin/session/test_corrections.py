@@ -11,7 +11,7 @@ from skimage.io import imsave
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.correction.classes import add_classes
 from napari_feedback_seg.models.model_file import save_model
-from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY
+from napari_feedback_seg.plugin.layers.image import CORRECTIONS_KEY
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def show_demo(viewer: Viewer, folder: Path) -> Labels:
     whole = (slice(0, labels.shape[0]), slice(0, labels.shape[1]))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     run = RunRecord(card.name, str(path), digest, image.pixel_size_nm, RunSettings.of(SegmentOptions()))
-    result = ResultWriter(viewer, layer, labels.shape, card.classes, run, [0])
+    result = ResultWriter(viewer, layer, labels.shape, card.classes, run)
     result.write(0, Prediction(labels, None, None, whole, device=""))
     open_segment(viewer)
     QApplication.processEvents()  # the dock takes its place

@@ -10,8 +10,7 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY
-from napari_feedback_seg.plugin.layers.image import RESULT_KEY, class_colormap
+from napari_feedback_seg.plugin.layers.image import CORRECTIONS_KEY, RESULT_KEY, class_colormap
 from napari_feedback_seg.plugin.layers.results import PROBABILITY_KEY
 from napari_feedback_seg.segmentation.export import RUN_SUFFIX, is_export, read_export
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 from superqt import QFlowLayout
 
 from napari_feedback_seg.plugin.forms.options_form import narrow
@@ -33,6 +33,13 @@ def say(label: QLabel, words: str) -> None:
     """Show words in a label, and no label without any."""
     label.setText(words)
     label.setVisible(bool(words))
+
+
+def copy_text(words: str) -> None:
+    """Put words on the clipboard."""
+    clipboard = QApplication.clipboard()
+    if clipboard is not None:
+        clipboard.setText(words)
 
 
 def chooser(tip: str) -> QComboBox:

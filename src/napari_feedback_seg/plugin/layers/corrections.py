@@ -11,6 +11,7 @@ from napari.layers import Labels
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.layers.image import (
+    CORRECTIONS_KEY,
     add_beside,
     class_colormap,
     class_features,
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.plugin.session.regions import Region
-
-CORRECTIONS_KEY = "feedback-seg-corrections"
-"""Where a layer's metadata say of which image it holds the corrections."""
 
 _LARGEST = 255  # label of a class
 _ZOOM = 4.0  # canvas pixels for a pixel of the image, at the least
@@ -96,7 +94,7 @@ class CorrectionLayers:
         if sentence:
             raise InputError(sentence)
         layer = Labels(
-            np.zeros(tuple(int(length) for length in sections.data.shape), np.uint8),
+            np.zeros(sections.shape, np.uint8),
             name=name_for(image),
             colormap=corrections_colormap(classes),
             features=class_features(classes, "not corrected"),
@@ -221,7 +219,7 @@ def _is_bound(layer: Any, image: Image) -> bool:
 
 def _shape(image: Image) -> tuple[int, ...] | None:
     try:
-        return tuple(int(length) for length in em_sections(image).data.shape)
+        return em_sections(image).shape
     except InputError:
         return None
 

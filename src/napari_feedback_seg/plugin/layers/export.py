@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY, find_layer
-from napari_feedback_seg.plugin.layers.image import RESULT_KEY, like, spacing_nm
+from napari_feedback_seg.plugin.layers.corrections import find_layer
+from napari_feedback_seg.plugin.layers.image import CORRECTIONS_KEY, RESULT_KEY, image_of, like, spacing_nm
 from napari_feedback_seg.plugin.layers.results import (
     PROBABILITY_KEY,
     measured_size,
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 
 def to_export(
-    viewer: ViewerModel, layer: Labels, image: Image | None, composed: Composed, file_spacing_nm: float | None
+    viewer: ViewerModel, layer: Labels, composed: Composed, file_spacing_nm: float | None
 ) -> Result:
     """Return a result layer as it is to be exported, with the distance of the sections that the file says."""
+    image = image_of(viewer, layer)
     probabilities = {
         each.metadata[PROBABILITY_KEY]["class"]: each
         for each in probability_layers(viewer, layer)

@@ -31,6 +31,9 @@ DERIVED_PREFIX = "feedback-seg"
 OBJECTS_KEY = f"{DERIVED_PREFIX}-objects"
 """Where the metadata of a layer of numbered objects say what they are."""
 
+CORRECTIONS_KEY = f"{DERIVED_PREFIX}-corrections"
+"""Where a layer's metadata say of which image it holds the corrections."""
+
 UNFINISHED_KEY = f"{DERIVED_PREFIX}-unfinished"
 """In the metadata of a layer whose pixels are still to come: not segmentable yet."""
 
@@ -53,6 +56,11 @@ class Sections:
         return open_section(self.image, z if self.data.ndim == 3 else None)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of all."""
+        return tuple(int(length) for length in self.data.shape)
+
+    @property
     def count(self) -> int:
         """The number of sections."""
         return self.data.shape[0] if self.data.ndim == 3 else 1
@@ -60,8 +68,8 @@ class Sections:
     @property
     def section_shape(self) -> tuple[int, int]:
         """The rows and columns of a section."""
-        rows, columns = self.data.shape[-2:]
-        return int(rows), int(columns)
+        rows, columns = self.shape[-2:]
+        return rows, columns
 
     def section(self, z: int) -> Any:
         """Return section ``z``, (Y, X)."""
@@ -249,6 +257,21 @@ def made_from(record: Any, image: Any) -> bool:
     if "image_id" in record:
         return bool(record["image_id"] == str(image.unique_id))
     return bool(record.get("image") == image.name)
+
+
+def images_of(viewer: Viewer) -> list[Image]:
+    """Return the EM images, the topmost first."""
+    return [layer for layer in reversed(viewer.layers) if is_em_image(layer)]
+
+
+def image_of(viewer: Viewer, layer: Layer) -> Image | None:
+    """Return the image that a result, corrections or objects belong to, or None."""
+    for key in (RESULT_KEY, CORRECTIONS_KEY, OBJECTS_KEY):
+        about: Any = layer.metadata.get(key)
+        for image in images_of(viewer) if isinstance(about, dict) else ():
+            if made_from(about, image):
+                return image
+    return None
 
 
 def planes_of(data: np.ndarray) -> list[np.ndarray]:

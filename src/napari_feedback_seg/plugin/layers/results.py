@@ -58,14 +58,12 @@ class ResultWriter:
         shape: tuple[int, ...],
         classes: Sequence[LabelClass],
         run: RunRecord,
-        sections: Sequence[int],
         region: Region | None = None,
         *,
         keep: bool = False,
     ) -> None:
         self.viewer, self.image, self.shape = viewer, image, shape
-        self.classes, self.run, self.sections = tuple(classes), run, sections
-        self.region = region
+        self.classes, self.run, self.region = tuple(classes), run, region
         self.layer: Labels | None = None
         self.part: Region | None = None
         self.keeps, self.before = keep, Version()  # whether what was there before is kept, and what it was

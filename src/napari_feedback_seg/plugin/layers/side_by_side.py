@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_feedback_seg.plugin.layers.image import add_beside, class_colormap, class_features, like_part
+from napari_feedback_seg.plugin.layers.image import (
+    add_beside,
+    class_colormap,
+    class_features,
+    em_sections,
+    image_of,
+    like_part,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +35,8 @@ GAP = 0.04
 class SideBySide:
     """Layers of the left side on the image, and a copy of the part to the right of it with the other.
 
-    ``sides`` are title and labels (Y, X) of the left side and of the right one; ``hidden`` is not to be seen
-    meanwhile.
+    ``sides`` are title and labels (Y, X) of the left side and of the right one. What else lies on the image
+    is hidden meanwhile.
     """
 
     def __init__(
@@ -38,13 +45,13 @@ class SideBySide:
         image: Image,
         section: int,
         region: Region,
-        grey: np.ndarray,
         sides: Sequence[tuple[str, np.ndarray]],
         classes: Sequence[LabelClass],
-        hidden: Sequence[Layer] = (),
     ) -> None:
         self._viewer = viewer
-        self._hidden = [layer for layer in hidden if layer.visible]
+        over = [layer for layer in viewer.layers if isinstance(layer, Labels) and layer.visible]
+        self._hidden = [layer for layer in over if image_of(viewer, layer) == image]
+        grey = em_sections(image).section(section)[region]
         rows, columns = region
         width = columns.stop - columns.start
         step = width + max(1, round(GAP * width))

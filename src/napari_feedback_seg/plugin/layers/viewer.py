@@ -10,18 +10,13 @@ import numpy as np
 from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
 
-from napari_feedback_seg.plugin.layers import comparison, export
+from napari_feedback_seg.plugin.layers import comparison
 from napari_feedback_seg.plugin.layers import image as of_image
 from napari_feedback_seg.plugin.layers.attention import AttentionLayers
 from napari_feedback_seg.plugin.layers.changes import ChangeLayers
-from napari_feedback_seg.plugin.layers.corrections import CORRECTIONS_KEY, CorrectionLayers
-from napari_feedback_seg.plugin.layers.image import (
-    OBJECTS_KEY,
-    RESULT_KEY,
-    UNFINISHED_KEY,
-    is_em_image,
-    made_from,
-)
+from napari_feedback_seg.plugin.layers.corrections import CorrectionLayers
+from napari_feedback_seg.plugin.layers.export import to_export
+from napari_feedback_seg.plugin.layers.image import RESULT_KEY, UNFINISHED_KEY, is_em_image
 from napari_feedback_seg.plugin.layers.objects import ObjectLayers
 from napari_feedback_seg.plugin.layers.results import (
     ResultWriter,
@@ -49,20 +44,16 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.plugin.layers.image import Sections
-    from napari_feedback_seg.plugin.session.composed import Composed
-    from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord
+    from napari_feedback_seg.plugin.session.records import ResultRecord
     from napari_feedback_seg.plugin.session.regions import Region
-    from napari_feedback_seg.plugin.session.segmenting import Part
-    from napari_feedback_seg.segmentation.export import Result
 
 
 def _with_viewer(function: Any) -> Any:
     """Return a function of a viewer as a method of its layers."""
 
     @wraps(function)
-    def method(layers: ViewerLayers, *arguments: Any) -> Any:
-        return function(layers.viewer, *arguments)
+    def method(layers: ViewerLayers, *arguments: Any, **options: Any) -> Any:
+        return function(layers.viewer, *arguments, **options)
 
     return method
 
@@ -98,7 +89,12 @@ class ViewerLayers:
     measured_size = staticmethod(measured_size)
     add_classes = staticmethod(add_classes)
     write_record = staticmethod(write_record)
+    images = property(_with_viewer(of_image.images_of))
+    image_of = _with_viewer(of_image.image_of)
     result_of = _with_viewer(of_image.result_of)
+    result_writer = _with_viewer(ResultWriter)
+    to_export = _with_viewer(to_export)
+    side_by_side = _with_viewer(SideBySide)
     displayed_section = _with_viewer(of_image.displayed_section)
     section_shown = _with_viewer(of_image.section_shown)
     visible_region = _with_viewer(of_image.visible_region)
@@ -158,11 +154,6 @@ class ViewerLayers:
     # --- what there is
 
     @property
-    def images(self) -> list[Image]:
-        """The EM images, the topmost first."""
-        return [layer for layer in reversed(self.viewer.layers) if is_em_image(layer)]
-
-    @property
     def shapes(self) -> list[Shapes]:
         """The Shapes layers, the topmost first."""
         return [layer for layer in reversed(self.viewer.layers) if isinstance(layer, Shapes)]
@@ -183,15 +174,6 @@ class ViewerLayers:
     def is_finished(self, layer: Layer) -> bool:
         """Return whether a layer has its pixels."""
         return UNFINISHED_KEY not in layer.metadata
-
-    def image_of(self, layer: Layer) -> Image | None:
-        """Return the image that a result or corrections belong to, or None."""
-        for key in (RESULT_KEY, CORRECTIONS_KEY, OBJECTS_KEY):
-            about: Any = layer.metadata.get(key)
-            for image in self.images if isinstance(about, dict) else ():
-                if made_from(about, image):
-                    return image
-        return None
 
     def result_at_hand(self, image: Image | None) -> Labels | None:
         """Return the result that is the active layer, or that of an image, or else the newest."""
@@ -238,12 +220,6 @@ class ViewerLayers:
         of_image.planes_of(result.data)[z][:] = labels
         redraw(result)
 
-    # --- what is made of a result
-
-    def to_export(self, result: Labels, composed: Composed, file_spacing_nm: float | None) -> Result:
-        """Return a result as it is to be exported; see :func:`to_export`."""
-        return export.to_export(self.viewer, result, self.image_of(result), composed, file_spacing_nm)
-
     # --- what a person looks at
 
     def rectangle(self, name: str, image: Layer) -> tuple[int, Region]:
@@ -253,38 +229,6 @@ class ViewerLayers:
         """
         shapes = next((each for each in self.shapes if each.name == name), None)
         return of_image.rectangle_region(self.viewer, shapes, image)
-
-    # --- what is made
-
-    def result_writer(
-        self,
-        image: Image,
-        sections: Sections,
-        part: Part,
-        classes: Sequence[LabelClass],
-        run: RunRecord,
-        *,
-        keep: bool = False,
-    ) -> ResultWriter:
-        """Return what shows the predictions of a run, and may keep what was there before."""
-        shape = tuple(int(length) for length in sections.data.shape)
-        return ResultWriter(self.viewer, image, shape, classes, run, part.sections, part.region, keep=keep)
-
-    def side_by_side(
-        self,
-        image: Image,
-        section: int,
-        region: Region,
-        sides: Sequence[tuple[str, np.ndarray]],
-        classes: Sequence[LabelClass],
-    ) -> SideBySide:
-        """Show two answers about a part of an image, and hide meanwhile what else lies on it."""
-        viewer = self.viewer
-        grey = np.asarray(self.sections(image).section(section)[region])
-        over = [
-            layer for layer in viewer.layers if isinstance(layer, Labels) and self.image_of(layer) == image
-        ]
-        return SideBySide(viewer, image, section, region, grey, sides, classes, over)
 
     def prepare(self, classes: Sequence[LabelClass]) -> None:
         """Have napari compile what draws labels, which takes a second at its first use; in any thread."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
-    QApplication,
     QFileDialog,
     QFormLayout,
     QProgressBar,
@@ -17,7 +16,7 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm
-from napari_feedback_seg.plugin.forms.row import button, chooser, column, fill, row, say, sentence
+from napari_feedback_seg.plugin.forms.row import button, chooser, column, copy_text, fill, row, say, sentence
 from napari_feedback_seg.plugin.objects.histogram import Histogram
 from napari_feedback_seg.plugin.objects.table import ObjectTable, heading
 from napari_feedback_seg.plugin.session.jobs import State
@@ -141,9 +140,9 @@ class ObjectsTab(QWidget):
 
     def copy(self) -> None:
         """Copy the table as text, with tabs between the columns."""
-        table, clipboard = self._objects.table, QApplication.clipboard()
-        if table is not None and clipboard is not None:
-            clipboard.setText(table.to_text(decimal=decimal_point()))
+        table = self._objects.table
+        if table is not None:
+            copy_text(table.to_text(decimal=decimal_point()))
             self._session.said.emit(f"{len(table)} rows were copied: paste them into a spreadsheet.", "info")
 
     def _ask_for_table(self) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QApplication, QCheckBox, QFileDialog, QPlainTextEdit, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QPlainTextEdit, QWidget
 
 from napari_feedback_seg.io import IMAGE_SUFFIXES
-from napari_feedback_seg.plugin.forms.row import button, column, row, sentence
+from napari_feedback_seg.plugin.forms.row import button, column, copy_text, row, sentence
 from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ class BatchPanel(QWidget):
         self._session.batch.set(rescale=on)
 
     def _copy(self) -> None:
-        clipboard = QApplication.clipboard()
-        if clipboard is not None:
-            clipboard.setText(self._session.batch.command_line)
+        copy_text(self._session.batch.command_line)
 
     def _draw(self, part: str) -> None:
         if part not in ("batch", "model", "segmenting", "settings", "job"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QApplication, QFormLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QPushButton, QWidget
 
 from napari_feedback_seg.plugin.forms.decimals import decimal_point
 from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
-from napari_feedback_seg.plugin.forms.row import button, chooser, column, fill, say, sentence
+from napari_feedback_seg.plugin.forms.row import button, chooser, column, copy_text, fill, say, sentence
 from napari_feedback_seg.plugin.forms.text_table import TextTable
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ class ComparePanel(QWidget):
     def copy(self) -> None:
         """Copy the table as text, with tabs between the columns."""
         self._comparing.look()
-        scores, clipboard = self._comparing.scores, QApplication.clipboard()
-        if scores is not None and clipboard is not None:
+        scores = self._comparing.scores
+        if scores is not None:
             heading, rows = _cells(scores, self._comparing.classes)
             plain = [[name, *(cell.replace(".", decimal_point()) for cell in cells)] for name, *cells in rows]
-            clipboard.setText("\n".join("\t".join(row) for row in (heading, *plain)))
+            copy_text("\n".join("\t".join(row) for row in (heading, *plain)))
 
     def _choose_kind(self) -> None:
         self._comparing.choose(kind=self.kind_box.currentData(), rest_is_other=self.rest_box.currentData())

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QFileDialog, QLabel, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QLabel, QWidget
 
 from napari_feedback_seg.errors import OutputError
 from napari_feedback_seg.plugin.forms.decimals import PointOrComma, decimal_point
-from napari_feedback_seg.plugin.forms.row import button, column, row, sentence
+from napari_feedback_seg.plugin.forms.row import button, column, copy_text, row, sentence
 from napari_feedback_seg.plugin.forms.text_table import TextTable
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class MeasurePanel(QWidget):
     def copy(self) -> None:
         """Copy the table as text, with tabs between the columns."""
         self._measuring.look()
-        measures, clipboard = self._measuring.measures, QApplication.clipboard()
-        if measures is not None and clipboard is not None:
-            clipboard.setText(measures.to_text(decimal=decimal_point()))
+        measures = self._measuring.measures
+        if measures is not None:
+            copy_text(measures.to_text(decimal=decimal_point()))
             show_info(f"{len(measures.rows)} rows were copied: paste them into a spreadsheet.")
 
     def save(self, path: Path, overwrite: bool = False) -> None:

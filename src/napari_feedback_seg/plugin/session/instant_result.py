@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from napari_feedback_seg.plugin.session.instant_places import last_run
 from napari_feedback_seg.plugin.session.regions import within
-from napari_feedback_seg.plugin.session.segmenting import Part
 from napari_feedback_seg.plugin.session.versions import Unadapted
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class ShownAnswers:
         run = last_run(record, session)
         run = replace(run, settings=replace(run.settings, flips=False, probabilities=False), sections=())
         writer = session.layers.result_writer(
-            image, strokes.sections, Part((z,), region), answered.classes, replace(run, strokes=strokes.token)
+            image, strokes.sections.shape, answered.classes, replace(run, strokes=strokes.token), region
         )
         writer.write(z, answer.prediction)
         self.changed_pixels[z] = answer.changed

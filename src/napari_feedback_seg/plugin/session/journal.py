@@ -215,7 +215,7 @@ class Journal:
             return None
 
     def _first_of(self, image: Image) -> Draft:
-        shape = tuple(int(length) for length in self._session.layers.sections(image).data.shape)
+        shape = self._session.layers.sections(image).shape
         return first_draft(self._session.layers.corrections.source(image), image.name, shape)
 
     def _is_of_image(self, draft: Draft) -> bool:

@@ -290,8 +290,9 @@ class Segmenting:
             return
         strokes = run.strokes.token if run.strokes is not None else ""
         record = RunRecord.of(event, run.options, run.pixel_size_nm, strokes)
-        make = session.layers.result_writer
-        run.writer = make(run.image, run.sections, run.part, run.classes, record, keep=True)
+        run.writer = session.layers.result_writer(
+            run.image, run.sections.shape, run.classes, record, run.part.region, keep=True
+        )
 
     def show(self, run: Run, model: Model, done: SectionDone) -> None:
         """Show a section that was segmented elsewhere as if it had been in a run."""
