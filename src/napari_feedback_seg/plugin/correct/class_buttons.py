@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QAction,
@@ -23,39 +23,24 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.plugin.forms.row import column, sentence
 from napari_feedback_seg.plugin.segment.legend import color_icon
+from napari_feedback_seg.plugin.session.counts import summed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from napari_feedback_seg.classes import LabelClass
-    from napari_feedback_seg.plugin.session.counts import Count
+    from napari_feedback_seg.plugin.session.session import Session
 
 ERASER = "eraser"
 _MOST_CHORDS = 9
 
 
 class ClassButtons(QWidget):
-    """Choose what to paint: a class, or the eraser.
+    """Choose what to paint: a class, or the eraser; and see how much of each is painted."""
 
-    Signals
-    -------
-    chosen : int
-        The value to paint; 0 takes corrections back.
-    wanted : str, str
-        Name and colour of a new class.
-    unwanted : int
-        The value of a class that is to be taken away again.
-    muted : int, bool
-        The value of a class whose strokes are not to be learnt from, or are again.
-    """
-
-    chosen = Signal(int)
-    wanted = Signal(str, str)
-    unwanted = Signal(int)
-    muted = Signal(int, bool)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._session = session
         self.buttons: dict[int, QPushButton] = {}
         self.counts: dict[int, QLabel] = {}
         self.mutes: dict[int, QToolButton] = {}
@@ -73,7 +58,20 @@ class ClassButtons(QWidget):
         self._grid.setColumnStretch(1, 1)
         column(self, self._grid)
 
-    def show_classes(self, classes: Sequence[LabelClass], added: Collection[LabelClass] = ()) -> None:
+    def redraw(self) -> None:
+        """Show the classes that there are, and the pixels and strokes of each."""
+        corrections = self._session.correcting.corrections
+        self._show_classes(corrections.classes, corrections.added)
+        counts, muted = summed(corrections.counts.values()), self._session.instant.teaching.muted_classes
+        for value, label in self.counts.items():
+            found = counts.get(value)
+            strokes = f"{found.strokes} stroke{'s' * (found.strokes != 1)}" if found else ""
+            label.setText(f"{strokes}, {found.pixels:,} px" if found else "")
+            if value in self.mutes:
+                self.mutes[value].setVisible(found is not None or value in muted)
+                self.mutes[value].setChecked(value in muted)
+
+    def _show_classes(self, classes: Sequence[LabelClass], added: Collection[LabelClass]) -> None:
         """Make the buttons anew if the classes are others; those that were added can be removed."""
         if (tuple(classes), tuple(added)) == self._classes:
             return
@@ -89,7 +87,7 @@ class ClassButtons(QWidget):
             button = QPushButton(color_icon(color), name)
             button.setCheckable(True)
             button.setStyleSheet("text-align: left; padding: 2px 4px")
-            button.clicked.connect(partial(self.chosen.emit, value))
+            button.clicked.connect(partial(self._session.correcting.paint_with, value))
             self._group.addButton(button)
             chord = row + 1 if value != UNLABELLED else 0
             if chord <= _MOST_CHORDS:
@@ -110,30 +108,15 @@ class ClassButtons(QWidget):
                 self._grid.addWidget(self.mutes[value], row, 2)
         self._grid.addWidget(self.add_button, len(rows), 0)
 
-    def show_counts(self, counts: dict[int, Count], muted: Collection[int] = ()) -> None:
-        """Show the pixels and strokes of each class, and which classes are muted."""
-        for value, label in self.counts.items():
-            found = counts.get(value)
-            strokes = f"{found.strokes} stroke{'s' * (found.strokes != 1)}" if found else ""
-            label.setText(f"{strokes}, {found.pixels:,} px" if found else "")
-            if value in self.mutes:
-                self.mutes[value].setVisible(found is not None or value in muted)
-                self.mutes[value].setChecked(value in muted)
-
-    def check(self, value: int) -> None:
-        """Show which value is painted."""
-        if value in self.buttons:
-            self.buttons[value].setChecked(True)
-
     def _mute_button(self, value: int, name: str) -> QToolButton:
         mute = mute_button(f"Do not learn from the strokes of {name}; they stay right where they are")
-        mute.clicked.connect(lambda on: self.muted.emit(value, on))
+        mute.clicked.connect(lambda on: self._session.instant.mute_class(value, on))
         mute.setVisible(False)
         return mute
 
     def _let_remove(self, button: QPushButton, value: int, name: str) -> None:
         remove = QAction(f"Remove {name}", button)
-        remove.triggered.connect(lambda: self.unwanted.emit(value))
+        remove.triggered.connect(lambda: self._session.correcting.remove_class(value))
         button.addAction(remove)
         button.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         button.setToolTip(f"{button.toolTip()}; right click to remove the class")
@@ -144,7 +127,7 @@ class ClassButtons(QWidget):
             return
         color = QColorDialog.getColor(parent=self, title=f"Colour of {name.strip()}")
         if color.isValid():
-            self.wanted.emit(name.strip(), color.name())
+            self._session.correcting.add_class(name.strip(), color.name())
 
 
 def mute_button(tip: str) -> QToolButton:

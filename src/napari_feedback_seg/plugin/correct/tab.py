@@ -15,7 +15,6 @@ from napari_feedback_seg.plugin.correct.text import missing, where
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm
 from napari_feedback_seg.plugin.forms.row import button, column, row, say, sentence
-from napari_feedback_seg.plugin.session.counts import summed
 from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class CorrectTab(QWidget):
         self.offer_label = sentence()
         self.restore_button = button("Restore", "Put back what was kept")
         self.discard_button = button("Discard...", "Delete what was kept; you are asked before")
-        self.classes = ClassButtons()
+        self.classes = ClassButtons(self._session)
         self.note = sentence()
         self.instant_box = InstantBox(self._session)
         self.look_button = button(
@@ -106,10 +105,6 @@ class CorrectTab(QWidget):
 
     def _connect(self) -> None:
         session, correcting = self._session, self._session.correcting
-        self.classes.chosen.connect(correcting.paint_with)
-        self.classes.wanted.connect(correcting.add_class)
-        self.classes.unwanted.connect(correcting.remove_class)
-        self.classes.muted.connect(session.instant.mute_class)
         self.look_button.clicked.connect(correcting.next_place)
         self.form.changed.connect(correcting.set_config)
         self.permanent_button.clicked.connect(session.permanent.make)
@@ -149,9 +144,7 @@ class CorrectTab(QWidget):
     def _redraw(self) -> None:
         session, correcting = self._session, self._session.correcting
         corrections, image = correcting.corrections, session.image
-        self.classes.show_classes(corrections.classes, corrections.added)
-        muted = session.instant.teaching.muted_classes
-        self.classes.show_counts(summed(corrections.counts.values()), muted)
+        self.classes.redraw()
         text = corrections.problem or missing(corrections.counts, corrections.classes, corrections.unknown)
         stack = image is not None and image.ndim > 2
         note = f"{where(corrections.counts, stack)}{text}"

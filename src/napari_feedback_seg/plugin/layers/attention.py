@@ -17,6 +17,7 @@ from napari_feedback_seg.plugin.layers.image import (
     like,
     like_part,
     move,
+    pixels_of,
     put,
 )
 from napari_feedback_seg.plugin.layers.picking import Pointing
@@ -59,7 +60,7 @@ class AttentionLayers(Pointing):
 
     def labels_of(self, layer: Labels, section: int) -> np.ndarray:
         """Return the labels (Y, X) of a section."""
-        data = layer.data[0] if layer.multiscale else layer.data
+        data = pixels_of(layer)
         if data.ndim == 3 and section < data.shape[0]:
             data = data[section]
         return np.asarray(data)

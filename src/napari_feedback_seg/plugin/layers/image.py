@@ -274,6 +274,11 @@ def image_of(viewer: Viewer, layer: Layer) -> Image | None:
     return None
 
 
+def pixels_of(layer: Layer) -> Any:
+    """Return the array of a layer; of several resolutions the finest."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
 def planes_of(data: np.ndarray) -> list[np.ndarray]:
     """Return the sections (Y, X) of (Y, X) or (Z, Y, X), to be read and written."""
     return list(data) if data.ndim == 3 else [data]
@@ -375,8 +380,7 @@ def _region(corners: np.ndarray, layer: Layer) -> Region:
 
 
 def _shape(layer: Layer) -> tuple[int, ...]:
-    data = layer.data[0] if layer.multiscale else layer.data
-    return tuple(data.shape)
+    return tuple(pixels_of(layer).shape)
 
 
 def _nanometres(unit: Any) -> float | None:

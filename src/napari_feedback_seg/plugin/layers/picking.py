@@ -13,6 +13,7 @@ from napari_feedback_seg.plugin.layers.image import (
     displayed_section,
     em_sections,
     in_units_of,
+    pixels_of,
 )
 
 if TYPE_CHECKING:
@@ -153,7 +154,6 @@ def picked(
     check_sections_shown(viewer)
     point = np.asarray(layer.world_to_data(in_units_of(viewer, layer, position)), float)
     y, x = (int(each) for each in np.floor(point[-2:] + 0.5))
-    data = layer.data[0] if layer.multiscale else layer.data
-    height, width = data.shape[-2:]
+    height, width = pixels_of(layer).shape[-2:]
     there = 0 <= y < height and 0 <= x < width
     return point, (displayed_section(viewer, layer), y, x) if there else None

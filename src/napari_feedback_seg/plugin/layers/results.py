@@ -20,6 +20,7 @@ from napari_feedback_seg.plugin.layers.image import (
     like_part,
     move,
     pixel_size_nm,
+    planes_of,
     results_of,
 )
 from napari_feedback_seg.plugin.session.records import ResultRecord
@@ -86,7 +87,7 @@ class ResultWriter:
             raise LookupError(self.layer.name)
         if self.layer is None or not self._fits(self.layer):
             self.layer = self._layer_for()
-        plane = _plane(self.layer.data, section)
+        plane = planes_of(self.layer.data)[section]
         if self.keeps:
             self.before.keep(section, plane, _record(self.layer))
         plane[within(prediction.region, self.part)] = prediction.labels
@@ -167,7 +168,7 @@ class ResultWriter:
             return
         for each, values in zip(self.classes, prediction.probabilities, strict=True):
             layer = self._probability_layer(each)
-            _plane(layer.data, section)[within(prediction.region, self.part)] = values
+            planes_of(layer.data)[section][within(prediction.region, self.part)] = values
             redraw(layer)
 
     def _probability_layer(self, each: LabelClass) -> Image:
@@ -240,7 +241,7 @@ def forget_probabilities(
     """Empty the probabilities of a section, or of a region of it: they are not those of the labels."""
     for layer in probability_layers(viewer, labels):
         if layer.data.shape == labels.data.shape:
-            _plane(layer.data, section)[region or ...] = 0
+            planes_of(layer.data)[section][region or ...] = 0
             redraw(layer)
 
 
@@ -264,10 +265,6 @@ def _union(classes: Sequence[LabelClass], others: Sequence[LabelClass]) -> tuple
     taken = {each.value for each in classes} | {each.name for each in classes}
     new = [each for each in others if not {each.value, each.name} & taken]
     return tuple(sorted([*classes, *new], key=lambda each: each.value))
-
-
-def _plane(data: np.ndarray, section: int) -> np.ndarray:
-    return data[section] if data.ndim == 3 else data
 
 
 def measured_size(layer: Labels) -> tuple[float, float] | None:

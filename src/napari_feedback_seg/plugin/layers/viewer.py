@@ -82,6 +82,7 @@ class ViewerLayers:
     # What a session may ask of layers, without knowing napari.
     is_image = staticmethod(is_em_image)
     sections = staticmethod(of_image.em_sections)
+    pixels = staticmethod(of_image.pixels_of)
     pixel_size = staticmethod(of_image.pixel_size_nm)
     spacing = staticmethod(of_image.spacing_nm)
     record_of = staticmethod(record_of)
@@ -192,10 +193,6 @@ class ViewerLayers:
         return str(getattr(layer.source, "path", None) or "")
 
     # --- what is in a result
-
-    def pixels(self, layer: Layer) -> Any:
-        """Return the array of a layer; of several resolutions the finest."""
-        return layer.data[0] if layer.multiscale else layer.data
 
     def stamp(self, result: Labels) -> Any:
         """Return what tells a result from another, and from itself after another segmentation."""
