@@ -8,7 +8,6 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QPlainTextEdit, QWidget
 
 from napari_feedback_seg.io import IMAGE_SUFFIXES
 from napari_feedback_seg.plugin.forms.row import button, column, copy_text, row, sentence
-from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
@@ -71,7 +70,7 @@ class BatchPanel(QWidget):
     def _draw(self, part: str) -> None:
         if part not in ("batch", "model", "segmenting", "settings", "job"):
             return
-        batch, busy = self._session.batch, self._session.jobs.state is not State.IDLE
+        batch, busy = self._session.batch, self._session.jobs.busy
         count = len(batch.inputs)
         what = batch.inputs[0] if count == 1 else f"{count} files" if count else "No images are chosen."
         self.what.setText(f"{what}\nLabels in: {batch.output or 'no folder is chosen.'}")

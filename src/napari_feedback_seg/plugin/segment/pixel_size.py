@@ -8,7 +8,6 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFrame, QHBoxLayout, QLabe
 
 from napari_feedback_seg.plugin.forms.decimals import PointOrComma
 from napari_feedback_seg.plugin.forms.row import button, column, sentence
-from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
@@ -85,7 +84,7 @@ class PixelSizeNote(QFrame):
         self.rescale_box.blockSignals(False)
         for widget in (self.rescale_box, self.compare_button):
             widget.setVisible(sizes.can_rescale)
-        self.compare_button.setEnabled(self._session.jobs.state is State.IDLE)
+        self.compare_button.setEnabled(not self._session.jobs.busy)
         if sizes.notable and sizes.size and card:
             what_to_do = (
                 "The result may be better with the image rescaled: compare both."

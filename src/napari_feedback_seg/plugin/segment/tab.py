@@ -143,7 +143,7 @@ class SegmentTab(QWidget):
 
     def _draw_job(self) -> None:
         jobs, last = self._session.jobs, self._session.last_run
-        busy, cancelling = jobs.state is not State.IDLE, jobs.state is State.CANCELLING
+        busy, cancelling = jobs.busy, jobs.state is State.CANCELLING
         self.segment_button.setEnabled(not busy)
         self.segment_button.setText("Working..." if busy else "&Segment")
         self.segment_button.setShortcut("Ctrl+Return")  # which setText takes away

@@ -91,7 +91,7 @@ class FinetuneWork:
         # Learnt anew, so that a fine-tune that was cut off finds its checkpoint.
         strokes = self.strokes and replace(self.strokes, learnt=None)
         steps = adapted_to(strokes, model, self.device)
-        begin = yield from said(steps, FinetuneStep(0, 0, "learning from the strokes"))
+        begin = yield from said(steps, lambda _: FinetuneStep(0, 0, "learning from the strokes"))
         known = {each.value for each in begin.card.classes}
         new = tuple(each for each in self.config.new_classes if each.value not in known)
         self.tuning = FineTuning(
@@ -205,19 +205,14 @@ class DoubtWork:
         for number, z in enumerate(self.chosen):
             try:
                 with closing(segment_section(self.sections.plane(z), model, self.options)) as events:
-                    prediction = yield from self._counted(events, number)
+                    prediction = yield from said(events, partial(self._counted, number))
             except BlankSection:
                 continue
             yield SectionSearched(z, doubtful_places(z, prediction))
 
-    def _counted(self, events: Any, number: int) -> Generator[TileDone, None, Any]:
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as stop:
-                return stop.value
-            total = event.total * len(self.chosen)
-            yield TileDone(number * event.total + event.done, total, self.chosen[number])
+    def _counted(self, number: int, tile: TileDone) -> TileDone:
+        total = tile.total * len(self.chosen)
+        return TileDone(number * tile.total + tile.done, total, self.chosen[number])
 
 
 def doubtful_places(z: int, prediction: Any) -> tuple[Place, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,5 @@ def _uncorrected(result: Result) -> Result:
 
 def _free(folder: Path) -> Path:
     """Return ``folder``, with a number behind it if that is taken."""
-    number, free = 1, folder
-    while os.path.lexists(free):
-        number += 1
-        free = folder.with_name(f"{folder.name}-{number}")
-    return free
+    others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(each for each in chain([folder], others) if not os.path.lexists(each))

@@ -232,11 +232,11 @@ def adapted_to(strokes: Strokes | None, model: Model, device: str) -> Generator[
     return model if adaptation is None else adaptation.apply(model)
 
 
-def said(events: Any, step: Any = None) -> Generator[Any, None, Any]:
+def said(events: Any, step: Callable[[Any], Any] = lambda _: None) -> Generator[Any, None, Any]:
     """Yield a step for each event of a generator, and return what it returns."""
     while True:
         try:
-            next(events)
+            event = next(events)
         except StopIteration as stop:
             return stop.value
-        yield step
+        yield step(event)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_feedback_seg.objects.edits import Edit
-    from napari_feedback_seg.plugin.session.object_work import Objects
+    from napari_feedback_seg.plugin.session.object_work import Found
     from napari_feedback_seg.plugin.session.session import Session
 
 
@@ -29,18 +29,18 @@ class ObjectFiles:
         Returns the objects that are chosen, or None.
     """
 
-    def __init__(self, session: Session, found: Callable[[], Objects | None]) -> None:
+    def __init__(self, session: Session, found: Callable[[], Found | None]) -> None:
         self._session, self._found = session, found
         self._told = False
 
-    def path(self, found: Objects) -> Path:
+    def path(self, found: Found) -> Path:
         """Return where the edits of objects are kept."""
         layers, image = self._session.layers, found.order.image
         shape = tuple(int(length) for length in found.labels.shape)
         draft = first_draft(layers.corrections.source(image), image.name, shape)
         return draft.folder / f"objects-{found.order.what}.json"
 
-    def keep(self, found: Objects) -> None:
+    def keep(self, found: Found) -> None:
         """Write the edits where they are kept, whatever a person saves."""
         try:
             self.path(found).parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ class ObjectFiles:
                 self._told = True
                 self._session.said.emit(f"The edits could not be saved by themselves: {error}", "warning")
 
-    def kept(self, found: Objects) -> list[Edit]:
+    def kept(self, found: Found) -> list[Edit]:
         """Return the edits that are kept of such objects."""
         from napari_feedback_seg.objects.editor import load_edits
 
@@ -61,7 +61,7 @@ class ObjectFiles:
         except FeedbackSegError:
             return []
 
-    def _save(self, found: Objects, path: Path, *, overwrite: bool) -> None:
+    def _save(self, found: Found, path: Path, *, overwrite: bool) -> None:
         from napari_feedback_seg.objects.editor import save_edits
 
         save_edits(path, found.editor.edits, deep(found.labels).shape, overwrite=overwrite)

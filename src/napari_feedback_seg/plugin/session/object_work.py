@@ -67,7 +67,7 @@ class Order:
 
 
 @dataclass
-class Objects:
+class Found:
     """Objects that were found, and are edited in place."""
 
     order: Order  # what they were made from
@@ -168,7 +168,7 @@ def make_order(session: Session, what: str, options: ObjectOptions | CellOptions
     )
 
 
-def find(order: Order) -> Generator[BlockDone, None, Objects]:
+def find(order: Order) -> Generator[BlockDone, None, Found]:
     """Find the objects, number and measure them."""
     from napari_feedback_seg.metrics import BORDERS
     from napari_feedback_seg.objects.cells import find_cells
@@ -186,7 +186,7 @@ def find(order: Order) -> Generator[BlockDone, None, Objects]:
         for each in (order.classes if order.what != CELLS else ())
         if each.name in BORDERS and each.name != order.what
     }
-    found = Objects(order, labels, count, near)
+    found = Found(order, labels, count, near)
     found.table = yield from measure_objects(labels, order.measured_in, count=count, **found.others)
     return found
 
@@ -206,7 +206,7 @@ def preview(order: Order, z: int) -> Generator[None, None, np.ndarray]:
     return instances(section[None], order.options, order.voxel)[0]
 
 
-def in_words_of(found: Objects) -> str:
+def in_words_of(found: Found) -> str:
     """Return how many there are, and how dense they lie."""
     count = len(found.table)
     if not count:
@@ -219,7 +219,7 @@ def in_words_of(found: Objects) -> str:
     return f"{count:,} {found.order.what}, {float(whole[name][0]):.3g} per {unit}."
 
 
-def measured_again(found: Objects, numbers: Sequence[int] | None = None) -> Table:
+def measured_again(found: Found, numbers: Sequence[int] | None = None) -> Table:
     """Return the table after some objects have changed, or all of them."""
     from napari_feedback_seg.objects.measures import measure_again, measure_objects
     from napari_feedback_seg.objects.run import finish
@@ -234,7 +234,7 @@ def deep(labels: np.ndarray) -> np.ndarray:
     return labels[None] if labels.ndim == 2 else labels
 
 
-def note_what_cells_hold(cells: Objects, of_image: Mapping[str, Objects]) -> None:
+def note_what_cells_hold(cells: Found, of_image: Mapping[str, Found]) -> None:
     """Give the table of cells how many objects of each class lie in each, and which part they fill."""
     from napari_feedback_seg.objects.measures import measure_cells
 

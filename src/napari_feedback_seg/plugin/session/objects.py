@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.objects.meshes import Mesh
     from napari_feedback_seg.objects.table import Table
     from napari_feedback_seg.plugin.session.jobs import State
-    from napari_feedback_seg.plugin.session.object_work import Objects as Found
+    from napari_feedback_seg.plugin.session.object_work import Found
     from napari_feedback_seg.plugin.session.session import Session
 
 _NOT_OBJECTS = ("membrane", "cytoplasm")

@@ -204,13 +204,8 @@ class Session:
         active = self.layers.active
         if active is not None and active != self._active and self.layers.is_finished(active):
             self._active = active
-            self._turn_to(active)
-
-    def _turn_to(self, layer: Layer) -> None:
-        """Turn to the image that a layer is the result of, or the corrections."""
-        image = self.layers.image_of(layer) if layer in self.layers else None
-        if image is not None:
-            self.image = image
+            image = self.layers.image_of(active)  # of a result, or of corrections
+            self.image = self._image if image is None else image
 
     # --- the settings in Preferences
 
