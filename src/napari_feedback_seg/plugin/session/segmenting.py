@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.instant_work import Strokes
     from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.plugin.session.session import Session
-    from napari_feedback_seg.plugin.session.settings import Settings
 
 
 class What(Enum):
@@ -145,11 +144,6 @@ class Segmenting:
         """Set how to segment."""
         self.options = options
         self._session.tell("segmenting")
-
-    def apply(self, before: Settings, now: Settings) -> None:
-        """Take the overlap that was set in Preferences, if it was."""
-        if now.overlap != before.overlap:
-            self.set(overlap=now.overlap)
 
     def part(self, what: What | None = None) -> Part:
         """Return the sections and the region that are chosen.

@@ -214,7 +214,8 @@ class Session:
         before, self.settings = self.settings, settings
         if settings.device != before.device:  # else what was chosen in the panel stays
             self.device = settings.device
-        self.segmenting.apply(before, settings)
+        if settings.overlap != before.overlap:
+            self.segmenting.set(overlap=settings.overlap)
         self.refresh_models()
         self.tell("settings")
 
