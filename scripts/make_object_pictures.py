@@ -84,7 +84,7 @@ def main() -> None:
         wait(500)
         session, objects = dock.session, dock.session.objects
         whole = (slice(0, grey.shape[1]), slice(0, grey.shape[2]))
-        writer = ResultWriter(viewer, image, grey.shape, EM_CLASSES, RunRecord("general"), range(len(grey)))
+        writer = ResultWriter(viewer, image, grey.shape, EM_CLASSES, RunRecord("general"))
         for section, values in enumerate(labels):
             writer.write(section, Prediction(values, None, None, whole, "cpu", ()))
         session.tell("result")
