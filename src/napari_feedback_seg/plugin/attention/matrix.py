@@ -15,16 +15,14 @@ from napari_feedback_seg.plugin.segment.legend import color_icon
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qtpy.QtWidgets import QWidget
-
     from napari_feedback_seg.classes import LabelClass
 
 
 class MatrixTable(QTableWidget):
     """Rows look, columns are looked at; the numbers are times the average."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

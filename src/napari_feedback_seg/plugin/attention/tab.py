@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class AttentionTab(QWidget):
     """Pick a pixel; see its attention, that of its class, and what the feedback changed."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self._attention = session.attention
         self._make_widgets()

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from magicgui import magic_factory
+from magicgui.widgets.bases import ValuedContainerWidget
 from napari.layers import Image, Labels
 from napari.qt.threading import FunctionWorker, thread_worker
 from napari.types import LayerDataTuple
@@ -19,7 +20,7 @@ from qtpy.QtCore import QTimer
 
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.models.library import DEFAULT_MODEL, list_models
-from napari_feedback_seg.plugin.forms.options_widget import OptionsWidget
+from napari_feedback_seg.plugin.forms.options_form import widgets_of
 from napari_feedback_seg.plugin.layers.image import (
     class_colormap,
     class_features,
@@ -28,6 +29,33 @@ from napari_feedback_seg.plugin.layers.image import (
     like_part,
 )
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+
+class OptionsWidget(ValuedContainerWidget):
+    """What an argument of a command looks like whose value is a frozen dataclass.
+
+    Such an argument is annotated ``Annotated[Options, {"widget_type": OptionsWidget}]`` and has a default.
+    The rows are those of :class:`~napari_feedback_seg.plugin.forms.options_form.OptionsForm`.
+    """
+
+    def __init__(self, value: Any, **options: Any) -> None:
+        self._options = value
+        self._rows = widgets_of(value)
+        for row in self._rows.values():
+            row.label = row.label.replace("&", "")  # magicgui's labels have no keys
+        super().__init__(widgets=list(self._rows.values()), **{**options, "label": ""})
+
+    def get_value(self) -> Any:
+        """Return the options as they are shown."""
+        values = {name: row.value for name, row in self._rows.items()}
+        return replace(self._options, **values)
+
+    def set_value(self, value: Any) -> None:
+        """Show other options."""
+        self._options = value
+        for name, row in self._rows.items():
+            row.value = getattr(value, name)
+
 
 _DEFAULTS, _FINETUNE = SegmentOptions(), FinetuneConfig()
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QToolButton, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QToolButton
 
 from napari_feedback_seg.models.library import models_folder
 from napari_feedback_seg.plugin.forms.row import sentence
@@ -24,8 +24,8 @@ LINES = (
 class Hint(QFrame):
     """Shows the three lines at the first opening, and at later ones until they are closed."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = sentence("<br>".join(LINES))
         self.close_button = QToolButton()

@@ -38,8 +38,8 @@ _MOST_CHORDS = 9
 class ClassButtons(QWidget):
     """Choose what to paint: a class, or the eraser; and see how much of each is painted."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self.buttons: dict[int, QPushButton] = {}
         self.counts: dict[int, QLabel] = {}

@@ -24,8 +24,8 @@ MOST_REASONS = 5
 class InstantBox(QFrame):
     """Shows what the strokes have changed, and why; says whether they are answered at once."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self._shown = 0
         self._listed: list[tuple[str, str]] = []

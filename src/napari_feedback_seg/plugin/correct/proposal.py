@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFrame, QGridLayout, QWidget
+from qtpy.QtWidgets import QFrame, QGridLayout
 
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.row import button, column, sentence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class ProposalBox(QFrame):
     """Shows what is known of a fine-tuned model, and asks whether to keep it."""
 
-    def __init__(self, correcting: Correcting, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, correcting: Correcting) -> None:
+        super().__init__()
         self._correcting = correcting
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.sentence, self.details = sentence(), sentence()

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class CorrectTab(QWidget):
     """Paint over mistakes, fine-tune, look at what changed, save the model."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self._make_widgets()
         self._lay_out()

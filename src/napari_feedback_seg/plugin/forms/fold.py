@@ -13,8 +13,8 @@ class Fold(QWidget):
     that is shown later and a sentence that wraps in a narrower dock. Its arrow is black on the dark theme.
     """
 
-    def __init__(self, title: str, content: QWidget, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, title: str, content: QWidget) -> None:
+        super().__init__()
         self.heading = QToolButton()
         self.heading.setText(title)
         self.heading.setToolTip(f"Show or hide: {title}")

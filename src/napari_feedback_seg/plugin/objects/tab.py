@@ -35,8 +35,8 @@ _COMMA = "Tables with decimal commas (*.csv)"
 class ObjectsTab(QWidget):
     """Find, look, measure, put right, mesh, save."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session, self._objects = session, session.objects
         self._make_widgets()
         self._lay_out()

@@ -42,8 +42,8 @@ class ObjectTable(QTableView):
 
     chosen = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._model = _Model(self)
         self.setModel(self._model)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -83,7 +83,7 @@ class ObjectTable(QTableView):
 
 class _Model(QAbstractTableModel):
     def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._table: Table | None = None
         self._names: Sequence[str] = ()
         self._order = np.zeros(0, int)

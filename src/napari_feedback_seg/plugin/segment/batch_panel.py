@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class BatchPanel(QWidget):
     """Files or a folder in, a folder out; the options are those above."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self.files_button = button("Files...", "Choose the image files to segment")
         self.folder_button = button("Folder...", "Choose a folder, all of whose images are segmented")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFrame, QWidget
+from qtpy.QtWidgets import QFrame
 
 from napari_feedback_seg.plugin.forms.row import button, column, row, sentence
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class BesideFrame(QFrame):
     """Says which is which, and takes the one that a person chooses."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = sentence()

@@ -23,8 +23,8 @@ OUTDATED = "The labels or the ground truth have changed: compare again."
 class ComparePanel(QWidget):
     """Chooses two layers, compares them, and shows the scores."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session, self._comparing = session, session.comparing
         self.labels_box = LayerChooser(
             lambda: session.comparing.choices,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
-from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_feedback_seg.plugin.session.exporting import export_result
 
@@ -27,10 +27,8 @@ class ExportButton(QPushButton):
         Returns the least size of a profile in the table.
     """
 
-    def __init__(
-        self, session: Session, least: Callable[[], float | None], parent: QWidget | None = None
-    ) -> None:
-        super().__init__("Export...", parent)
+    def __init__(self, session: Session, least: Callable[[], float | None]) -> None:
+        super().__init__("Export...")
         self._session, self._least = session, least
         self.setToolTip(
             "<qt>Write labels, probabilities, table and a record of the run into a new folder</qt>"

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Legend(QWidget):
     """A check box for each class of the result, or else of the model, which shows and hides it there."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self._classes: Sequence[LabelClass] = ()
         self.boxes: dict[int, QCheckBox] = {}

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class MeasurePanel(QWidget):
     """Measures the result at hand, and shows, copies and saves the table."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session, self._measuring = session, session.measuring
         self.least_box = QDoubleSpinBox()
         PointOrComma(self.least_box)

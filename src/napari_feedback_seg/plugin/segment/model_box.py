@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class ModelBox(QWidget):
     """The chooser of models; ``fold``, to be placed by its owner, shows the card of the chosen one."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self.chooser = _Chooser(session)
         self.chooser.setToolTip(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class PixelSizeLine(QWidget):
     """Asks for the pixel size, where neither the layer nor its file says it."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         text = QLabel("Pixel size &unknown:")
         self.box = QDoubleSpinBox()
@@ -56,8 +56,8 @@ class PixelSizeLine(QWidget):
 class PixelSizeNote(QFrame):
     """A note, shown where the image's pixels are not like the model's, that offers to rescale it."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = sentence()

@@ -30,8 +30,8 @@ DEVICES = {"auto": "Automatic", "cpu": "CPU", "cuda": "NVIDIA GPU (CUDA)", "mps"
 class SegmentTab(QWidget):
     """Choose an image, a model and what to segment; press Segment."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self._make_widgets()
         self._lay_out()

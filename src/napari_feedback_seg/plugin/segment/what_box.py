@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class WhatBox(QWidget):
     """A section, all of them, what is visible, or a rectangle of a Shapes layer chosen below."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self.chooser = chooser("How much of the image to segment (Alt+W)")
         self.shapes_box = chooser("The selected rectangle of this layer, or the last one drawn")
