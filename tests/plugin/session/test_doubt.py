@@ -134,11 +134,11 @@ def test_it_is_the_model_with_the_strokes_that_is_in_doubt(session, section, sma
     )
     learnt = Adaptation(mitochondria, "small", weights_digest(small_model))
     sections = em_sections(Image(section))
-    strokes = Strokes("cells", sections, {}, token="some")
+    strokes = Strokes("cells", sections, {}, token="some", learnt=learnt)
     options = SegmentOptions(device="cpu", probabilities=True)
     doubts = []
     for given in (None, strokes):
-        work = DoubtWork(sections, (0,), options, lambda: small_model, given, ("some", learnt))
+        work = DoubtWork(sections, (0,), options, lambda: small_model, given)
         (found,) = [each for each in work() if isinstance(each, SectionSearched)]
         doubts.append(max(place.doubt for place in found.places))
     assert doubts[1] < 0.01 < doubts[0]
