@@ -111,12 +111,12 @@ class Instant:
     @property
     def shows_before(self) -> bool:
         """Whether the result shows what the model says without the strokes."""
-        return self.shown.unadapted.shown
+        return self.shown.shows_before
 
     @property
     def can_show_before(self) -> bool:
         """Whether it is known what the model says without the strokes."""
-        return self.shown.unadapted.known
+        return self.shown.knows_before
 
     def show_before(self, wanted: bool) -> None:
         """Show what the model says without the strokes, or with them."""
@@ -125,7 +125,7 @@ class Instant:
         if wanted:
             self._stop()
         self._layers.hide()
-        self.shown.unadapted.show(wanted)
+        self.shown.show_before(wanted)
         self.look()
         self._tell()
 
@@ -172,8 +172,7 @@ class Instant:
         if self.teaching.digests:
             for z, labels in before.items():
                 self._last = where_changed(labels, self.teaching.labels(z)) or self._last
-        if self.shows_before:
-            self.shown.unadapted.show(False)
+        self.shown.show_before(False)
         self.look()
 
     def _begin_here(self) -> None:
@@ -191,8 +190,7 @@ class Instant:
 
     def give_way(self, _: str = "") -> None:
         """Stop: a job begins."""
-        if self.shows_before:
-            self.shown.unadapted.show(False)
+        self.shown.show_before(False)
         self._stop()
 
     def _stop(self) -> None:
@@ -349,7 +347,7 @@ class Instant:
     def forget(self) -> None:
         """Let go of the model and of what runs, as the dock closes; may be called again."""
         self._question, self._resting = None, True
-        self.shown.unadapted.show(False)
+        self.shown.show_before(False)
         with suppress(LookupError):  # the viewer may be gone
             self._layers.follow(False)
             self._layers.clear()

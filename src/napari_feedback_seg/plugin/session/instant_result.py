@@ -1,4 +1,4 @@
-"""Writes answers to strokes into the result, and counts what they change. No Qt, no napari."""
+"""Writes answers to strokes into the result, and keeps what it says without them. No Qt, no napari."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from napari_feedback_seg.plugin.session.instant_places import last_run
 from napari_feedback_seg.plugin.session.regions import within
-from napari_feedback_seg.plugin.session.versions import Unadapted
+from napari_feedback_seg.plugin.session.versions import Version
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
+
     from napari_feedback_seg.plugin.session.instant_work import Answered, Strokes
     from napari_feedback_seg.plugin.session.session import Session
 
@@ -23,15 +25,23 @@ class ShownAnswers:
         Section to class value to the number of pixels that have become of it by the strokes.
     outlines : int
         How often something was outlined.
-    unadapted : Unadapted
-        What the model says without the strokes.
+    shows_before : bool
+        Whether the result shows what the model says without the strokes.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self.changed_pixels: dict[int, dict[int, int]] = {}
         self.outlines = 0
-        self.unadapted = Unadapted(session)
+        self.shows_before = False
+        self._before = Version()  # what the model says without the strokes, of the sections with answers
+        self._result: Labels | None = None  # of which that is
+
+    @property
+    def knows_before(self) -> bool:
+        """Whether it is known what the model says without the strokes."""
+        result = self._result
+        return bool(self._before.sections) and result is not None and result in self._session.layers
 
     def write(self, answered: Answered, strokes: Strokes) -> bool:
         """Write an answer, and outline what it changes in view; return False if there is no place for it."""
@@ -51,7 +61,12 @@ class ShownAnswers:
         painted = session.instant.teaching.labels(z)
         if painted is not None:
             moved &= painted[region] == 0
-        self.unadapted.keep(z, inside, answer.before)
+        if result != self._result:
+            self._forget_before()
+            self._result = result
+        if z not in self._before.sections:
+            self._before.put(z, plane.copy())
+        self._before.plane(z)[inside] = answer.before
         run = last_run(record, session)
         run = replace(run, settings=replace(run.settings, flips=False, probabilities=False), sections=())
         writer = session.layers.result_writer(
@@ -67,11 +82,31 @@ class ShownAnswers:
         session.tell("result", "instant")
         return True
 
+    def show_before(self, wanted: bool) -> None:
+        """Show what the model says without the strokes, or with them."""
+        layers, result = self._session.layers, self._result
+        if wanted == self.shows_before:
+            return
+        self.shows_before = wanted
+        record = layers.record_of(result) if result is not None and self.knows_before else None
+        if result is None or record is None:
+            self._forget_before()
+            return
+        if wanted:
+            runs = tuple(replace(each, strokes="") for each in record.runs)
+            self._before.record = replace(record, runs=runs)
+        self._before.swap(layers, result)
+        self._session.tell("result")
+
     def forget(self, z: int | None = None) -> None:
         """Forget what was changed, or what was changed on a section that is about to be segmented anew."""
-        self.unadapted.forget(z)
         if z is None:
+            self._forget_before()
             self.changed_pixels = {}
             self._session.layers.changes.hide()
         else:
+            self._before.drop(z)
             self.changed_pixels.pop(z, None)
+
+    def _forget_before(self) -> None:
+        self._before, self._result, self.shows_before = Version(), None, False

@@ -1,4 +1,4 @@
-"""What a result says besides what it shows: without the last run, by the model before, without strokes."""
+"""What a result says besides what it shows: without the last run, or by the model before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from napari_feedback_seg.plugin.layers.results import ResultWriter
     from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
     from napari_feedback_seg.plugin.session.records import ResultRecord
-    from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.plugin.session.tuned import TunedModels
 
@@ -183,54 +182,3 @@ class Answers:
         for gone in self._of_image.keys() - present:
             del self._of_image[gone]
         return self._of_image.setdefault(image.unique_id, {}) if image is not None else {}
-
-
-class Unadapted:
-    """What the model says without strokes, of each section that shows what it says with them."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._version = Version()
-        self._result: Labels | None = None
-        self.shown = False
-
-    @property
-    def known(self) -> bool:
-        """Whether anything is kept of the result."""
-        result = self._result
-        return bool(self._version.sections) and result is not None and result in self._session.layers
-
-    def keep(self, z: int, region: Region, labels: np.ndarray) -> None:
-        """Keep what the model says of a region of a section, which is about to be written."""
-        result = self._session.result
-        if result is None:
-            return
-        if result != self._result:
-            self.forget()
-            self._result = result
-        if z not in self._version.sections:
-            self._version.put(z, self._session.layers.plane(result, z).copy())
-        self._version.plane(z)[region] = labels
-
-    def show(self, wanted: bool) -> None:
-        """Show it, or what was there."""
-        layers, result = self._session.layers, self._result
-        if wanted == self.shown:
-            return
-        self.shown = wanted
-        record = layers.record_of(result) if result is not None and self.known else None
-        if result is None or record is None:
-            self.forget()
-            return
-        if wanted:
-            runs = tuple(replace(each, strokes="") for each in record.runs)
-            self._version.record = replace(record, runs=runs)
-        self._version.swap(layers, result)
-        self._session.tell("result")
-
-    def forget(self, z: int | None = None) -> None:
-        """Keep nothing, or nothing of a section, which others write to; what is shown stays."""
-        if z is None:
-            self._version, self._result, self.shown = Version(), None, False
-        else:
-            self._version.drop(z)
