@@ -54,38 +54,22 @@ class Batch:
         """The line that does the same in a terminal; empty until it is known what to do."""
         if not self.inputs or not self.output:
             return ""
-        options, session = self._session.segmenting.options, self._session
-        words = [
-            "feedback-seg",
-            "segment",
-            *self.inputs,
-            "-o",
-            self.output,
-            "--model",
-            self._model_argument(),
-        ]
+        session, options = self._session, self._session.segmenting.options
+        unsaved, strokes = session.unsaved.get(session.model_name), session.instant.strokes()
+        model = session.model_name if unsaved is None else str(unsaved.path)
+        words = ["feedback-seg", "segment", *self.inputs, "-o", self.output, "--model", model]
         words += ["--overlap", f"{options.overlap:g}"]
         words += ["--device", session.device] if session.device != "auto" else []
         words += ["--flips"] if options.flips else []
         words += ["--probabilities"] if options.probabilities else []
         words += [] if self.rescale else ["--no-rescale"]
-        words += ["--strokes", str(self._strokes_file)] if self._with_strokes else []
+        words += ["--strokes", str(self._strokes_file)] if strokes is not None and strokes.token else []
         return shell_line(words)
-
-    @property
-    def _with_strokes(self) -> bool:
-        strokes = self._session.instant.strokes()
-        return strokes is not None and bool(strokes.token)
 
     @property
     def _strokes_file(self) -> Path:
         """Where what was learnt of the strokes is written, so that the line for a terminal finds it."""
         return Path(self.output) / STROKES_FILE
-
-    def _model_argument(self) -> str:
-        entry = self._session.entry
-        saved = entry is None or entry.name not in self._session.unsaved
-        return self._session.model_name if saved or entry is None else str(entry.path)
 
     def plan(self) -> tuple[list[FileJob], list[FileJob]]:
         """Return all that is to be written, and what of it is not there yet.
