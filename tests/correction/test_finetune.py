@@ -550,16 +550,16 @@ def test_the_card_names_parent_data_settings_and_scores(parent: Model, tmp_path:
 
 
 def test_of_a_large_lazy_section_it_reads_a_part(
-    parent: Model, endless: Any, monkeypatch: pytest.MonkeyPatch
+    small_model: Model, endless: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_feedback_seg.segmentation.reader.BLOCK", 64)
     image = endless(SAMPLE.image)
     labels = np.zeros(image.shape, np.uint8)
     labels[3200:3360, 4160:4320] = sparse()
-    result = finetune(parent, image, labels, CONFIG)
+    result = finetune(small_model, image, labels, CONFIG)
     assert image.pixels_read < 0.5 * labels.size
     nearby = np.zeros((800, 800), np.uint8)
     nearby[320:480, 320:480] = sparse()
-    expected = finetune(parent, np.tile(SAMPLE.image, (5, 5)), nearby, CONFIG)
+    expected = finetune(small_model, np.tile(SAMPLE.image, (5, 5)), nearby, CONFIG)
     assert result.before.confusion.sum() == expected.before.confusion.sum()
     assert abs(result.before.right_share - expected.before.right_share) < 0.05

@@ -29,6 +29,12 @@ def run(*arguments: object, code: int = 0) -> str:
 
 
 @pytest.fixture
+def small(small_model_file: Path) -> list[object]:
+    """Return a model that is tuned in no time, and is written whatever is recommended."""
+    return [small_model_file, "--keep", "always"]
+
+
+@pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     labels = np.zeros_like(SAMPLE.labels)
     for row in range(10, 150, 40):
@@ -55,18 +61,20 @@ def test_a_better_model_is_written(files: tuple[Path, Path], tmp_path: Path) -> 
     assert not list(tmp_path.glob(".*"))  # no checkpoint either
 
 
-def test_what_is_written_is_up_to_keep(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_is_written_is_up_to_keep(
+    small_model_file: Path, files: tuple[Path, Path], tmp_path: Path
+) -> None:
     labels = tifffile.imread(files[1])
     wrong = np.where(labels > 0, np.random.default_rng(0).integers(1, 5, labels.shape), 0)
     tifffile.imwrite(files[1], wrong.astype(np.uint8))
     new = tmp_path / "new.safetensors"
-    said = run("unet-w16", *files, "-o", new, *FAST, code=1)
+    said = run(small_model_file, *files, "-o", new, *FAST, code=1)
     assert "Go back: " in said
     assert "The same command with --keep always writes it" in said
     assert not new.exists()
-    assert "is not written" in run("unet-w16", *files, "-o", new, "--keep", "never", *FAST)
+    assert "is not written" in run(small_model_file, *files, "-o", new, "--keep", "never", *FAST)
     assert not new.exists()
-    said = run("unet-w16", *files, "-o", new, "--keep", "always", *FAST)
+    said = run(small_model_file, *files, "-o", new, "--keep", "always", *FAST)
     assert "Go back: " in said  # the advice stays what it was
     assert load_model_file(new).card.scores["held_out_corrections"]["recommendation"] == "go back"
     assert not list(tmp_path.glob(".*"))  # no checkpoint either
@@ -80,7 +88,7 @@ def test_a_better_model_is_not_written_if_never_asked_for(files: tuple[Path, Pat
     assert not new.exists()
 
 
-def test_folders_go_together_by_name(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_folders_go_together_by_name(small: list[object], files: tuple[Path, Path], tmp_path: Path) -> None:
     images, corrections = tmp_path / "images", tmp_path / "corrections"
     images.mkdir()
     corrections.mkdir()
@@ -88,20 +96,20 @@ def test_folders_go_together_by_name(files: tuple[Path, Path], tmp_path: Path) -
         (images / f"{name}.tif").write_bytes(files[0].read_bytes())
     (corrections / "two.tif").write_bytes(files[1].read_bytes())
     new = tmp_path / "new.safetensors"
-    run("unet-w16", images, corrections, "-o", new, *FAST)
+    run(*small, images, corrections, "-o", new, *FAST)
     assert "two.tif" in read_card(new).data[-1].name
     (corrections / "three.tif").write_bytes(files[1].read_bytes())
     assert "three" in run("unet-w16", images, corrections, "-o", new, "--overwrite", *FAST, code=1)
     assert "both be" in run("unet-w16", images, files[1], "-o", tmp_path / "b.safetensors", *FAST, code=1)
 
 
-def test_a_new_class_is_in_the_card(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_new_class_is_in_the_card(small: list[object], files: tuple[Path, Path], tmp_path: Path) -> None:
     labels = tifffile.imread(files[1])
     labels[0, 10:18, 90:98] = 5
     tifffile.imwrite(files[1], labels)
     new = tmp_path / "new.safetensors"
     assert "no class (5)" in run("unet-w16", *files, "-o", new, *FAST, code=1)
-    run("unet-w16", *files, "-o", new, "--new-class", "nucleus=#56B4E9", *FAST)
+    run(*small, *files, "-o", new, "--new-class", "nucleus=#56B4E9", *FAST)
     assert read_card(new).classes[-1].to_json() | {"opacity": 0} == {
         "value": 5,
         "name": "nucleus",
