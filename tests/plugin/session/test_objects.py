@@ -238,6 +238,13 @@ def test_painting_adds_extends_and_erases(objects, found, paint, runner):
     assert layer.mode == "pan_zoom"
 
 
+def test_deleting_the_image_puts_the_brush_away(objects, found, session, viewer):
+    objects.editing.set_tool("add")
+    viewer.layers.remove(session.image)
+    assert objects.editing.tool == ""
+    assert found.layer.mode == "pan_zoom"
+
+
 def test_edits_are_kept_and_done_again_when_objects_are_found_again(objects, found, runner, session, viewer):
     objects.editing.do(Delete((6, 40, 70)))
     objects.find()

@@ -302,10 +302,9 @@ class Objects:
             self.say("The image was closed while its objects were found: that was stopped.")
         for key, found in list(self._found.items()):
             if layer in (found.layer, found.order.image):
-                chosen = found is self.found
+                if found is self.found:
+                    self.editing.set_tool("")  # while it is known whose brush is put away
                 del self._found[key]
-                if chosen:
-                    self.editing.set_tool("")
                 self.status = ""
         self.tell()
 
