@@ -245,6 +245,21 @@ def test_deleting_the_image_puts_the_brush_away(objects, found, session, viewer)
     assert found.layer.mode == "pan_zoom"
 
 
+@pytest.mark.parametrize(
+    "take_up",
+    [
+        lambda session: session.correcting.paint_with(2),
+        lambda session: session.attention.set_picking(True),
+        lambda session: session.instant.set_picking(True),
+    ],
+    ids=["brush", "attention", "why"],
+)
+def test_what_is_taken_up_instead_puts_the_tool_away(objects, found, session, take_up):
+    objects.editing.set_tool("delete")
+    take_up(session)
+    assert objects.editing.tool == ""
+
+
 def test_edits_are_kept_and_done_again_when_objects_are_found_again(objects, found, runner, session, viewer):
     objects.editing.do(Delete((6, 40, 70)))
     objects.find()

@@ -88,6 +88,7 @@ class Attention:
         """
         if on:
             self._session.instant.set_picking(False)
+            self._session.objects.editing.set_tool("")
         self.picking = on and self.why_not is None
         self._layers.follow(self.picking)
         session, image = self._session, self._session.image

@@ -70,6 +70,7 @@ class Correcting:
 
     def paint_with(self, value: int) -> None:
         """Take napari's brush in hand, on the corrections, with a class; 0 takes corrections back."""
+        self._session.objects.editing.set_tool("")
         new = self.corrections.layer is None
         layer = self._try(self.corrections.make_layer)
         if layer is not None:

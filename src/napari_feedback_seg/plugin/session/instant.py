@@ -133,6 +133,7 @@ class Instant:
         """Let clicks in the image ask why, or leave them to napari."""
         if on:
             self._session.attention.set_picking(False)
+            self._session.objects.editing.set_tool("")
         self.picking = on
         self._layers.follow(on)
         self._tell()
