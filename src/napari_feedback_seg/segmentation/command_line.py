@@ -29,7 +29,7 @@ def command_lines(
     shape : tuple of int
         Of the labels.
     image_path : str or None
-        File of the image; ``NAME.tif`` if there is none.
+        File of the image; ``NAME.tif`` if the image is of no file.
     name : str
         What the outputs are named after.
     probabilities : bool

@@ -53,8 +53,8 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError(
-                "No CUDA GPU can be used here: there is none, its driver is missing, or this PyTorch was "
-                "built for the CPU. Use the device cpu, or install the GPU build of PyTorch."
+                "No CUDA GPU can be used: this computer has no such GPU, its driver is missing, or this "
+                "PyTorch was built for the CPU. Use the device cpu, or install the GPU build of PyTorch."
             )
         if (device.index or 0) >= torch.cuda.device_count():
             raise DeviceError(
@@ -97,7 +97,7 @@ def inference_dtype(device: torch.device, precision: str) -> torch.dtype:
     Raises
     ------
     DeviceError
-        If it is none of these.
+        If it is something else.
     """
     if precision not in ("auto", *_DTYPES):
         raise DeviceError(f"The precision is auto, bf16, fp16 or fp32, not {precision!r}.")

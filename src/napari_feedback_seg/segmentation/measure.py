@@ -366,7 +366,7 @@ def pixel_area_um2(pixel_size_nm: float | tuple[float, float] | None) -> float |
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not a size: not positive, or not finite.
     """
     if pixel_size_nm is None:
         return None

@@ -58,8 +58,8 @@ class Border:
     Parameters
     ----------
     cells : ndarray
-        (h, w) uint8, a code for each cell of ``step`` pixels: 0 is tissue, 255 is none, and ``k``
-        is none where the pixel has the value ``values[k - 1]``.
+        (h, w) uint8, a code for each cell of ``step`` pixels: 0 is tissue, 255 is outside, and
+        ``k`` is outside where the pixel has the value ``values[k - 1]``.
     values : tuple of float
         Grey values of the border.
     step : (float, float)
@@ -171,10 +171,10 @@ class Bar:
 
 
 def find_bars(grid: np.ndarray, tissue: Mask) -> tuple[Bar, ...]:
-    """Return what is burnt in: has the lowest or highest value of the tissue, and is no tissue.
+    """Return the bars and letters that were burnt into a section.
 
-    It is none if most pixels of the value lie in flat squares, or if the value is further from
-    all others than those are spread.
+    They have its lowest or its highest value. Such a value is burnt in if most of its pixels lie
+    in flat squares, or if it is further from all others than those are spread.
     """
     values = grid[tissue]
     found = []

@@ -91,7 +91,7 @@ def staining() -> Compose:
 
 
 def turned(image: Tensor, zoom: tuple[float, float], angle: float, size: int, mode: str) -> Tensor:
-    """Return the middle of an image, zoomed along each axis and turned; 0 where there is none.
+    """Return the middle of an image, zoomed along each axis and turned; 0 beyond the image.
 
     Parameters
     ----------

@@ -166,7 +166,7 @@ class _Source:
         labels = [of.dataset.labels[z] for z in of.training]
         self._statistics = [statistics(each) for each in images]
         self._images = [np.pad(each, self._reach, mode="symmetric") for each in images]
-        # No label where the mirrored border begins: a mirrored synapse is none.
+        # No label where the mirrored border begins: a mirrored synapse is not real.
         self._labels = [np.pad(each, self._reach, constant_values=UNLABELLED) for each in labels]
         self.shapes = [each.shape for each in labels]
         possible = of.dataset.possible

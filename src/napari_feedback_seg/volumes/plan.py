@@ -160,7 +160,7 @@ class Plan(InBlocks):
         Raises
         ------
         OutputError
-            If it is none that this version knows.
+            If this version does not know such a plan.
         """
         names = {each.name for each in fields(cls)}
         if not isinstance(data, dict) or set(data) != names:
