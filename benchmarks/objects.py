@@ -34,12 +34,12 @@ from skimage.io import imread
 from skimage.metrics import adapted_rand_error, variation_of_information
 
 from napari_feedback_seg.classes import EM_CLASSES
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.io import images_in, open_image
 from napari_feedback_seg.objects.cells import find_cells
 from napari_feedback_seg.objects.make import find_objects
 from napari_feedback_seg.objects.measures import measure_objects
 from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, Through, voxel_of
-from napari_feedback_seg.objects.run import finish
 from napari_feedback_seg.objects.sources import open_segmentation
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ import pytest
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.objects.cells import NO_TISSUE, find_cells
 from napari_feedback_seg.objects.options import CellOptions, Through
-from napari_feedback_seg.objects.run import finish
 from napari_feedback_seg.objects.sources import Segmentation
 
 VOXEL = (30.0, 6.0, 6.0)

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
 from napari_feedback_seg.errors import InputError, OutputError
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.io import label_writer, open_image, probability_writer
 from napari_feedback_seg.objects.files import ObjectsJob, write_objects
 from napari_feedback_seg.objects.options import CellOptions, ObjectOptions
-from napari_feedback_seg.objects.run import finish
 
 
 @pytest.fixture

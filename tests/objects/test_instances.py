@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.objects.make import find_objects, way_through
 from napari_feedback_seg.objects.options import ObjectOptions, Through
-from napari_feedback_seg.objects.run import finish
 
 ISOTROPIC, THICK = (5.0, 5.0, 5.0), (40.0, 5.0, 5.0)
 

@@ -8,8 +8,9 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import pdist
 from skimage.measure import label, regionprops_table
 
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.objects.measures import measure_again, measure_cells, measure_image, measure_objects
-from napari_feedback_seg.objects.run import finish, objects
+from napari_feedback_seg.objects.run import objects
 from napari_feedback_seg.objects.table import TEXTS, Table, describe
 
 

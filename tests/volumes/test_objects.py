@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.cli import app
 from napari_feedback_seg.errors import InputError, OutputError
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.objects.cells import find_cells
 from napari_feedback_seg.objects.files import ObjectsJob
 from napari_feedback_seg.objects.make import find_objects
 from napari_feedback_seg.objects.measures import measure_objects
 from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, Through
-from napari_feedback_seg.objects.run import finish
 from napari_feedback_seg.objects.sources import borders_in
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed
 from napari_feedback_seg.volumes.objects import number_objects

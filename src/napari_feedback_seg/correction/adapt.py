@@ -10,10 +10,10 @@ import numpy as np
 from napari_feedback_seg.correction.adaptation import Adaptation
 from napari_feedback_seg.correction.corrections import corrected_sections
 from napari_feedback_seg.correction.instant import InstantAnswers
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation import predict
-from napari_feedback_seg.segmentation.events import finish
 from napari_feedback_seg.segmentation.prediction import painted_over
 
 if TYPE_CHECKING:

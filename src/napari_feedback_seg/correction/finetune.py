@@ -31,6 +31,7 @@ from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
 from napari_feedback_seg.correction.recommendation import familiar_doubt, recommend, starts_elsewhere
 from napari_feedback_seg.correction.start import choose_start, fit_new_classes
 from napari_feedback_seg.errors import OutputError, TrainingError
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.device import (
     choose_device,
@@ -38,7 +39,6 @@ from napari_feedback_seg.segmentation.device import (
     is_out_of_memory,
     release_memory,
 )
-from napari_feedback_seg.segmentation.events import finish
 from napari_feedback_seg.segmentation.inference import Inference
 
 if TYPE_CHECKING:

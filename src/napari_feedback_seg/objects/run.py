@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.objects.make import find_objects
 from napari_feedback_seg.objects.measures import measure_objects
 from napari_feedback_seg.objects.options import ObjectOptions, voxel_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     import numpy as np
 
     from napari_feedback_seg.objects.table import Table
-
-T = TypeVar("T")
-
-
-def finish(steps: Generator[Any, None, T]) -> T:
-    """Run a generator to its end, and return what it returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            found: T = stop.value
-            return found
 
 
 def objects(

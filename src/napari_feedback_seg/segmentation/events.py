@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from napari_feedback_seg.segmentation.prediction import Prediction
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,13 +40,3 @@ class SectionDone:
 
     section: int
     prediction: Prediction
-
-
-def finish(events: Generator[Any, None, T]) -> T:
-    """Run a generator of events to its end, and return what it returns."""
-    while True:
-        try:
-            next(events)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result

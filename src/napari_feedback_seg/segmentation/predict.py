@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from napari_feedback_seg.errors import InputError, ModelError
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.device import choose_device, describe_device
-from napari_feedback_seg.segmentation.events import SectionDone, TileDone, finish
+from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.inference import Inference
 from napari_feedback_seg.segmentation.lazy import open_section
 from napari_feedback_seg.segmentation.prediction import (

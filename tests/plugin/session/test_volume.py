@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import zarr
 
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.library import load_model
-from napari_feedback_seg.objects.run import finish
 from napari_feedback_seg.plugin.session.segmenting import What
 from napari_feedback_seg.segmentation.measure import measure
 from napari_feedback_seg.segmentation.predict import segment as segment_array

@@ -221,8 +221,8 @@ def in_words_of(found: Found) -> str:
 
 def measured_again(found: Found, numbers: Sequence[int] | None = None) -> Table:
     """Return the table after some objects have changed, or all of them."""
+    from napari_feedback_seg.generators import finish
     from napari_feedback_seg.objects.measures import measure_again, measure_objects
-    from napari_feedback_seg.objects.run import finish
 
     if numbers is None:
         return finish(measure_objects(found.labels, found.order.measured_in, **found.others))
