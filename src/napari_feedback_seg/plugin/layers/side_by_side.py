@@ -51,7 +51,7 @@ class SideBySide:
         self._viewer = viewer
         over = [layer for layer in viewer.layers if isinstance(layer, Labels) and layer.visible]
         self._hidden = [layer for layer in over if image_of(viewer, layer) == image]
-        grey = em_sections(image).section(section)[region]
+        grey = np.asarray(em_sections(image).section(section)[region])  # a lazy array is read once
         rows, columns = region
         width = columns.stop - columns.start
         step = width + max(1, round(GAP * width))
