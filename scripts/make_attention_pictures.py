@@ -54,7 +54,7 @@ def picture_the_viewer(sample: Any) -> None:
     from qtpy.QtWidgets import QApplication
 
     from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
-    from napari_feedback_seg.plugin.session.attention_view import View
+    from napari_feedback_seg.plugin.session.attention.view import View
 
     viewer = napari.Viewer()
     viewer.window.resize(*WINDOW)

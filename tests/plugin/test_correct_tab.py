@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication, QColorDialog, QInputDialog, QMessageBox
 from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 from napari_feedback_seg.plugin.contributions.reader import read_result
 from napari_feedback_seg.plugin.correct.text import missing, where
-from napari_feedback_seg.plugin.session.counts import Count
+from napari_feedback_seg.plugin.session.correct.painted.counts import Count
 
 LONG = 120_000
 

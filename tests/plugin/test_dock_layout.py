@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_feedback_seg.plugin.forms.fold import Fold
-from napari_feedback_seg.plugin.session.attention_view import View
+from napari_feedback_seg.plugin.session.attention.view import View
 
 pytestmark = pytest.mark.window
 

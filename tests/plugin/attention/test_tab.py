@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_feedback_seg.plugin.attention.matrix import MatrixTable
 from napari_feedback_seg.plugin.attention.tab import AttentionTab
-from napari_feedback_seg.plugin.session.attention_view import View
+from napari_feedback_seg.plugin.session.attention.view import View
 
 LONG = 60_000  # ms; a busy machine is slow
 

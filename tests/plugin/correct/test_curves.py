@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_feedback_seg.plugin.correct.curves import Curves
-from napari_feedback_seg.plugin.session.losses import Losses
+from napari_feedback_seg.plugin.session.correct.losses import Losses
 
 
 @pytest.fixture

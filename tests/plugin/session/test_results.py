@@ -13,7 +13,7 @@ from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.plugin.layers.results import probability_layers
-from napari_feedback_seg.plugin.session.segmenting import What
+from napari_feedback_seg.plugin.session.segment.segmenting import What
 from napari_feedback_seg.segmentation.predict import segment as segment_array
 
 

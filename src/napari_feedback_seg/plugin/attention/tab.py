@@ -12,7 +12,7 @@ from napari_feedback_seg.plugin.forms.layer_chooser import LayerChooser
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm
 from napari_feedback_seg.plugin.forms.row import button, chooser, column, row, say, sentence
 from napari_feedback_seg.plugin.segment.legend import color_icon
-from napari_feedback_seg.plugin.session.attention_view import AttentionOptions, View
+from napari_feedback_seg.plugin.session.attention.view import AttentionOptions, View
 from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from napari_feedback_seg.plugin.session.attention_view import View
+from napari_feedback_seg.plugin.session.attention.view import View
 
 if TYPE_CHECKING:
     from napari_feedback_seg.attention_maps.changes import FeedbackChange
-    from napari_feedback_seg.plugin.session.attention_view import Found
+    from napari_feedback_seg.plugin.session.attention.view import Found
 
 HINT = "Switch Pick on, and click a pixel of the image. Dragging follows the mouse."
 

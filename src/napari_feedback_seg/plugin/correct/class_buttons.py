@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.plugin.forms.row import column, sentence
 from napari_feedback_seg.plugin.segment.legend import color_icon
-from napari_feedback_seg.plugin.session.counts import summed
+from napari_feedback_seg.plugin.session.correct.painted.counts import summed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

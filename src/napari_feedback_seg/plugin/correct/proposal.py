@@ -11,7 +11,7 @@ from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.row import button, column, sentence
 
 if TYPE_CHECKING:
-    from napari_feedback_seg.plugin.session.correcting import Correcting
+    from napari_feedback_seg.plugin.session.correct.correcting import Correcting
 
 
 class ProposalBox(QFrame):

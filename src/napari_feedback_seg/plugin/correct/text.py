@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_feedback_seg.correction.corrections import LEAST_PIXELS
-from napari_feedback_seg.plugin.session.counts import summed
+from napari_feedback_seg.plugin.session.correct.painted.counts import summed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.correction.strokes import Stroke
-    from napari_feedback_seg.plugin.session.counts import Count
-    from napari_feedback_seg.plugin.session.instant_work import Why
+    from napari_feedback_seg.plugin.session.correct.instant.engine import Why
+    from napari_feedback_seg.plugin.session.correct.painted.counts import Count
 
 ENOUGH_STROKES = 4
 GOOD_STROKES = 12

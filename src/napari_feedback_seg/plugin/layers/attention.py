@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_feedback_seg.plugin.session.attention_view import Picture
+    from napari_feedback_seg.plugin.session.attention.view import Picture
 
 ATTENTION_KEY = "feedback-seg-attention"
 """Where the metadata of a layer of attention say what it is."""

@@ -17,7 +17,7 @@ from napari_feedback_seg.plugin.layers.image import (
     like,
     move,
 )
-from napari_feedback_seg.plugin.session.comparing import looks_like_mask
+from napari_feedback_seg.plugin.session.segment.comparing import looks_like_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
-    from napari_feedback_seg.plugin.session.composed import Composed
+    from napari_feedback_seg.plugin.session.correct.painted.composed import Composed
 
 
 def to_export(

@@ -20,8 +20,8 @@ from napari_feedback_seg.plugin.forms.row import button, chooser, column, copy_t
 from napari_feedback_seg.plugin.objects.histogram import Histogram
 from napari_feedback_seg.plugin.objects.table import ObjectTable, heading
 from napari_feedback_seg.plugin.session.jobs import State
-from napari_feedback_seg.plugin.session.object_editing import ADD, DELETE, MERGE, SPLIT
-from napari_feedback_seg.plugin.session.object_work import CELLS
+from napari_feedback_seg.plugin.session.objects.editing import ADD, DELETE, MERGE, SPLIT
+from napari_feedback_seg.plugin.session.objects.work import CELLS
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session

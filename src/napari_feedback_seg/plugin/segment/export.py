@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QFileDialog, QPushButton
 
-from napari_feedback_seg.plugin.session.exporting import export_result
+from napari_feedback_seg.plugin.session.segment.exporting import export_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QWidget
 
 from napari_feedback_seg.plugin.forms.row import chooser, column, fill
-from napari_feedback_seg.plugin.session.segmenting import What
+from napari_feedback_seg.plugin.session.segment.segmenting import What
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session

@@ -8,21 +8,21 @@ from psygnal import Signal
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import DEFAULT_MODEL, ModelEntry, list_models
-from napari_feedback_seg.plugin.session.attention import Attention
-from napari_feedback_seg.plugin.session.batch import Batch
-from napari_feedback_seg.plugin.session.beside import Beside, Scales
-from napari_feedback_seg.plugin.session.comparing import Comparing
-from napari_feedback_seg.plugin.session.correcting import Correcting
-from napari_feedback_seg.plugin.session.instant import Instant
+from napari_feedback_seg.plugin.session.attention.maps import Attention
+from napari_feedback_seg.plugin.session.correct.correcting import Correcting
+from napari_feedback_seg.plugin.session.correct.instant.answering import Instant
+from napari_feedback_seg.plugin.session.correct.permanent import Permanent
 from napari_feedback_seg.plugin.session.jobs import Jobs
-from napari_feedback_seg.plugin.session.measuring import Measuring
-from napari_feedback_seg.plugin.session.objects import Objects
-from napari_feedback_seg.plugin.session.permanent import Permanent
-from napari_feedback_seg.plugin.session.pixel_size import PixelSizes
-from napari_feedback_seg.plugin.session.segmenting import Segmenting
+from napari_feedback_seg.plugin.session.objects.finding import Objects
+from napari_feedback_seg.plugin.session.segment.batch import Batch
+from napari_feedback_seg.plugin.session.segment.beside import Beside, Scales
+from napari_feedback_seg.plugin.session.segment.comparing import Comparing
+from napari_feedback_seg.plugin.session.segment.measuring import Measuring
+from napari_feedback_seg.plugin.session.segment.pixel_size import PixelSizes
+from napari_feedback_seg.plugin.session.segment.segmenting import Segmenting
+from napari_feedback_seg.plugin.session.segment.volume import VolumeOnDisk
 from napari_feedback_seg.plugin.session.settings import Settings
 from napari_feedback_seg.plugin.session.versions import LastRun
-from napari_feedback_seg.plugin.session.volume import VolumeOnDisk
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer

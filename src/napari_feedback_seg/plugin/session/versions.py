@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.errors import InputError
-from napari_feedback_seg.plugin.session.beside import Side
 from napari_feedback_seg.plugin.session.regions import common, whole, within
+from napari_feedback_seg.plugin.session.segment.beside import Side
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_feedback_seg.plugin.layers.results import ResultWriter
     from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
+    from napari_feedback_seg.plugin.session.correct.tuned import TunedModels
     from napari_feedback_seg.plugin.session.records import ResultRecord
     from napari_feedback_seg.plugin.session.session import Session
-    from napari_feedback_seg.plugin.session.tuned import TunedModels
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Showing where the network looked. No Qt, no napari."""

@@ -1,0 +1,1 @@
+"""Answering strokes at once. No Qt, no napari."""

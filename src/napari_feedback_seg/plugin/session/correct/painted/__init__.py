@@ -1,0 +1,1 @@
+"""What a person has painted, and how it is kept. No Qt, no napari."""

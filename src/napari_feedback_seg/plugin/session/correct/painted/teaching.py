@@ -1,0 +1,150 @@
+"""What is painted on the image, and what of it is learnt from. No Qt, no napari."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.plugin.session.correct.instant.engine import Strokes
+from napari_feedback_seg.plugin.session.records import CorrectionsRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_feedback_seg.correction.strokes import Stroke
+    from napari_feedback_seg.plugin.session.session import Session
+
+Digests = list[tuple[int, str]]
+
+
+class Teaching:
+    """Copies of what is painted, read anew where it has changed, and which strokes are muted.
+
+    What is muted is noted in the layer of corrections and in its draft, by a pixel of each stroke.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._labels: dict[int, tuple[str, np.ndarray]] = {}  # with its digest
+        self._of: tuple[Any, Any] = (None, None)  # the image and the layer that these are of
+        self._permanent: dict[str, tuple[Digests, Any]] = {}  # with what was muted
+        self._versions: dict[Any, int] = {}
+
+    def strokes(self, on: bool) -> Strokes | None:
+        """Return what there is to learn, nothing if it is off; None without an image, or a model."""
+        session, image = self._session, self._session.image
+        card, entry = session.card, session.entry
+        if image is None or card is None or entry is None:
+            return None
+        try:
+            sections = session.layers.sections(image)
+        except FeedbackSegError:
+            return None
+        digests, corrections = self.digests, session.correcting.corrections
+        of_image = corrections.image == image
+        labels = {z: each[1] for z, each in self._labels.items()} if of_image else {}
+        known = {each.value for each in card.classes}
+        painted = {value for counts in corrections.counts.values() for value in counts} if of_image else set()
+        new = tuple(each for each in corrections.classes if each.value in painted - known)
+        size = session.correcting.options().pixel_size_nm
+        model, token = str(entry.path), ""
+        muted, muted_classes = self._all_muted
+        if on and labels and painted - set(muted_classes) and not self.is_permanent(entry.path):
+            about = model, digests, size, [each.to_json() for each in new], muted, muted_classes
+            token = hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
+        source = f"{image.unique_id} {self._versions.get(image.unique_id, 0)}"
+        return Strokes(source, sections, labels, muted, frozenset(muted_classes), new, size, token)
+
+    @property
+    def digests(self) -> Digests:
+        """What tells all that is painted on the image from what else may be."""
+        corrections = self._session.correcting.corrections
+        image, layer = corrections.image, corrections.layer
+        of = (None if image is None else image.unique_id, None if layer is None else layer.unique_id)
+        if of != self._of:
+            self._of, self._labels = of, {}
+        counts = corrections.counts if layer is not None else {}
+        for z in self._labels.keys() - counts.keys():
+            del self._labels[z]
+        for z in counts.keys() - self._labels.keys():
+            labels = corrections.labels(z)
+            if labels.any():
+                self._labels[z] = hashlib.blake2b(labels.data, digest_size=12).hexdigest(), labels
+        return sorted((z, each[0]) for z, each in self._labels.items())
+
+    def labels(self, z: int) -> np.ndarray | None:
+        """Return what was painted on a section when it was read, (Y, X); None if nothing was."""
+        return self._labels[z][1] if z in self._labels else None
+
+    def read_again(self, z: int) -> np.ndarray | None:
+        """Let a section be read anew; return what was painted on it before."""
+        return self._labels.pop(z, ("", None))[1]
+
+    @property
+    def muted(self) -> list[Stroke]:
+        """A stroke of one pixel for each stroke that is not learnt from. It is right where it is."""
+        from napari_feedback_seg.correction.strokes import Stroke
+
+        found = []
+        for z, row, column in self._record.muted:
+            labels = self.labels(z)
+            if labels is not None and labels[row, column]:
+                pixels = np.array([[row, column]], np.int32)
+                found.append(Stroke(("", z), int(labels[row, column]), pixels))
+        return found
+
+    @property
+    def muted_classes(self) -> tuple[int, ...]:
+        """Classes that are not learnt from."""
+        return self._record.muted_classes
+
+    def is_muted(self, stroke: Stroke) -> bool:
+        """Return whether a stroke is not learnt from."""
+        return any(stroke.lies_on(*each) for each in self._record.muted)
+
+    def mute_class(self, value: int, muted: bool) -> None:
+        """Learn from no stroke of a class, or from all again."""
+        others = set(self.muted_classes) - {value}
+        self._note(muted_classes=tuple(sorted(others | {value} if muted else others)))
+
+    def mute(self, stroke: Stroke, muted: bool) -> None:
+        """Do not learn from a stroke, or learn from it again."""
+        others = [each for each in self._record.muted if not stroke.lies_on(*each)]
+        self._note(muted=tuple(sorted([*others, (stroke.section[1], *stroke.centre)] if muted else others)))
+
+    @property
+    def _all_muted(self) -> tuple[tuple[tuple[int, int, int], ...], tuple[int, ...]]:
+        record = self._record
+        return record.muted, record.muted_classes
+
+    @property
+    def _record(self) -> CorrectionsRecord:
+        layer = self._session.correcting.corrections.layer
+        corrections = self._session.layers.corrections
+        return CorrectionsRecord("") if layer is None else corrections.record(layer)
+
+    def _note(self, **muted: Any) -> None:
+        layer = self._session.correcting.corrections.layer
+        if layer is not None:
+            self._session.layers.corrections.note(layer, **muted)
+            self._session.correcting.journal.note(muted)
+
+    def replaced(self, image: Any) -> None:
+        """Take note that an image has other pixels."""
+        self._versions[image.unique_id] = self._versions.get(image.unique_id, 0) + 1
+
+    def made_permanent(self, model: Path, digests: Digests) -> None:
+        """Take note that a model has learnt what is painted: with it nothing else is to be answered."""
+        self._permanent[str(model)] = digests, self._all_muted
+
+    def is_permanent(self, model: Path) -> bool:
+        """Return whether a model has learnt what is painted now."""
+        return self._permanent.get(str(model)) == (self.digests, self._all_muted)
+
+    def renamed(self, before: Path, after: Path) -> None:
+        """Take note that a model is in another file now."""
+        if str(before) in self._permanent:
+            self._permanent[str(after)] = self._permanent.pop(str(before))

@@ -1,0 +1,1 @@
+"""Finding single objects and putting them right. No Qt, no napari."""

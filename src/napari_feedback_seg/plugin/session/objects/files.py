@@ -1,0 +1,101 @@
+"""What is written of objects: the table, the meshes, and the edits, which are kept by themselves, too."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_feedback_seg.errors import FeedbackSegError
+from napari_feedback_seg.plugin.session.drafts import first_draft
+from napari_feedback_seg.plugin.session.objects.work import deep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_feedback_seg.objects.edits import Edit
+    from napari_feedback_seg.plugin.session.objects.work import Found
+    from napari_feedback_seg.plugin.session.session import Session
+
+
+class ObjectFiles:
+    """Writes what belongs to the objects that are chosen.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    found : callable
+        Returns the objects that are chosen, or None.
+    """
+
+    def __init__(self, session: Session, found: Callable[[], Found | None]) -> None:
+        self._session, self._found = session, found
+        self._told = False
+
+    def path(self, found: Found) -> Path:
+        """Return where the edits of objects are kept."""
+        layers, image = self._session.layers, found.order.image
+        shape = tuple(int(length) for length in found.labels.shape)
+        draft = first_draft(layers.corrections.source(image), image.name, shape)
+        return draft.folder / f"objects-{found.order.what}.json"
+
+    def keep(self, found: Found) -> None:
+        """Write the edits where they are kept, whatever a person saves."""
+        try:
+            self.path(found).parent.mkdir(parents=True, exist_ok=True)
+            self._save(found, self.path(found), overwrite=True)
+            self._told = False
+        except (FeedbackSegError, OSError) as error:
+            if not self._told:
+                self._told = True
+                self._session.said.emit(f"The edits could not be saved by themselves: {error}", "warning")
+
+    def kept(self, found: Found) -> list[Edit]:
+        """Return the edits that are kept of such objects."""
+        from napari_feedback_seg.objects.editor import load_edits
+
+        try:
+            path = self.path(found)
+            return load_edits(path, deep(found.labels).shape) if path.is_file() else []
+        except FeedbackSegError:
+            return []
+
+    def _save(self, found: Found, path: Path, *, overwrite: bool) -> None:
+        from napari_feedback_seg.objects.editor import save_edits
+
+        save_edits(path, found.editor.edits, deep(found.labels).shape, overwrite=overwrite)
+
+    def save_edits(self, path: Path, *, overwrite: bool = False) -> None:
+        """Save the edits as a file."""
+        found = self._found()
+        if found is not None:
+            self._try(
+                partial(self._save, found, path, overwrite=overwrite), f"The edits are saved as {path}."
+            )
+
+    def save_table(self, path: Path, *, overwrite: bool = False, decimal_comma: bool = False) -> None:
+        """Save the table as CSV."""
+        found = self._found()
+        if found is not None:
+            write = partial(found.table.write_csv, path, overwrite=overwrite, decimal_comma=decimal_comma)
+            self._try(write, f"The table is saved as {path}.")
+
+    def save_meshes(self, path: Path, *, overwrite: bool = False) -> None:
+        """Save the meshes that are shown."""
+        from napari_feedback_seg.objects.meshes import write_meshes
+
+        found = self._found()
+        if found is not None and found.meshes:
+            meshes = list(found.meshes.values())
+            colours = self._session.layers.objects.colours(found.layer, list(found.meshes))
+            write = partial(write_meshes, path, meshes, colours, overwrite=overwrite)
+            self._try(write, f"{len(meshes)} meshes are saved as {path}.")
+
+    def _try(self, write: Any, done: str) -> None:
+        try:
+            write()
+        except FeedbackSegError as error:
+            self._session.said.emit(str(error), "error")
+        else:
+            self._session.said.emit(done, "info")

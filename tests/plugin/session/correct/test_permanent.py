@@ -1,0 +1,189 @@
+"""What strokes taught becomes a model: what the session does, without a window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import napari_feedback_seg
+from napari_feedback_seg.models.library import load_model
+from napari_feedback_seg.plugin.session.drafts import unsaved_folder
+from napari_feedback_seg.plugin.session.segment.segmenting import Part
+
+SYNAPSE, CYTOPLASM = 3, 4
+
+
+@pytest.fixture
+def answered(viewer, session, segment, section, runner):
+    """Two sections, segmented, the first of which has strokes that are answered; return the result."""
+    viewer.add_image(np.stack([section, section[::-1], section[:, ::-1]]), name="cells")
+    viewer.dims.set_point(0, 0)
+    segment(Part((0, 1)))
+    session.correcting.paint_with(SYNAPSE)
+    layer = session.correcting.corrections.layer
+    dark = section[:40] < np.percentile(section, 20)
+    for value, where in ((SYNAPSE, dark), (CYTOPLASM, ~dark)):
+        rows, columns = np.nonzero(where)
+        layer.data_setitem((np.zeros(rows.size, int), rows, columns), value)
+    runner.finish()
+    return session.result
+
+
+@pytest.fixture
+def permanent(session, runner):
+    def permanent():
+        assert session.permanent.make()
+        runner.finish()
+
+    return permanent
+
+
+def test_the_model_says_by_itself_what_was_seen(session, runner, answered, permanent):
+    before = answered.data.copy()
+    permanent()
+    assert session.model_name == "small corrected"
+    assert "is in use: it says by itself what you see" in session.correcting.status
+    np.testing.assert_array_equal(answered.data, before)  # and nothing was computed anew
+    record = session.layers.record_of(answered)
+    assert (record.last.model, record.last.strokes) == ("small corrected", "")
+    path = session.entry.path
+    for z in (0, 1):
+        assert record.speaks_of(z, ((0, 96), (0, 80)), str(path), "")
+        again = napari_feedback_seg.segment(session.image.data[z], path).labels
+        assert (again == before[z]).mean() > 0.999  # the maps are kept in 16 bits
+    # it is exactly what the strokes had taught, on an image without any
+    other = session.image.data[2]
+    strokes = [(session.image.data[0], session.correcting.corrections.labels(0))]
+    expected = napari_feedback_seg.segment(other, load_model("small"), strokes=strokes).labels
+    assert np.array_equal(napari_feedback_seg.segment(other, path).labels, expected)
+
+
+def test_its_strokes_are_not_answered_beside_it_and_newer_ones_are(
+    session, runner, answered, permanent, paint
+):
+    permanent()
+    assert session.instant.strokes().token == ""
+    count = len(runner.started)
+    session.instant.look()
+    runner.finish()
+    assert len(runner.started) == count
+    paint(session.correcting.corrections.layer, SYNAPSE, 0, 60, 60)
+    runner.finish()
+    last = session.layers.record_of(answered).last
+    assert (last.model, bool(last.strokes)) == ("small corrected", True)
+    permanent()
+    assert session.model_name == "small corrected 2"
+    assert session.correcting.models.earlier == "small corrected"
+
+
+def test_undo_brings_the_model_and_its_strokes_back(session, runner, answered, permanent, paint):
+    before = answered.data.copy()
+    token = session.instant.strokes().token
+    permanent()
+    session.correcting.undo()
+    runner.finish()
+    assert session.model_name == "small"
+    assert session.layers.record_of(answered).last.strokes == token
+    np.testing.assert_array_equal(answered.data, before)
+    session.correcting.redo()
+    runner.finish()
+    assert session.layers.record_of(answered).last.model == "small corrected"
+    np.testing.assert_array_equal(answered.data, before)
+    session.correcting.undo()
+    runner.finish()
+    paint(session.correcting.corrections.layer, SYNAPSE, 0, 60, 60)  # it goes on from there
+    runner.finish()
+    assert session.layers.record_of(answered).last.strokes not in ("", token)
+    session.correcting.redo()
+    runner.finish()
+    record = session.layers.record_of(answered)
+    assert all(run.model == "small" or run.strokes for run in record.runs)  # what is shown is not its own
+
+
+def test_saved_it_is_in_the_library_with_its_history(session, runner, answered, permanent):
+    permanent()
+    assert session.correcting.models.unsaved
+    session.correcting.save_as("mine")
+    card = load_model("mine").card
+    assert (card.name, card.parent) == ("mine", load_model("small").digest)
+    assert card.data[-1].name == "corrections of cells"
+    assert card.recipe["strokes"] > 0
+    assert not list(unsaved_folder().glob("*.safetensors"))
+    assert session.instant.strokes().token == ""
+    assert session.layers.record_of(answered).last.model == "mine"
+
+
+def test_the_rest_is_segmented_with_it(session, runner, answered, permanent):
+    permanent()
+    before = answered.data.copy()
+    assert session.correcting.rest == (2,)
+    session.correcting.segment_rest()
+    runner.finish()
+    np.testing.assert_array_equal(answered.data[:2], before[:2])
+    assert answered.data[2].any()
+
+
+def test_it_is_offered_again_after_a_crash(session, runner, answered, permanent):
+    permanent()
+    session.correcting.journal.flush()
+    assert session.correcting.journal.draft.model == unsaved_folder() / "small corrected.safetensors"
+
+
+def test_muted_strokes_are_not_in_it(session, runner, answered, permanent):
+    for value in (SYNAPSE, CYTOPLASM):
+        session.instant.mute_class(value, True)
+    runner.finish()
+    assert not session.permanent.make()
+    assert "All strokes are muted" in session.correcting.status
+    session.instant.mute_class(SYNAPSE, False)
+    runner.finish()
+    permanent()
+    assert session.model_name in ("small corrected", "small")  # whether one class teaches anything, it tells
+
+
+def test_switched_off_it_is_made_of_the_strokes_all_the_same(session, runner, answered, permanent):
+    session.instant.set_on(False)
+    runner.finish()
+    before = answered.data.copy()
+    permanent()
+    assert session.model_name == "small corrected"
+    np.testing.assert_array_equal(answered.data, before)  # of the model before, and its record says so
+    assert session.layers.record_of(answered).last.model == "small"
+
+
+@pytest.mark.parametrize("case", ["no image", "nothing painted", "known"])
+def test_a_sentence_says_what_is_missing(
+    session, viewer, runner, section, segment, said, case, answered, permanent
+):
+    if case == "no image":
+        viewer.layers.clear()
+    elif case == "nothing painted":
+        session.correcting.corrections.layer.data[:] = 0
+    else:
+        permanent()
+    runner.finish()
+    assert not session.permanent.make()
+    sentence = {
+        "no image": "There is no image",
+        "nothing painted": "Nothing is corrected yet",
+        "known": "knows these strokes already",
+    }[case]
+    assert sentence in said()
+    assert sentence in session.correcting.status
+
+
+def test_cancelled_the_model_stays(session, runner, answered):
+    assert session.permanent.make()
+    runner.step()
+    session.jobs.cancel()
+    runner.finish()
+    assert session.model_name == "small"
+    assert "stays as it was" in session.correcting.status
+
+
+def test_the_image_deleted_meanwhile(session, viewer, runner, answered):
+    assert session.permanent.make()
+    runner.step()
+    viewer.layers.remove(session.image)
+    runner.finish()
+    assert session.model_name == "small corrected"
