@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 T = TypeVar("T")
 
@@ -18,3 +18,16 @@ def finish(events: Generator[Any, None, T]) -> T:
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+
+def forward(
+    events: Generator[Any, None, T], step: Callable[[Any], Any] = lambda _: None
+) -> Generator[Any, None, T]:
+    """Yield a step for each event of a generator, and return what it returns."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        yield step(event)

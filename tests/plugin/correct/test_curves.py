@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_feedback_seg.plugin.correct.curves import Curves
-from napari_feedback_seg.plugin.session.correct.losses import Losses
+from napari_feedback_seg.plugin.session.correct.fine_tuning import Losses
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import dask.array as da
 import numpy as np
 import pytest
 
+from napari_feedback_seg.plugin.session.regions import Part
 from napari_feedback_seg.plugin.session.segment.exporting import export_result
-from napari_feedback_seg.plugin.session.segment.segmenting import Part, What
+from napari_feedback_seg.plugin.session.segment.segmenting import What
 
 COUNT = 12
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from napari_feedback_seg.plugin.layers.results import probability_layers
-from napari_feedback_seg.plugin.session.regions import within
 from napari_feedback_seg.plugin.session.versions import Version
 
 
@@ -50,9 +49,3 @@ def test_a_run_that_is_undone_takes_its_probabilities_along(session, viewer, res
     assert all(each.data.any() for each in probability_layers(viewer, result))
     session.last_run.undo()
     assert not any(each.data.any() for each in probability_layers(viewer, result))
-
-
-def test_where_a_region_lies_in_a_part():
-    region = slice(10, 20), slice(30, 50)
-    assert within(region, None) == region
-    assert within(region, (slice(5, 40), slice(30, 90))) == (slice(5, 15), slice(0, 20))

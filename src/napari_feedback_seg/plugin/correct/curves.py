@@ -6,7 +6,7 @@ import numpy as np
 import pyqtgraph
 
 from napari_feedback_seg.plugin.forms.plot import Plot
-from napari_feedback_seg.plugin.session.correct.losses import Losses
+from napari_feedback_seg.plugin.session.correct.fine_tuning import Losses
 
 _TRAINING, _HELD_OUT = "#2f93d2", "#dd7a00"
 _HEIGHT = 90

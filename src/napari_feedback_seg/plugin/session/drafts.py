@@ -19,7 +19,7 @@ import numpy as np
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io import replacing
 from napari_feedback_seg.models.library import models_folder
-from napari_feedback_seg.plugin.session.correct.painted.counts import places
+from napari_feedback_seg.plugin.session.regions import places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +18,14 @@ Span = tuple[int, int]
 
 Spans = tuple[Span, Span]
 """Rows and columns as JSON can hold them."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an image: some sections, and of each the whole (None) or a region."""
+
+    sections: tuple[int, ...]
+    region: Region | None = None
 
 
 def spans_of(region: Region) -> Spans:
@@ -55,3 +66,13 @@ def common(one: Region, other: Region) -> Region | None:
         slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
     )
     return None if rows.start >= rows.stop or columns.start >= columns.stop else (rows, columns)
+
+
+def places(section: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns of all corrected pixels of a section (Y, X).
+
+    Strokes are few and a section may be large: only the rows that have some are looked at closely.
+    """
+    rows = np.flatnonzero(section.any(axis=1))
+    among, columns = np.nonzero(section[rows])
+    return rows[among], columns

@@ -17,12 +17,12 @@ from napari_feedback_seg.plugin.session.objects.finding import Objects
 from napari_feedback_seg.plugin.session.segment.batch import Batch
 from napari_feedback_seg.plugin.session.segment.beside import Beside, Scales
 from napari_feedback_seg.plugin.session.segment.comparing import Comparing
+from napari_feedback_seg.plugin.session.segment.last_run import LastRun
 from napari_feedback_seg.plugin.session.segment.measuring import Measuring
 from napari_feedback_seg.plugin.session.segment.pixel_size import PixelSizes
 from napari_feedback_seg.plugin.session.segment.segmenting import Segmenting
 from napari_feedback_seg.plugin.session.segment.volume import VolumeOnDisk
 from napari_feedback_seg.plugin.session.settings import Settings
-from napari_feedback_seg.plugin.session.versions import LastRun
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer

@@ -9,7 +9,7 @@ import pytest
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.plugin.session.drafts import unsaved_folder
 from napari_feedback_seg.plugin.session.jobs import State
-from napari_feedback_seg.plugin.session.segment.segmenting import Part
+from napari_feedback_seg.plugin.session.regions import Part
 
 
 @pytest.fixture

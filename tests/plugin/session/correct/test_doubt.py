@@ -9,9 +9,9 @@ from napari_feedback_seg.correction.adaptation import Adaptation
 from napari_feedback_seg.models.model import weights_digest
 from napari_feedback_seg.networks.residual import Residual
 from napari_feedback_seg.plugin.layers.image import em_sections
-from napari_feedback_seg.plugin.session.correct.fine_tuning import DoubtWork, SectionSearched, doubtful_places
-from napari_feedback_seg.plugin.session.correct.instant.engine import Strokes
+from napari_feedback_seg.plugin.session.correct.doubt import DoubtWork, SectionSearched, doubtful_places
 from napari_feedback_seg.plugin.session.jobs import State
+from napari_feedback_seg.plugin.session.strokes import Strokes
 from napari_feedback_seg.segmentation.prediction import Prediction, SegmentOptions
 
 

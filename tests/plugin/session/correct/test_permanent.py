@@ -8,7 +8,7 @@ import pytest
 import napari_feedback_seg
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.plugin.session.drafts import unsaved_folder
-from napari_feedback_seg.plugin.session.segment.segmenting import Part
+from napari_feedback_seg.plugin.session.regions import Part
 
 SYNAPSE, CYTOPLASM = 3, 4
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from napari_feedback_seg.cli import app
 from napari_feedback_seg.correction.adapt import segment as adapted_segment
 from napari_feedback_seg.correction.adaptation import load_adaptation
-from napari_feedback_seg.plugin.session.segment.segmenting import Part
+from napari_feedback_seg.plugin.session.regions import Part
 from napari_feedback_seg.segmentation.predict import segment as segment_array
 
 

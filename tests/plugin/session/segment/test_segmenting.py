@@ -7,7 +7,8 @@ import pytest
 from napari_feedback_seg.correction.adapt import segment as adapted_segment
 from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.plugin.session.jobs import State
-from napari_feedback_seg.plugin.session.segment.segmenting import Part, What
+from napari_feedback_seg.plugin.session.regions import Part
+from napari_feedback_seg.plugin.session.segment.segmenting import What
 from napari_feedback_seg.segmentation.predict import segment as segment_array
 
 

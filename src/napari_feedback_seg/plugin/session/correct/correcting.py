@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.plugin.session.correct.doubt import DoubtfulPlaces
-from napari_feedback_seg.plugin.session.correct.fine_tuning import FinetuneWork, Proposal, prepare
-from napari_feedback_seg.plugin.session.correct.losses import Losses
+from napari_feedback_seg.plugin.session.correct.fine_tuning import FinetuneWork, Losses, Proposal, prepare
+from napari_feedback_seg.plugin.session.correct.journal import Journal
 from napari_feedback_seg.plugin.session.correct.painted.corrections import Corrections
-from napari_feedback_seg.plugin.session.correct.painted.journal import Journal
-from napari_feedback_seg.plugin.session.correct.tuned import TunedModels
-from napari_feedback_seg.plugin.session.segment.segmenting import Part
-from napari_feedback_seg.plugin.session.versions import Answers
+from napari_feedback_seg.plugin.session.correct.tuned import Answers, TunedModels
+from napari_feedback_seg.plugin.session.regions import Part
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 if TYPE_CHECKING:

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_feedback_seg.errors import FeedbackSegError
-from napari_feedback_seg.plugin.session.correct.fine_tuning import DoubtWork, Place, SectionSearched
+from napari_feedback_seg.generators import forward
+from napari_feedback_seg.plugin.session.strokes import adapted_to
+from napari_feedback_seg.segmentation.events import TileDone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
     from napari.layers import Image
 
+    from napari_feedback_seg.models.model import Model
+    from napari_feedback_seg.plugin.layers.image import Sections
     from napari_feedback_seg.plugin.session.correct.painted.corrections import Corrections
     from napari_feedback_seg.plugin.session.session import Session
+    from napari_feedback_seg.plugin.session.strokes import Strokes
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
+
+GRID = 64
+"""Of each square of so many pixels, the most doubtful place is found."""
+
+_NEIGHBOURHOOD = 15
 
 APART = 32
 """A place with a correction within so many pixels needs no other."""
@@ -23,6 +38,24 @@ APART = 32
 _NONE = "There is no doubtful place."
 _NONE_LEFT = "There is no doubtful place left. After the next strokes there will be others."
 _UNSEGMENTED = " Press Segment to see what it says there."
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place where the model is in doubt."""
+
+    section: int
+    row: int
+    column: int
+    doubt: float
+
+
+@dataclass(frozen=True)
+class SectionSearched:
+    """The doubtful places of a section."""
+
+    section: int
+    places: tuple[Place, ...]
 
 
 class DoubtfulPlaces:
@@ -144,3 +177,55 @@ class DoubtfulPlaces:
         rows = slice(max(0, place.row - APART), place.row + APART)
         columns = slice(max(0, place.column - APART), place.column + APART)
         return bool(self._corrections.painted(place.section)[rows, columns].any())
+
+
+@dataclass(frozen=True)
+class DoubtWork:
+    """The search for places where the model is in doubt."""
+
+    sections: Sections  # the image
+    chosen: Sequence[int]  # the sections, in the order in which they are searched
+    options: SegmentOptions  # how to segment
+    load_model: Callable[[], Model]  # returns the model. Called off the GUI thread.
+    strokes: Strokes | None = None  # with which the model is in doubt
+
+    def __call__(self) -> Generator[TileDone | SectionSearched | None, None, None]:
+        """Yield tiles counted over all sections, and the places of each section."""
+        from napari_feedback_seg.segmentation.predict import segment_section
+        from napari_feedback_seg.segmentation.sections import BlankSection
+
+        model = yield from adapted_to(self.strokes, self.load_model(), self.options.device)
+        for number, z in enumerate(self.chosen):
+            try:
+                with closing(segment_section(self.sections.plane(z), model, self.options)) as events:
+                    prediction = yield from forward(events, partial(self._counted, number))
+            except BlankSection:
+                continue
+            yield SectionSearched(z, doubtful_places(z, prediction))
+
+    def _counted(self, number: int, tile: TileDone) -> TileDone:
+        total = tile.total * len(self.chosen)
+        return TileDone(number * tile.total + tile.done, total, self.chosen[number])
+
+
+def doubtful_places(z: int, prediction: Any) -> tuple[Place, ...]:
+    """Return the most doubtful place of each square of a section.
+
+    Doubt is the entropy of the probabilities, from 0 to 1, plus as much again where the two
+    rounds disagree, averaged over the neighbourhood.
+    """
+    from scipy.ndimage import uniform_filter
+
+    probabilities = prediction.probabilities.astype(np.float32)
+    entropy = -(probabilities * np.log(np.maximum(probabilities, 1e-6))).sum(axis=0)
+    doubt = entropy / np.log(len(probabilities))
+    if prediction.first_round is not None:
+        doubt += prediction.first_round != prediction.labels
+    doubt = uniform_filter(doubt, _NEIGHBOURHOOD)
+    places = []
+    for top in range(0, doubt.shape[0], GRID):
+        for left in range(0, doubt.shape[1], GRID):
+            square = doubt[top : top + GRID, left : left + GRID]
+            row, column = np.unravel_index(square.argmax(), square.shape)
+            places.append(Place(z, top + int(row), left + int(column), float(square.max())))
+    return tuple(places)

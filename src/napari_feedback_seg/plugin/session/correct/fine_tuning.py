@@ -1,24 +1,23 @@
-"""The long work of correcting, off the GUI thread: the fine-tune, and the search for doubtful places."""
+"""A fine-tune: what it takes along, its work off the GUI thread, and what it leaves. No Qt, no napari."""
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_feedback_seg.correction.corrections import LEAST_PIXELS
 from napari_feedback_seg.errors import InputError, TrainingError
-from napari_feedback_seg.plugin.session.correct.instant.engine import adapted_to, said
+from napari_feedback_seg.generators import forward
 from napari_feedback_seg.plugin.session.correct.painted.counts import summed
-from napari_feedback_seg.segmentation.events import TileDone
+from napari_feedback_seg.plugin.session.strokes import adapted_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
+    import numpy as np
     from napari.layers import Image
 
     from napari_feedback_seg.correction.config import FinetuneConfig
@@ -26,34 +25,12 @@ if TYPE_CHECKING:
     from napari_feedback_seg.correction.finetune import FineTuning
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
-    from napari_feedback_seg.plugin.session.correct.instant.engine import Strokes
     from napari_feedback_seg.plugin.session.correct.painted.teaching import Digests
     from napari_feedback_seg.plugin.session.drafts import Draft
     from napari_feedback_seg.plugin.session.session import Session
-    from napari_feedback_seg.segmentation.prediction import SegmentOptions
+    from napari_feedback_seg.plugin.session.strokes import Strokes
 
-GRID = 64
-"""Of each square of so many pixels, the most doubtful place is found."""
-
-_NEIGHBOURHOOD = 15
-
-
-@dataclass(frozen=True)
-class Place:
-    """A place where the model is in doubt."""
-
-    section: int
-    row: int
-    column: int
-    doubt: float
-
-
-@dataclass(frozen=True)
-class SectionSearched:
-    """The doubtful places of a section."""
-
-    section: int
-    places: tuple[Place, ...]
+_SMOOTH = 0.2
 
 
 @dataclass
@@ -91,7 +68,7 @@ class FinetuneWork:
         # Learnt anew, so that a fine-tune that was cut off finds its checkpoint.
         strokes = self.strokes and replace(self.strokes, learnt=None)
         steps = adapted_to(strokes, model, self.device)
-        begin = yield from said(steps, lambda _: FinetuneStep(0, 0, "learning from the strokes"))
+        begin = yield from forward(steps, lambda _: FinetuneStep(0, 0, "learning from the strokes"))
         known = {each.value for each in begin.card.classes}
         new = tuple(each for each in self.config.new_classes if each.value not in known)
         self.tuning = FineTuning(
@@ -146,6 +123,38 @@ class Proposal:
     sections: tuple[int, ...] = ()
 
 
+@dataclass
+class Losses:
+    """Losses over the steps."""
+
+    # step and loss, on what is learnt (smoothed) and on the held-out corrections
+    training: list[tuple[int, float]] = field(default_factory=list)
+    held_out: list[tuple[int, float]] = field(default_factory=list)
+    # steps after which another part begins, of other corrections: lines do not go on over them
+    breaks: list[int] = field(default_factory=list)
+    total: int = 1  # steps in all
+    # whether corrections could be held out; otherwise the second loss is on all of them
+    is_held_out: bool = True
+
+    def begin_part(self) -> None:
+        """Begin a part with other corrections held out."""
+        if self.training:
+            self.breaks.append(self.training[-1][0])
+
+    def add_training(self, step: int, total: int, loss: float) -> None:
+        """Add the loss of a step, smoothed."""
+        if self.training and self.training[-1][0] not in self.breaks:
+            loss = self.training[-1][1] + _SMOOTH * (loss - self.training[-1][1])
+        self.training.append((step, loss))
+        self.total = max(total, step)
+
+    def add_held_out(self, step: int, total: int, loss: float, is_held_out: bool) -> None:
+        """Add the loss on the held-out corrections, or if none are, on all."""
+        self.held_out.append((step, loss))
+        self.is_held_out = is_held_out
+        self.total = max(total, step)
+
+
 def prepare(session: Session) -> FinetuneWork:
     """Return the fine-tune on all corrections of the image.
 
@@ -184,55 +193,3 @@ def prepare(session: Session) -> FinetuneWork:
         correcting.models.path_for,
         session.instant.strokes(),
     )
-
-
-@dataclass(frozen=True)
-class DoubtWork:
-    """The search for places where the model is in doubt."""
-
-    sections: Sections  # the image
-    chosen: Sequence[int]  # the sections, in the order in which they are searched
-    options: SegmentOptions  # how to segment
-    load_model: Callable[[], Model]  # returns the model. Called off the GUI thread.
-    strokes: Strokes | None = None  # with which the model is in doubt
-
-    def __call__(self) -> Generator[TileDone | SectionSearched | None, None, None]:
-        """Yield tiles counted over all sections, and the places of each section."""
-        from napari_feedback_seg.segmentation.predict import segment_section
-        from napari_feedback_seg.segmentation.sections import BlankSection
-
-        model = yield from adapted_to(self.strokes, self.load_model(), self.options.device)
-        for number, z in enumerate(self.chosen):
-            try:
-                with closing(segment_section(self.sections.plane(z), model, self.options)) as events:
-                    prediction = yield from said(events, partial(self._counted, number))
-            except BlankSection:
-                continue
-            yield SectionSearched(z, doubtful_places(z, prediction))
-
-    def _counted(self, number: int, tile: TileDone) -> TileDone:
-        total = tile.total * len(self.chosen)
-        return TileDone(number * tile.total + tile.done, total, self.chosen[number])
-
-
-def doubtful_places(z: int, prediction: Any) -> tuple[Place, ...]:
-    """Return the most doubtful place of each square of a section.
-
-    Doubt is the entropy of the probabilities, from 0 to 1, plus as much again where the two
-    rounds disagree, averaged over the neighbourhood.
-    """
-    from scipy.ndimage import uniform_filter
-
-    probabilities = prediction.probabilities.astype(np.float32)
-    entropy = -(probabilities * np.log(np.maximum(probabilities, 1e-6))).sum(axis=0)
-    doubt = entropy / np.log(len(probabilities))
-    if prediction.first_round is not None:
-        doubt += prediction.first_round != prediction.labels
-    doubt = uniform_filter(doubt, _NEIGHBOURHOOD)
-    places = []
-    for top in range(0, doubt.shape[0], GRID):
-        for left in range(0, doubt.shape[1], GRID):
-            square = doubt[top : top + GRID, left : left + GRID]
-            row, column = np.unravel_index(square.argmax(), square.shape)
-            places.append(Place(z, top + int(row), left + int(column), float(square.max())))
-    return tuple(places)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, TrainingError
-from napari_feedback_seg.plugin.session.correct.instant.engine import adaptation_to
+from napari_feedback_seg.plugin.session.strokes import adaptation_to
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_feedback_seg.models.library import ModelEntry
-    from napari_feedback_seg.plugin.session.correct.instant.engine import Strokes
     from napari_feedback_seg.plugin.session.correct.painted.teaching import Digests
     from napari_feedback_seg.plugin.session.drafts import Draft
     from napari_feedback_seg.plugin.session.session import Session
+    from napari_feedback_seg.plugin.session.strokes import Strokes
 
 
 @dataclass(frozen=True)

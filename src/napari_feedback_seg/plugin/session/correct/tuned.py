@@ -1,4 +1,4 @@
-"""The models that were fine-tuned in this session: kept in files, undone and redone."""
+"""The models that were fine-tuned in this session, and what each says: kept, undone and redone."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import os
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import ModelError
 from napari_feedback_seg.models.library import ModelEntry, list_models, save_to_library
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, read_card
 from napari_feedback_seg.plugin.session.drafts import unsaved_folder
+from napari_feedback_seg.plugin.session.versions import Version
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari.layers import Image
+
+    from napari_feedback_seg.plugin.session.records import ResultRecord
     from napari_feedback_seg.plugin.session.session import Session
 
 
@@ -106,3 +110,50 @@ class TunedModels:
                     session.layers.write_record(result, record.renamed(entry.path, name, session.entry.path))
         with suppress(OSError):  # it is in the library, and in the folder of what is not saved, too
             entry.path.unlink(missing_ok=True)
+
+
+class Answers:
+    """What each model of the chain says of an image: kept where another one writes over it."""
+
+    def __init__(self, session: Session, models: TunedModels) -> None:
+        self._session, self._models = session, models
+        self._of_image: dict[Any, dict[str, Version]] = {}  # by identity of the image
+
+    def known(self, model: str | None) -> bool:
+        """Return whether something is kept of what a model says of the image."""
+        return model is not None and model in self._of(self._session.image)
+
+    def before_write(self, z: int) -> None:
+        """Keep what is shown of a section that the model in use is about to write, for the one before it."""
+        session, result, earlier = self._session, self._session.result, self._models.earlier
+        if result is not None and earlier is not None:
+            version = self._of(session.image).setdefault(earlier, Version())
+            version.keep(z, session.layers.plane(result, z), session.layers.record_of(result))
+
+    def swap(self, image: Image | None, now: str, wanted: str) -> None:
+        """Show what another model says of an image, and keep what is shown as that of ``now``."""
+        layers, result, answers = self._session.layers, self._session.result_of(image), self._of(image)
+        if result is None or wanted not in answers:
+            return
+        version = answers.pop(wanted)
+        if version.sections or version.beside in (None, layers.record_of(result)):  # else it was written anew
+            version.swap(layers, result)
+            answers[now] = version
+            self._session.tell("result")
+
+    def same(self, image: Image | None, model: str, record: ResultRecord, beside: ResultRecord) -> None:
+        """Take note that a model says, by its own record, what is shown by another one's."""
+        version = self._of(image).setdefault(model, Version())
+        version.record, version.beside = record, beside
+
+    def rename(self, before: str, after: str) -> None:
+        """Take note that a model has another name now."""
+        for answers in self._of_image.values():
+            if before in answers:
+                answers[after] = answers.pop(before)
+
+    def _of(self, image: Image | None) -> dict[str, Version]:
+        present = self._session.layers.identities
+        for gone in self._of_image.keys() - present:
+            del self._of_image[gone]
+        return self._of_image.setdefault(image.unique_id, {}) if image is not None else {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
-from napari_feedback_seg.plugin.session.correct.instant.engine import adaptation_to
+from napari_feedback_seg.plugin.session.strokes import adaptation_to
 from napari_feedback_seg.segmentation.command_line import shell_line
 from napari_feedback_seg.segmentation.events import TileDone
 

@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError
-from napari_feedback_seg.plugin.session.segment.segmenting import Part, Run
+from napari_feedback_seg.plugin.session.regions import Part
+from napari_feedback_seg.plugin.session.segment.segmenting import Run
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 
 if TYPE_CHECKING:

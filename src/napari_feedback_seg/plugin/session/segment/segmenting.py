@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
 from napari_feedback_seg.plugin.session.jobs import State
 from napari_feedback_seg.plugin.session.records import RunRecord
+from napari_feedback_seg.plugin.session.regions import Part
+from napari_feedback_seg.plugin.session.strokes import adapted_to
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages
 
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
     from napari_feedback_seg.plugin.layers.results import ResultWriter
-    from napari_feedback_seg.plugin.session.correct.instant.engine import Strokes
-    from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.plugin.session.session import Session
+    from napari_feedback_seg.plugin.session.strokes import Strokes
 
 
 class What(Enum):
@@ -38,14 +39,6 @@ class What(Enum):
     VISIBLE = "visible"
     RECTANGLE = "rectangle"
     VOLUME = "volume"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of an image: some sections, and of each the whole (None) or a region."""
-
-    sections: tuple[int, ...]
-    region: Region | None = None
 
 
 @dataclass
@@ -242,7 +235,6 @@ class Segmenting:
         self, run: Run, load_model: Callable[[], Model]
     ) -> Generator[Model | TileDone | SectionDone | None, None, None]:
         """Yield the model when it is loaded, then tiles counted over all sections, and sections."""
-        from napari_feedback_seg.plugin.session.correct.instant.engine import adapted_to
         from napari_feedback_seg.segmentation.predict import count_tiles, segment_section, segment_stack
 
         loaded = load_model()

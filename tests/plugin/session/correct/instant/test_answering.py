@@ -16,8 +16,8 @@ from napari_feedback_seg.networks.residual import AdaptedNetwork
 from napari_feedback_seg.plugin.contributions.reader import read_result
 from napari_feedback_seg.plugin.layers.changes import CHANGES_KEY
 from napari_feedback_seg.plugin.session.jobs import State
+from napari_feedback_seg.plugin.session.regions import Part
 from napari_feedback_seg.plugin.session.segment.exporting import export_result
-from napari_feedback_seg.plugin.session.segment.segmenting import Part
 from napari_feedback_seg.segmentation import predict
 
 MEMBRANE, SYNAPSE, CYTOPLASM = 1, 3, 4

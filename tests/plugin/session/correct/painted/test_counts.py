@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_feedback_seg.plugin.session.correct.painted.counts import MOST_CELLS, Count, count, places, summed
+from napari_feedback_seg.plugin.session.correct.painted.counts import MOST_CELLS, Count, count, summed
 
 
 def test_pixels_and_strokes_of_each_class():
@@ -43,12 +43,6 @@ def test_labels_all_over():
         2: Count(2 * MOST_CELLS * 20, 1),
         3: Count(1, 1),
     }
-
-
-def test_places_are_those_of_numpy():
-    section = np.random.default_rng(0).integers(0, 40, (50, 30), np.uint8) // 38
-    for ours, theirs in zip(places(section), np.nonzero(section), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_counts_of_sections_add_up():

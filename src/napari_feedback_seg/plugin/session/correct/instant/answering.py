@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_feedback_seg.correction.strokes import Stroke
-    from napari_feedback_seg.plugin.session.correct.instant.engine import Place, Strokes
+    from napari_feedback_seg.plugin.session.correct.instant.engine import Place
     from napari_feedback_seg.plugin.session.jobs import State
     from napari_feedback_seg.plugin.session.session import Session
+    from napari_feedback_seg.plugin.session.strokes import Strokes
 
 
 class Instant:

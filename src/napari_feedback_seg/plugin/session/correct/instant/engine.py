@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_feedback_seg.generators import forward
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.correction.adaptation import Adaptation
     from napari_feedback_seg.correction.corrections import CorrectedSection
     from napari_feedback_seg.correction.instant import Answer, InstantAnswers, Reason
     from napari_feedback_seg.models.model import Model
-    from napari_feedback_seg.plugin.layers.image import Sections
     from napari_feedback_seg.plugin.session.regions import Region
+    from napari_feedback_seg.plugin.session.strokes import Strokes
     from napari_feedback_seg.segmentation.lazy import Plane
 
 _LEARNING = "learning"
@@ -30,31 +32,6 @@ class Place:
 
     section: int
     region: Region
-
-
-@dataclass(frozen=True, eq=False)
-class Strokes:
-    """What is painted on an image, and what it is to teach."""
-
-    image: str  # identity of the image
-    sections: Sections  # its grey values
-    labels: Mapping[int, np.ndarray]  # section to what is painted on it, (Y, X) class values
-    muted: tuple[tuple[int, int, int], ...] = ()  # section, row, column of a pixel of each muted stroke
-    muted_classes: frozenset[int] = frozenset()  # classes that are not learnt from
-    new_classes: tuple[LabelClass, ...] = ()  # those that the model lacks
-    pixel_size_nm: Any = None  # side of a pixel, if the image is rescaled for the model
-    token: str = ""  # what tells all of that from others; empty if nothing is learnt
-    learnt: Adaptation | None = None  # what was learnt of them, if it was already
-
-    def section(self, z: int, image: np.ndarray | Plane | None = None) -> CorrectedSection:
-        """Return a section, with what is painted on it; of its image it may be given what was read."""
-        from napari_feedback_seg.correction.corrections import CorrectedSection
-
-        image = self.sections.plane(z) if image is None else image
-        labels = self.labels.get(z)
-        if labels is None:
-            labels = np.zeros(image.shape, np.uint8)
-        return CorrectedSection(image, labels, z, self.pixel_size_nm, self.image)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +140,7 @@ class Engine:
             section = replace(section, labels=np.zeros(section.image.shape, np.uint8))
             try:
                 with closing(answers.answer(section, place.region)) as events:
-                    answer = yield from said(events)
+                    answer = yield from forward(events)
             except BlankSection:
                 yield Blank(strokes.image, place.section)
                 continue
@@ -198,45 +175,3 @@ def _reasons(answers: InstantAnswers, section: CorrectedSection, row: int, colum
     moved = {each.stroke.key: each for each in reasons}
     first = [moved.pop(each.key, Reason(each, 0.0)) for each in here]
     return [*first, *moved.values()]
-
-
-def adaptation_to(strokes: Strokes, model: Model, device: str) -> Generator[None, None, Adaptation | None]:
-    """Return what is to be learnt of strokes, by a model: what was learnt of them, or learn it now.
-
-    None if that is nothing.
-    """
-    from napari_feedback_seg.correction.adapt import learn
-
-    if not strokes.token:
-        return None
-    if strokes.learnt is not None:
-        return strokes.learnt
-    sections = [strokes.section(z) for z in strokes.labels]
-    events = learn(
-        model,
-        sections,
-        new_classes=strokes.new_classes,
-        device=device,
-        muted=strokes.muted,
-        muted_classes=strokes.muted_classes,
-    )
-    adaptation: Adaptation = yield from said(events)
-    return adaptation
-
-
-def adapted_to(strokes: Strokes | None, model: Model, device: str) -> Generator[None, None, Model]:
-    """Return a model that says what it says with strokes, if there are any."""
-    if strokes is None:
-        return model
-    adaptation = yield from adaptation_to(strokes, model, device)
-    return model if adaptation is None else adaptation.apply(model)
-
-
-def said(events: Any, step: Callable[[Any], Any] = lambda _: None) -> Generator[Any, None, Any]:
-    """Yield a step for each event of a generator, and return what it returns."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            return stop.value
-        yield step(event)

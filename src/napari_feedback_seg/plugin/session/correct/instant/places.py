@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from napari_feedback_seg.plugin.session.correct.instant.engine import Strokes
     from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord
     from napari_feedback_seg.plugin.session.regions import Region, Spans
     from napari_feedback_seg.plugin.session.session import Session
+    from napari_feedback_seg.plugin.session.strokes import Strokes
 
 BLOCK = 1024
 """Side in pixels of the blocks in which a larger view is answered, the one nearest to the stroke first."""

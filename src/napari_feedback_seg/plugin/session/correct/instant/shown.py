@@ -12,8 +12,9 @@ from napari_feedback_seg.plugin.session.versions import Version
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-    from napari_feedback_seg.plugin.session.correct.instant.engine import Answered, Strokes
+    from napari_feedback_seg.plugin.session.correct.instant.engine import Answered
     from napari_feedback_seg.plugin.session.session import Session
+    from napari_feedback_seg.plugin.session.strokes import Strokes
 
 
 class ShownAnswers:

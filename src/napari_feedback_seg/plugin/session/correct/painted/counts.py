@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_feedback_seg.classes import UNLABELLED
+from napari_feedback_seg.plugin.session.regions import places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,16 +29,6 @@ class Count:
     def __add__(self, other: Count) -> Count:
         """Return the sum of two counts."""
         return Count(self.pixels + other.pixels, self.strokes + other.strokes)
-
-
-def places(section: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns of all corrected pixels of a section (Y, X).
-
-    Strokes are few and a section may be large: only the rows that have some are looked at closely.
-    """
-    rows = np.flatnonzero(section.any(axis=1))
-    among, columns = np.nonzero(section[rows])
-    return rows[among], columns
 
 
 def count(section: np.ndarray) -> dict[int, Count]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.errors import FeedbackSegError
-from napari_feedback_seg.plugin.session.correct.instant.engine import Strokes
 from napari_feedback_seg.plugin.session.records import CorrectionsRecord
+from napari_feedback_seg.plugin.session.strokes import Strokes
 
 if TYPE_CHECKING:
     from pathlib import Path
