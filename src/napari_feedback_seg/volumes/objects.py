@@ -13,7 +13,6 @@ import numpy as np
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.io import check_output
 from napari_feedback_seg.io.claim import ClaimedError, claim
-from napari_feedback_seg.io.image import library
 from napari_feedback_seg.io.level import Grid
 from napari_feedback_seg.objects.blocks import beyond, block_at, first_plane, one_object
 from napari_feedback_seg.objects.files import ObjectsDone, beside, class_named, voxel_in_words
@@ -24,7 +23,7 @@ from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDon
 from napari_feedback_seg.volumes.labelled import open_labelled
 from napari_feedback_seg.volumes.numbering import STEPS, NumbersOutput, NumbersPlan, prepare_numbers
 from napari_feedback_seg.volumes.plan import block_shape
-from napari_feedback_seg.volumes.todo import Blocks, do_here
+from napari_feedback_seg.volumes.todo import Blocks, do_here, needs_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -269,12 +268,9 @@ def number_volume(
     DeviceError
         If no scheduler answers.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"There is at least one worker, not {workers}.")
-    if workers is None and scheduler is None:
+    if not needs_workers(job.source, workers, scheduler):
         worker = job.open()
         return _in_steps(job, (), lambda blocks, step: _here(worker, blocks, step))
-    library("distributed", Path(job.source))
     return _on_workers(job, workers or 0, scheduler, dashboard)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_feedback_seg.errors import InputError, OutputError
-from napari_feedback_seg.io.image import library
 from napari_feedback_seg.io.volume import open_volume
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model, weights_digest
@@ -25,7 +24,7 @@ from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDon
 from napari_feedback_seg.volumes.output import Description, Output, prepare
 from napari_feedback_seg.volumes.plan import Block, Plan, block_shape, name_of, whole_region
 from napari_feedback_seg.volumes.surveys import is_damage
-from napari_feedback_seg.volumes.todo import Blocks, do_here
+from napari_feedback_seg.volumes.todo import Blocks, do_here, needs_workers
 from napari_feedback_seg.volumes.worker import Job, Worker
 
 if TYPE_CHECKING:
@@ -242,14 +241,11 @@ def start(
     DeviceError
         If no scheduler answers.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"There is at least one worker, not {workers}.")
     if workers is None and scheduler is None and job.device in ("auto", "cuda"):
         count = torch.cuda.device_count()
         workers = count if count > 1 else None
-    if workers is None and scheduler is None:
+    if not needs_workers(job.source, workers, scheduler):
         return run(job, messages)
-    library("distributed", Path(job.source))
     from napari_feedback_seg.volumes.cluster import run_on_workers
 
     return run_on_workers(job, messages, workers=workers or 0, scheduler=scheduler, dashboard=dashboard)

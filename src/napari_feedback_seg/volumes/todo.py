@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.io.image import library
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed
 
 if TYPE_CHECKING:
@@ -31,6 +33,24 @@ TRIES = 2
 
 _PATIENCE = 2.0
 """Seconds between two looks at blocks that other processes are at."""
+
+
+def needs_workers(source: str, workers: int | None, scheduler: str | None) -> bool:
+    """Return whether other processes do the work, and not this one.
+
+    Raises
+    ------
+    ValueError
+        If there are to be no workers.
+    InputError
+        If dask is not installed.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"There is at least one worker, not {workers}.")
+    if workers is None and scheduler is None:
+        return False
+    library("distributed", Path(source))
+    return True
 
 
 class Blocks:
