@@ -23,6 +23,7 @@ from napari_feedback_seg.segmentation.measure import measure
 from napari_feedback_seg.segmentation.predict import (
     BORDER,
     BURNT_IN,
+    NO_NUMBERS,
     SegmentOptions,
     count_tiles,
     merge_messages,
@@ -448,6 +449,14 @@ class TestBorder:
         beside = segment(image, model, region=np.s_[:20, :20])
         assert not beside.labels.any()
         assert len(beside.messages) == 1
+
+    def test_beside_no_numbers_a_bar_is_said_too(self, model, clean):
+        image = np.full((420, 400), np.nan, np.float32)
+        image[:, 40:360] = 0
+        image[:320, 40:360] = clean.image
+        assert segment(image, model).messages == (NO_NUMBERS, BORDER)
+        assert segment(image, model, region=np.s_[:300, :200]).messages == (NO_NUMBERS,)
+        assert segment(image, model, region=np.s_[200:, 50:350]).messages == (BORDER,)
 
     def test_at_another_pixel_size_and_of_a_region(self, trained, clean):
         outside = border("turned", clean.image.shape)

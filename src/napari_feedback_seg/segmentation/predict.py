@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.segmentation.lazy import Plane
     from napari_feedback_seg.segmentation.reader import Survey
     from napari_feedback_seg.segmentation.tiles import Tile
+    from napari_feedback_seg.segmentation.tissue import Border
 
 __all__ = [
     "Prediction",
@@ -297,9 +298,9 @@ def segment_with(
     box = reader.statistics.box or (slice(0, section.shape[0]), slice(0, section.shape[1]))
     inner = intersection(region[0], box[0]), intersection(region[1], box[1])
     if inner != region:
-        said.add(NO_NUMBERS if reader.statistics.border is None else BORDER)
+        said.update(_why_beside(reader.statistics.border, region, inner))
         if any(each.start >= each.stop for each in inner):
-            return replace(prediction, device=describe_device(inference.device), messages=tuple(said))
+            return replace(prediction, device=describe_device(inference.device), messages=tuple(sorted(said)))
     part = cut_prediction(prediction, inner)
     resampler = None if shape == section.shape else RowResampler(shape, section.shape, *inner)
     needed = resampler.needed if resampler else inner
@@ -347,6 +348,21 @@ def segment_with(
         said.update(_doubts(reader, model, tiles))
     messages = (*sorted(said), *inference.messages)
     return replace(prediction, device=describe_device(inference.device), messages=messages)
+
+
+def _why_beside(
+    border: Border | None, region: tuple[slice, slice], inner: tuple[slice, slice]
+) -> Iterator[str]:
+    """Yield why the rows and columns of a region that are beside the tissue are none."""
+    spans = [np.arange(each.start, each.stop) for each in region]
+    rows, columns = map(np.setdiff1d, spans, [np.arange(each.start, each.stop) for each in inner])
+    for strip in ((rows, spans[1]), (spans[0], columns)):
+        if all(each.size for each in strip):
+            unexplained = 1.0 if border is None else border.tissue_share(*strip)
+            if unexplained > 0:
+                yield NO_NUMBERS
+            if unexplained < 1:
+                yield BORDER
 
 
 def _why(reader: TileReader, pixels: np.ndarray) -> Iterator[str]:
