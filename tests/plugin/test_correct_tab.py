@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QApplication, QColorDialog, QInputDialog, QMessageBox, QWidget
 
+from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
 from napari_feedback_seg.plugin.contributions.reader import read_result
 from napari_feedback_seg.plugin.correct.text import missing, where
@@ -29,7 +31,7 @@ def tab(dock):
 @pytest.fixture
 def correcting(dock, tab):
     """What corrects, in as few steps as can be."""
-    dock.session.correcting.set(steps=2, batch=2, patch=32, checks=1)
+    dock.session.correcting.set_config(FinetuneConfig(steps=2, batch=2, patch=32, checks=1))
     return dock.session.correcting
 
 
@@ -179,7 +181,7 @@ class TestFinetune:
     @pytest.mark.window
     @pytest.mark.parametrize("what", ["dock", "viewer"])
     def test_closed_while_it_runs(self, viewer, dock, tab, correcting, corrected, press, qtbot, what):
-        correcting.set(steps=1000)  # it does not end by itself
+        correcting.set_config(replace(correcting.config, steps=1000))  # it does not end by itself
         press(tab.tune_button)
         qtbot.waitUntil(lambda: bool(correcting.losses.training), timeout=LONG)
         if what == "dock":

@@ -105,7 +105,7 @@ class CorrectTab(QWidget):
 
     def _connect(self) -> None:
         session, correcting = self._session, self._session.correcting
-        self.look_button.clicked.connect(correcting.next_place)
+        self.look_button.clicked.connect(correcting.doubt.next_place)
         self.form.changed.connect(correcting.set_config)
         self.permanent_button.clicked.connect(session.permanent.make)
         self.tune_button.clicked.connect(correcting.fine_tune)

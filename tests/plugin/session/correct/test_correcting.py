@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.plugin.session.drafts import unsaved_folder
 from napari_feedback_seg.plugin.session.jobs import State
@@ -15,7 +16,7 @@ from napari_feedback_seg.plugin.session.regions import Part
 @pytest.fixture
 def correcting(session):
     """What corrects, in as few steps as can be: whether they help is tested where they are taken."""
-    session.correcting.set(steps=2, batch=2, patch=32, checks=1)
+    session.correcting.set_config(FinetuneConfig(steps=2, batch=2, patch=32, checks=1))
     return session.correcting
 
 
@@ -84,6 +85,8 @@ class TestWhatIsMissing:
         assert not session.correcting.fine_tune()
         assert sentence in said()
         assert sentence in session.correcting.status
+        stroke(1, 60, 60)
+        assert session.correcting.status == ""
 
     def test_without_an_image(self, session, said):
         assert not session.correcting.fine_tune()
@@ -225,7 +228,7 @@ class TestFinetune:
         assert not correcting.journal.draft.checkpoint.exists()
 
     def test_or_keeps_the_best(self, session, runner, correcting, single):
-        correcting.set(steps=8, checks=4)
+        correcting.set_config(replace(correcting.config, steps=8, checks=4))
         correcting.fine_tune()
         while not correcting.losses.held_out:
             runner.step()

@@ -27,7 +27,7 @@ def look(session, runner):
     """Ask where to look next, and wait; return what is said."""
 
     def look():
-        session.correcting.next_place()
+        session.correcting.doubt.next_place()
         runner.finish()
         return session.correcting.doubt.text
 
@@ -64,7 +64,7 @@ def test_what_is_corrected_is_passed_over(viewer, section, stroke, look):
 def test_it_is_about_the_image_that_was_searched(viewer, session, runner, stack, section, look):
     other = viewer.add_image(section, name="other")
     session.image = stack
-    session.correcting.next_place()
+    session.correcting.doubt.next_place()
     session.image = other  # before anything is found
     centre = viewer.scene.camera.center
     runner.finish()
@@ -77,7 +77,7 @@ def test_it_is_about_the_image_that_was_searched(viewer, session, runner, stack,
 
 
 def test_cancelled_it_goes_on_where_it_was_and_offers_nothing_twice(viewer, session, runner, stack):
-    session.correcting.next_place()
+    session.correcting.doubt.next_place()
     found = []
     while not found:  # the first section is searched, and the second is not
         runner.step()
@@ -86,14 +86,14 @@ def test_cancelled_it_goes_on_where_it_was_and_offers_nothing_twice(viewer, sess
     session.jobs.cancel()
     runner.finish()
     while "no doubtful place left" not in found[-1]:
-        session.correcting.next_place()
+        session.correcting.doubt.next_place()
         runner.finish()
         found.append(session.correcting.doubt.text)
     assert len(set(found)) == len(found) == 2 * 4 + 1
 
 
 def test_cancelled_before_anything_is_found_it_can_begin_again(session, runner, stack, look):
-    session.correcting.next_place()
+    session.correcting.doubt.next_place()
     session.jobs.cancel()
     runner.finish()
     assert session.correcting.doubt.text == ""
@@ -111,7 +111,7 @@ def test_it_does_not_wipe_what_was_said_of_a_fine_tune(session, stack, look):
 def test_another_model_is_in_doubt_elsewhere(session, runner, stack, look, models_folder):
     look()
     session.model_name = "unet-w16"
-    session.correcting.next_place()
+    session.correcting.doubt.next_place()
     assert len(runner.started) == 2
     session.jobs.cancel()
     runner.finish()
@@ -146,7 +146,7 @@ def test_it_is_the_model_with_the_strokes_that_is_in_doubt(session, section, sma
 
 def test_while_something_else_runs_there_is_a_sentence(session, runner, stack, said):
     session.segmenting.segment()
-    session.correcting.next_place()
+    session.correcting.doubt.next_place()
     assert "still running" in said()
     assert session.correcting.state is State.IDLE
     session.jobs.cancel()
@@ -159,7 +159,7 @@ def test_a_blank_image_has_no_doubtful_place(viewer, session, look):
 
 
 def test_without_an_image_there_is_a_sentence(session, said):
-    session.correcting.next_place()
+    session.correcting.doubt.next_place()
     assert "There is no image" in said()
 
 

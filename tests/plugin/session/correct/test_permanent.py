@@ -136,6 +136,7 @@ def test_muted_strokes_are_not_in_it(session, runner, answered, permanent):
     assert not session.permanent.make()
     assert "All strokes are muted" in session.correcting.status
     session.instant.mute_class(SYNAPSE, False)
+    assert session.correcting.status == ""
     runner.finish()
     permanent()
     assert session.model_name in ("small corrected", "small")  # whether one class teaches anything, it tells

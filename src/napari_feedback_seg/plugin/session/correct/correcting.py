@@ -14,7 +14,6 @@ from napari_feedback_seg.plugin.session.correct.journal import Journal
 from napari_feedback_seg.plugin.session.correct.painted.corrections import Corrections
 from napari_feedback_seg.plugin.session.correct.tuned import Answers, TunedModels
 from napari_feedback_seg.plugin.session.regions import Part
-from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.correction.events import FinetuneResult
     from napari_feedback_seg.plugin.session.jobs import State
-    from napari_feedback_seg.plugin.session.records import RunRecord
     from napari_feedback_seg.plugin.session.session import Session
 
 T = TypeVar("T")
@@ -51,6 +49,7 @@ class Correcting:
         self.losses = Losses()  # of the last fine-tune
         self.proposal: Proposal | None = None  # a model to keep or to go back from
         self.status = ""  # how the fine-tune is going, or how it ended
+        self._refused = ""
         self._before_of: Image | None = None
         self.corrections.changed.connect(self._on_corrections)
 
@@ -85,15 +84,7 @@ class Correcting:
         """Take an added class away again, if nothing is painted with it."""
         self._try(self.corrections.remove_class, value)
 
-    def next_place(self) -> None:
-        """Go to where the model is least sure and nothing is corrected yet."""
-        self.doubt.next_place(self.options())
-
     # --- the fine-tune
-
-    def set(self, **settings: Any) -> None:
-        """Change the settings of a fine-tune: fields of :class:`FinetuneConfig`."""
-        self.set_config(replace(self.config, **settings))
 
     def set_config(self, config: FinetuneConfig) -> None:
         """Change the settings of a fine-tune."""
@@ -118,7 +109,7 @@ class Correcting:
         ):
             return False
         self._run, self.proposal, self.losses = run, None, Losses()
-        self._say("Getting ready: loading the model, and asking it what it is sure of.")
+        self.say("Getting ready: loading the model, and asking it what it is sure of.")
         return True
 
     def stop(self, *, keep_best: bool = False) -> None:
@@ -140,11 +131,11 @@ class Correcting:
         if event.loss is not None:
             losses.add_training(event.done, event.total, event.loss)
         left = f", about {max(1, round(jobs.seconds_left))} s left" if jobs.seconds_left >= 0 else ""
-        self._say(f"{what}: step {event.done} of {event.total}{left}" if event.total else f"{what}...")
+        self.say(f"{what}: step {event.done} of {event.total}{left}" if event.total else f"{what}...")
 
     def _failed(self, error: Exception) -> None:
         self._run = None
-        self._say(str(error))
+        self.say(str(error))
 
     def _stopped(self) -> None:
         run = self._run
@@ -164,13 +155,13 @@ class Correcting:
         run, self._run = self._run, None
         if run is not None:
             run.remove_checkpoint()
-        self._say("Stopped: the model stays as it was.")
+        self.say("Stopped: the model stays as it was.")
 
     def _finish(self, found: tuple[FinetuneResult, Path] | None) -> None:
         run, self._run, session = self._run, None, self._session
         assert run is not None
         if found is None:
-            self._say("Stopped before anything was learnt: the model stays as it was.")
+            self.say("Stopped before anything was learnt: the model stays as it was.")
             return
         result, path = found
         run.remove_checkpoint()
@@ -184,7 +175,7 @@ class Correcting:
             result.sentence,
             (*result.problems, f"IoU on {which}:", *result.changes, f"{result.seconds:.0f} s"),
         )
-        self._say("")
+        self.say("")
         if run.image not in session.layers:
             session.said.emit("The image is no longer there: nothing was segmented.", "warning")
         elif run.image != session.image:
@@ -220,17 +211,17 @@ class Correcting:
         def after(_: bool = True) -> None:
             self._propose(proposal, path)
             if session.image == image:
-                self._segment(Part(sections, region), PREVIEW)
+                session.segmenting.segment_as_before(Part(sections, region), PREVIEW)
 
         missing = tuple(z for z in sections if z not in segmented)
-        if not missing or not self._segment(Part(missing, region), PREVIEW, after):
+        if not missing or not session.segmenting.segment_as_before(Part(missing, region), PREVIEW, after):
             after()
 
     def _propose(self, proposal: Proposal, path: Path) -> None:
         try:
             self.models.add(path, proposal.parent)
         except FeedbackSegError as error:
-            self._fail(error)
+            self.fail(error)
             return
         self.proposal = proposal
         self._session.tell("correcting")
@@ -240,14 +231,14 @@ class Correcting:
         if self.proposal is not None:
             tuned, self.proposal = self.proposal.tuned, None
             self.show_before(False)
-            self._say(f"'{tuned}' is in use. Save it to have it in the list of models tomorrow.")
+            self.say(f"'{tuned}' is in use. Save it to have it in the list of models tomorrow.")
 
     def go_back(self) -> None:
         """Go back to the model before; the fine-tuned one can be had again with redo."""
         if self.proposal is not None:
             tuned = self.proposal.tuned
             self.undo()
-            self._say(f"'{self.models.current}' is in use again. Redo brings '{tuned}' back.")
+            self.say(f"'{self.models.current}' is in use again. Redo brings '{tuned}' back.")
 
     @property
     def shows_before(self) -> bool:
@@ -303,7 +294,7 @@ class Correcting:
         self.answers.swap(self._session.image, before, self.models.current)
         self._session.last_run.forget()
         self.proposal = None
-        self._say("")
+        self.say("")
 
     # --- the rest
 
@@ -314,9 +305,8 @@ class Correcting:
 
     def segment_rest(self) -> None:
         """Segment what the model in use has not segmented yet."""
-        rest = self.rest
-        if rest:
-            self._segment(Part(rest), "Segmenting the rest")
+        if self.rest:
+            self._session.segmenting.segment_as_before(Part(self.rest), "Segmenting the rest")
 
     def save_as(self, name: str) -> None:
         """Save the model in use to the library."""
@@ -324,34 +314,12 @@ class Correcting:
         try:
             self.models.save_as(name)
         except FeedbackSegError as error:
-            self._fail(error)
+            self.fail(error)
             return
         self.answers.rename(before, name)
         self.journal.note_model(None)
         self._session.said.emit(f"The model '{name}' is in your models folder now.", "info")
         self._session.tell("correcting")
-
-    def _segment(self, part: Part, title: str, then: Any = None) -> bool:
-        return self._session.segmenting.segment(
-            part,
-            options=self.options(),
-            pixel_size_nm=self._last.pixel_size_nm if self._last is not None else None,
-            title=title,
-            then=then,
-        )
-
-    def options(self) -> SegmentOptions:
-        """Return options with the scale and the overlap of the result."""
-        session, last = self._session, self._last
-        overlap = session.settings.overlap if last is None else last.settings.overlap
-        size = None if last is None else last.settings.rescaled_from_nm
-        return SegmentOptions(device=session.device, overlap=overlap, pixel_size_nm=size)
-
-    @property
-    def _last(self) -> RunRecord | None:
-        """The last run of the result."""
-        record = self._session.layers.record_of(self._session.result)
-        return record.last if record is not None and record.runs else None
 
     # --- what happens
 
@@ -365,17 +333,25 @@ class Correcting:
             self.corrections.follow_model()
             if self.proposal is not None and self.proposal.tuned != self.models.current:
                 self.proposal = None
-                self._say("")
+                self.say("")
 
     def before_segmenting(self) -> None:
         """Show what the model in use says: the image is about to be segmented."""
         self.corrections.look()
         self.show_before(False)
 
+    def strokes_changed(self) -> None:
+        """Take back what was refused: there are other strokes, or others are muted."""
+        if self.status == self._refused:
+            self.say("")
+
     def _on_corrections(self, sections: list[int]) -> None:
+        if sections:
+            self.strokes_changed()
         self._session.tell(*(["corrected"] if sections else []), "correcting")
 
-    def _say(self, status: str) -> None:
+    def say(self, status: str) -> None:
+        """Say how the fine-tune is going, or how it ended."""
         self.status = status
         self._session.tell("correcting")
 
@@ -384,11 +360,13 @@ class Correcting:
         try:
             return call(*arguments)
         except FeedbackSegError as error:
-            self._fail(error)
+            self.fail(error)
             return None
 
-    def _fail(self, error: Exception) -> None:
-        self._say(str(error))
+    def fail(self, error: Exception) -> None:
+        """Say why something could not begin, or could not be kept."""
+        self._refused = str(error)
+        self.say(self._refused)
         self._session.said.emit(str(error), "error")
 
     def forget(self) -> None:

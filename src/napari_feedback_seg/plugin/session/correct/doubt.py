@@ -73,14 +73,8 @@ class DoubtfulPlaces:
         self._found = self._waiting = False
         self.text = ""  # what there is to say of it
 
-    def next_place(self, options: SegmentOptions) -> None:
-        """Go to the least certain place that is not corrected yet; search for such places first if need be.
-
-        Parameters
-        ----------
-        options : SegmentOptions
-            How the result was segmented.
-        """
+    def next_place(self) -> None:
+        """Go to the least certain place that is not corrected yet; search for such places first if needed."""
         session, image = self._session, self._session.image
         try:
             sections = session.layers.sections(image)
@@ -105,7 +99,9 @@ class DoubtfulPlaces:
             self._say(_NONE_LEFT if self._found else _NONE)
             return
         rounds = session.card.spec.rounds if session.card else 1
-        options = replace(options, region=None, overlap=0.1, probabilities=True, first_round=rounds > 1)
+        options = replace(
+            session.segmenting.options_of_result, overlap=0.1, probabilities=True, first_round=rounds > 1
+        )
         started = session.jobs.run(
             DoubtWork(
                 sections, tuple(self._left), options, partial(session.load_model, session.entry), strokes

@@ -188,7 +188,7 @@ def prepare(session: Session) -> FinetuneWork:
         partial(session.load_model, session.entry),
         replace(correcting.config, new_classes=new),
         session.device,
-        correcting.options().pixel_size_nm,
+        session.segmenting.options_of_result.pixel_size_nm,
         image.name,
         correcting.models.path_for,
         session.instant.strokes(),

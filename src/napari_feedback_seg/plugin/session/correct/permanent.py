@@ -46,8 +46,7 @@ class Permanent:
         try:
             run = self._prepare()
         except FeedbackSegError as error:
-            self._say(str(error))
-            session.said.emit(str(error), "error")
+            session.correcting.fail(error)
             return False
         session.correcting.show_before(False)
         begun = session.jobs.run(
@@ -55,11 +54,11 @@ class Permanent:
             title="Making it permanent",
             owner=self,
             on_done=partial(self._finish, run),
-            on_failed=lambda error: self._say(str(error)),
-            on_stopped=lambda: self._say("Stopped: the model stays as it was."),
+            on_failed=lambda error: session.correcting.say(str(error)),
+            on_stopped=lambda: session.correcting.say("Stopped: the model stays as it was."),
         )
         if begun:
-            self._say("Saving what the strokes taught...")
+            session.correcting.say("Saving what the strokes taught...")
         return begun
 
     def _work(self, run: _Run, source: str, device: str) -> Generator[None, None, Path | None]:
@@ -97,7 +96,9 @@ class Permanent:
     def _finish(self, run: _Run, path: Path | None) -> None:
         session = self._session
         if path is None:
-            self._say("The strokes change nothing beside themselves: paint a few more, or fine-tune.")
+            session.correcting.say(
+                "The strokes change nothing beside themselves: paint a few more, or fine-tune."
+            )
             return
         session.correcting.journal.note_model(path, run.draft)
         session.instant.teaching.made_permanent(path, run.digests)
@@ -107,10 +108,9 @@ class Permanent:
                 self._keep_result(run, path)
             session.correcting.models.add(path, run.entry.name)
         except FeedbackSegError as error:
-            self._say(str(error))
-            session.said.emit(str(error), "error")
+            session.correcting.fail(error)
             return
-        self._say(
+        session.correcting.say(
             f"'{path.stem}' is in use: it says by itself what you see, on other images too. Save it to have "
             "it in the list of models tomorrow."
         )
@@ -125,7 +125,3 @@ class Permanent:
         after = record.renamed(run.entry.path, path.stem, path, run.strokes.token)
         answers.same(run.image, run.entry.name, record, after)
         layers.write_record(result, after)
-
-    def _say(self, status: str) -> None:
-        self._session.correcting.status = status
-        self._session.tell("correcting")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
 from napari_feedback_seg.plugin.session.jobs import State
-from napari_feedback_seg.plugin.session.records import RunRecord
+from napari_feedback_seg.plugin.session.records import RunRecord, RunSettings
 from napari_feedback_seg.plugin.session.regions import Part
 from napari_feedback_seg.plugin.session.strokes import adapted_to
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
@@ -225,6 +225,27 @@ class Segmenting:
             self._run = before
             return False
         return True
+
+    def segment_as_before(self, part: Part, title: str, then: Callable[[bool], None] | None = None) -> bool:
+        """Segment a part with the scale and the overlap of the result; see :meth:`segment`."""
+        options, size = self.options_of_result, self._last.pixel_size_nm
+        return self.segment(part, options=options, pixel_size_nm=size, title=title, then=then)
+
+    @property
+    def options_of_result(self) -> SegmentOptions:
+        """Options with the scale and the overlap of the result."""
+        settings = self._last.settings
+        return SegmentOptions(
+            device=self._session.device, overlap=settings.overlap, pixel_size_nm=settings.rescaled_from_nm
+        )
+
+    @property
+    def _last(self) -> RunRecord:
+        """The last run of the result; without one, what it would be by the Preferences."""
+        session = self._session
+        record = session.layers.record_of(session.result)
+        none = RunRecord(settings=RunSettings(overlap=session.settings.overlap))
+        return record.last if record is not None and record.runs else none
 
     def cancel(self) -> None:
         """Stop the run after its next tile."""

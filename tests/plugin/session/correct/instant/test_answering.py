@@ -10,6 +10,7 @@ from napari.layers import Layer
 
 import napari_feedback_seg
 from napari_feedback_seg.correction.adaptation import load_adaptation
+from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model_file import load_model_file, save_model
 from napari_feedback_seg.networks.residual import AdaptedNetwork
@@ -108,6 +109,15 @@ class TestAnswers:
             moved = np.flatnonzero((session.result.data != before).any(axis=(1, 2)))
             order += [z for z in moved.tolist() if z not in order]
         assert order == [2, 1, 0]
+
+    def test_what_it_changed_is_forgotten_with_its_result(self, session, viewer, single, strokes):
+        strokes()
+        assert session.instant.shown.changed_pixels
+        told = []
+        session.changed.connect(told.append)
+        viewer.layers.remove(session.result)
+        assert not session.instant.shown.changed_pixels
+        assert "instant" in told
 
     def test_its_undo_gives_back_exactly_what_was_there(self, session, runner, single, stroke):
         before = session.result.data.copy()
@@ -211,7 +221,7 @@ class TestGivesWay:
     ):
         strokes()
         before = session.result.data.copy()
-        session.correcting.set(steps=2, batch=2, patch=32, checks=1)
+        session.correcting.set_config(FinetuneConfig(steps=2, batch=2, patch=32, checks=1))
         assert session.correcting.fine_tune()
         runner.finish()
         last = session.layers.record_of(session.result).last

@@ -96,11 +96,13 @@ class Instant:
     def mute_class(self, value: int, muted: bool) -> None:
         """Learn from no stroke of a class, or from all again."""
         self.teaching.mute_class(value, muted)
+        self._session.correcting.strokes_changed()
         self._begin_here()
 
     def mute(self, stroke: Stroke, muted: bool) -> None:
         """Do not learn from a stroke, or learn from it again."""
         self.teaching.mute(stroke, muted)
+        self._session.correcting.strokes_changed()
         self._begin_here()
 
     def go_to(self, stroke: Stroke) -> None:
@@ -245,13 +247,13 @@ class Instant:
         self._tell()
 
     def _engine_for(self) -> Engine:
-        session = self._session
+        session, overlap = self._session, self._session.segmenting.options_of_result.overlap
         entry = session.entry
-        key = (None if entry is None else entry.path, session.device, session.correcting.options().overlap)
+        key = (None if entry is None else entry.path, session.device, overlap)
         if self._engine is None or self._engine[0] != key:
             self._close()
             load = partial(session.load_model, entry)
-            self._engine = key, Engine(load, session.device, session.correcting.options().overlap)
+            self._engine = key, Engine(load, session.device, overlap)
         return self._engine[1]
 
     def _done(self, _: None) -> None:
@@ -332,10 +334,13 @@ class Instant:
             self._turn()
 
     def layer_removed(self, layer: Layer) -> None:
-        """Stop if the image or its result was deleted."""
+        """Stop if the image was deleted; forget what was changed in a result that was."""
         if layer.unique_id in self._begun and layer not in self._session.images:
             self._begun.discard(layer.unique_id)
             self._stop()
+        if self.shown.is_in(layer):
+            self.shown.forget()
+            self._tell()
 
     def segmented(self, section: int) -> None:
         """Take note that a section is about to be segmented anew."""

@@ -10,7 +10,7 @@ from napari_feedback_seg.plugin.session.regions import within
 from napari_feedback_seg.plugin.session.versions import Version
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.layers import Labels, Layer
 
     from napari_feedback_seg.plugin.session.correct.instant.engine import Answered
     from napari_feedback_seg.plugin.session.session import Session
@@ -43,6 +43,10 @@ class ShownAnswers:
         """Whether it is known what the model says without the strokes."""
         result = self._result
         return bool(self._before.sections) and result is not None and result in self._session.layers
+
+    def is_in(self, layer: Layer) -> bool:
+        """Return whether a layer is the result that has the answers."""
+        return self._result is not None and layer == self._result
 
     def write(self, answered: Answered, strokes: Strokes) -> bool:
         """Write an answer, and outline what it changes in view; return False if there is no place for it."""

@@ -49,7 +49,7 @@ class Teaching:
         known = {each.value for each in card.classes}
         painted = {value for counts in corrections.counts.values() for value in counts} if of_image else set()
         new = tuple(each for each in corrections.classes if each.value in painted - known)
-        size = session.correcting.options().pixel_size_nm
+        size = session.segmenting.options_of_result.pixel_size_nm
         model, token = str(entry.path), ""
         muted, muted_classes = self._all_muted
         if on and labels and painted - set(muted_classes) and not self.is_permanent(entry.path):
