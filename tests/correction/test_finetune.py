@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from napari_feedback_seg.classes import EM_CLASSES, LabelClass
 from napari_feedback_seg.correction import corrections as held_out_of
 from napari_feedback_seg.correction import finetune as module
-from napari_feedback_seg.correction import start
+from napari_feedback_seg.correction import learner, start
 from napari_feedback_seg.correction.classes import add_classes, new_classes
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import CorrectedSection, corrected_sections
@@ -434,7 +434,7 @@ class TestClasses:
             held.extend(held_out_of.hold_out(*arguments))
             return held
 
-        monkeypatch.setattr(module, "fit_new_classes", fit_new_classes)
+        monkeypatch.setattr(learner, "fit_new_classes", fit_new_classes)
         monkeypatch.setattr(module, "hold_out", hold_out)
         corrected = corrected_sections(INVERTED, labels, (*EM_CLASSES, *config.new_classes))
         tuning = FineTuning(small_model, corrected, config, device="cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,35 +20,27 @@ from napari_feedback_seg.correction.corrections import (
 )
 from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
 from napari_feedback_seg.correction.held_out import HeldOutEvaluation, Scores, compare_unpainted
-from napari_feedback_seg.correction.optimisation import (
-    NotFiniteError,
-    Optimisation,
-    first_round_weight,
-    mixed,
-)
-from napari_feedback_seg.correction.patches import PatchSource, TrainingPatches
+from napari_feedback_seg.correction.learner import Learner
+from napari_feedback_seg.correction.optimisation import NotFiniteError, Optimisation
 from napari_feedback_seg.correction.recommendation import familiar_doubt, recommend, starts_elsewhere
-from napari_feedback_seg.correction.start import choose_start, fit_new_classes
 from napari_feedback_seg.errors import OutputError, TrainingError
 from napari_feedback_seg.generators import finish
-from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.device import (
     choose_device,
     describe_device,
     is_out_of_memory,
     release_memory,
 )
-from napari_feedback_seg.segmentation.inference import Inference
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from napari_feedback_seg.correction.corrections import CorrectedSection
+    from napari_feedback_seg.models.model import Model
 
-_EVALUATED_PLACES = 3
 _LAST_RATE = 0.3
 _TURN = 0.4
 
@@ -108,18 +99,15 @@ class FineTuning:
         self._sections = list(sections)
         self._parent = model
         self._grown = add_classes(model, self.config.new_classes)
-        self._begin = self._grown
         self._device = choose_device(device)
         self._checkpoint = (
             FinetuneCheckpoint(checkpoint, digest_of(model, sections, self.config)) if checkpoint else None
         )
-        self._first_round = first_round_weight(model.card)
         self._started = time.perf_counter()
         self._done = self._total = 0
         self._folds: list[_Fold] = []
         self._held_out = False
         self._problems: list[str] = []
-        self._rehearsal = self.config.rehearsal
 
     def run(self) -> Generator[FinetuneStep | FinetuneCheck, None, FinetuneResult]:
         """Fine-tune; yield after each step; return both models and which of them to use.
@@ -170,7 +158,7 @@ class FineTuning:
     def _best(self) -> Mapping[str, Tensor] | None:
         """Return the weights of the first fold that has any, and leave out the folds that have none."""
         self._folds = [fold for fold in self._folds if fold.weights]
-        return self._towards(self._folds[0].begin, self._folds[0].weights) if self._folds else None
+        return self._learner.towards(self._folds[0].begin, self._folds[0].weights) if self._folds else None
 
     def _give_way(self) -> None:
         """Go on on the CPU."""
@@ -187,44 +175,24 @@ class FineTuning:
     def _prepare(self) -> Generator[FinetuneStep, None, None]:
         yield self._event("looking at the corrections")
         config = self.config
-        self._source = source = PatchSource(self._sections, self._grown.card, config)
-        parts = hold_out(source.regions, config.hold_out, config.seed)
+        self._learner = learner = Learner(self._grown, self._sections, config, self._device)
+        everything = set(learner.source.regions)
+        parts = hold_out(learner.source.regions, config.hold_out, config.seed)
         self._held_out = bool(parts)
         # Where nothing can be held out, all is learnt and looked at; the sentence says what that is worth.
         steps = config.steps if len(parts) < 2 else max(1, round(config.steps * _TURN))
         last = {0: 0, 1: config.last_steps}.get(len(parts), config.steps)
         self._total = steps * max(1, len(parts)) + last
-        start = choose_start(self._grown, source, self._device, config.seed)
-        self._begin, self._start = start.model, start
-        # As much as keeps mistakes as rare among all that is learnt, were all corrections mistakes or few.
-        if config.rehearsal:
-            self._rehearsal = max(0.0, (config.rehearsal + 1) * start.wrong_share - 1)
-        self._choose_rehearsal()
-        for held in parts or [frozenset(source.regions)]:
-            begin = self._with_new_classes(self._begin, set(source.regions) - held or held)
-            self._folds.append(_Fold(held, steps, begin))
-        if config.new_classes:
-            self._begin = self._with_new_classes(self._begin, set(source.regions))
-            self._choose_rehearsal()
-
-    def _with_new_classes(self, model: Model, regions: Collection[RegionKey]) -> Model:
-        """Return the model with its new classes fitted to the corrections of regions, if it has any."""
-        if not self.config.new_classes:
-            return model
-        return fit_new_classes(model, len(self._parent.card.classes), self._source, regions, self._device)
-
-    def _choose_rehearsal(self) -> None:
-        source = self._source
-        if self.config.rehearsal:
-            source.choose_rehearsal(Inference(self._begin, self._device, 1, False, None))
-        self._evaluated = source.places[:_EVALUATED_PLACES]
-        self._rehearsed = source.places[_EVALUATED_PLACES:]
+        for held in parts or [frozenset(everything)]:
+            self._folds.append(_Fold(held, steps, learner.begin_with(everything - held or held)))
+        learner.begin_with_all()
 
     def _try(self, index: int, fold: _Fold) -> Generator[FinetuneStep | FinetuneCheck, None, None]:
-        evaluation = self._evaluation(fold)
-        learnt = set(self._source.regions) - fold.held
+        learner = self._learner
+        evaluation = learner.evaluation(fold.held)
+        learnt = set(learner.source.regions) - fold.held
         begin, rate = fold.begin.network, self.config.learning_rate
-        optimisation = self._optimisation(index, learnt or fold.held, fold.steps, rate, begin)
+        optimisation = learner.optimisation(index, learnt or fold.held, fold.steps, rate, begin)
         before = fold.steps * index
         self._go_on(index, fold, optimisation, evaluation)
         what = "learning" if len(self._folds) == 1 else f"fold {index + 1} of {len(self._folds)}"
@@ -236,7 +204,7 @@ class FineTuning:
             yield self._event(what, loss)
             if optimisation.done not in checks:
                 continue
-            scores = self._score(evaluation, self._towards(fold.begin, optimisation.weights()))
+            scores = learner.score(evaluation, learner.towards(fold.begin, optimisation.weights()))
             best = fold.scores is None or scores.loss < fold.scores.loss
             if best:
                 fold.weights, fold.step, fold.scores = optimisation.weights(), optimisation.done, scores
@@ -253,7 +221,8 @@ class FineTuning:
         if saved:
             optimisation.load_state_dict(saved["optimisation"])
             fold.weights, fold.step = saved["weights"], saved["step"]
-            fold.scores = self._score(evaluation, self._towards(fold.begin, fold.weights))
+            learner = self._learner
+            fold.scores = learner.score(evaluation, learner.towards(fold.begin, fold.weights))
 
     def _save(self, phase: str, state: Any) -> None:
         if self._checkpoint:
@@ -270,41 +239,42 @@ class FineTuning:
             self._done = saved["done"]
             tuned: Mapping[str, Tensor] = saved["weights"]
             return tuned
-        first, everything, phase = self._folds[0], set(self._source.regions), len(self._folds)
+        learner, first, phase = self._learner, self._folds[0], len(self._folds)
+        everything = set(learner.source.regions)
         rate, weights = self.config.learning_rate, first.weights
         if len(self._folds) > 1:
             taken = sum(fold.step for fold in self._folds) / sum(fold.steps for fold in self._folds)
-            steps, begin = max(1, round(self.config.steps * taken)), self._begin.network
-            optimisation = self._optimisation(phase, everything, steps, rate, begin)
+            steps, begin = max(1, round(self.config.steps * taken)), learner.begin.network
+            optimisation = learner.optimisation(phase, everything, steps, rate, begin)
         elif self._held_out:
-            steps, begin = self.config.last_steps, self._model(weights).network
-            optimisation = self._optimisation(phase, everything, steps, rate * _LAST_RATE, begin)
+            steps, begin = self.config.last_steps, learner.model(weights).network
+            optimisation = learner.optimisation(phase, everything, steps, rate * _LAST_RATE, begin)
         else:
-            return self._towards(first.begin, weights)
+            return learner.towards(first.begin, weights)
         before = self._done
         self._total = before + optimisation.steps
         while optimisation.done < optimisation.steps:
             loss = optimisation.step()
             self._done = before + optimisation.done
             yield self._event("learning from all corrections", loss)
-        tuned = self._towards(self._begin, optimisation.weights())
+        tuned = learner.towards(learner.begin, optimisation.weights())
         self._save("tuned", {"done": self._done, "weights": tuned})
         return tuned
 
     def _result(self, weights: Mapping[str, Tensor]) -> FinetuneResult:
-        parent, tuned = self._grown, self._model(weights)
+        learner, parent, tuned = self._learner, self._grown, self._learner.model(weights)
         known = parent.network.state_dict()
-        before = Scores.pooled(self._score(self._evaluation(fold), known) for fold in self._folds)
+        before = Scores.pooled(learner.score(learner.evaluation(fold.held), known) for fold in self._folds)
         after = Scores.pooled(fold.scores for fold in self._folds if fold.scores is not None)
-        changed, doubt = compare_unpainted(self._source, parent, tuned, self._device, self.config.seed)
-        card = self._parent.card
+        changed, doubt = compare_unpainted(learner.source, parent, tuned, self._device, self.config.seed)
+        card, start = self._parent.card, learner.start
         advice, sentence = recommend(
             before,
             after,
             changed=changed,
             doubt=doubt,
             held_out=self._held_out,
-            unfamiliar=starts_elsewhere(card, self._start.differs) or bool(self.config.new_classes),
+            unfamiliar=starts_elsewhere(card, start.differs) or bool(self.config.new_classes),
             familiar=familiar_doubt(card),
         )
         seconds = time.perf_counter() - self._started
@@ -318,11 +288,11 @@ class FineTuning:
             recommendation=advice,
             sentence=sentence,
             about={
-                "start": list(self._start.differs) or ["as it was"],
-                "statistics_shift": self._start.shift,
+                "start": list(start.differs) or ["as it was"],
+                "statistics_shift": start.shift,
                 "steps_taken": self._done,
-                "rehearsal": round(self._rehearsal, 3),
-                "first_round": self._first_round,
+                "rehearsal": round(learner.rehearsal, 3),
+                "first_round": learner.first_round,
                 "changed": changed,
                 "doubt": doubt,
             },
@@ -341,43 +311,6 @@ class FineTuning:
             sentence=sentence,
             seconds=seconds,
             problems=tuple(self._problems),
-        )
-
-    # --- parts
-
-    def _evaluation(self, fold: _Fold) -> HeldOutEvaluation:
-        return HeldOutEvaluation(self._source, fold.held, self._evaluated)
-
-    def _score(self, evaluation: HeldOutEvaluation, weights: Mapping[str, Tensor]) -> Scores:
-        return evaluation.score(self._model(weights), self._device)
-
-    def _model(self, weights: Mapping[str, Tensor]) -> Model:
-        network = copy.deepcopy(self._grown.network)
-        network.load_state_dict(weights)
-        return Model(self._grown.card, network)
-
-    def _towards(self, begin: Model, learnt: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return mixed(begin.network.state_dict(), learnt, self.config.share)
-
-    def _optimisation(
-        self,
-        phase: int,
-        regions: Collection[RegionKey],
-        steps: int,
-        rate: float,
-        begin: nn.Module,
-    ) -> Optimisation:
-        places = self._rehearsed if self._rehearsal else []
-        patches = TrainingPatches(self._source, regions, places, self.config, phase)
-        return Optimisation(
-            begin,
-            patches,
-            self.config,
-            steps=steps,
-            rate=rate,
-            rehearsal=self._rehearsal,
-            first_round=self._first_round,
-            device=self._device,
         )
 
     def _event(self, what: str, loss: float | None = None) -> FinetuneStep:
