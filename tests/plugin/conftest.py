@@ -13,6 +13,8 @@ from qtpy.QtCore import Qt, QThreadPool
 from napari_feedback_seg.models.library import FOLDER_VARIABLE
 from napari_feedback_seg.plugin.session.session import Session
 
+PACKAGE = "napari_feedback_seg"
+OF_A_SESSION = {"ViewerLayers", "Painting", "ObjectLayers"}  # which lives as long as the viewer
 LONG = 60_000  # ms; a busy machine is slow
 
 
@@ -27,10 +29,12 @@ def models_folder(tmp_path, monkeypatch, small_model_file):
 
 
 @pytest.fixture
-def viewer(request, plugin_settings, npe2pm):
+def viewer(request, plugin_settings, npe2pm, listeners):
     """napari's viewer; with its window, which takes most of a second, where ``window`` is marked."""
     if request.node.get_closest_marker("window") is None:
-        yield ViewerModel()
+        viewer = ViewerModel()
+        yield viewer
+        assert listeners(viewer) <= OF_A_SESSION
         return
     with npe2pm.tmp_plugin(package="napari"):  # which reads and writes the common files
         yield request.getfixturevalue("make_napari_viewer")()
@@ -121,6 +125,27 @@ def left_over():
         return [*workers, *left, *used]
 
     return left_over
+
+
+@pytest.fixture
+def listeners():
+    """Name the classes and functions of this package that listen to a viewer or to its layers."""
+
+    def listeners(viewer):
+        scene, layers = getattr(viewer, "scene", viewer), viewer.layers
+        callbacks = []
+        for each in (viewer, viewer.dims, scene.camera, layers, layers.selection, *layers):
+            callbacks += getattr(each, "mouse_drag_callbacks", ())
+            for emitter in each.events.emitters.values():
+                # of a method, napari keeps a reference to the object and the name
+                callbacks += [
+                    getattr(call[0](), call[1], None) if isinstance(call, tuple) else call
+                    for call in emitter.callbacks
+                ]
+        ours = [call for call in callbacks if getattr(call, "__module__", "").startswith(PACKAGE)]
+        return {call.__qualname__.split(".")[0] for call in ours}
+
+    return listeners
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threading import Event, Thread
 
+import numpy as np
 from napari.components import ViewerModel
 
 from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
@@ -20,6 +21,21 @@ def test_a_thread_is_found(left_over):
     stop.set()
     thread.join()
     assert left_over() == []
+
+
+def test_who_listens_to_a_viewer_is_found(listeners, models_folder, qtbot):
+    viewer, runner = ViewerModel(), QtRunner()
+    viewer.add_labels(np.zeros((8, 9), np.uint8))
+    assert listeners(viewer) == set()
+    session = Session(ViewerLayers(viewer, runner.later), runner)
+    assert listeners(viewer) == {"ViewerLayers", "Painting"}
+    session.instant.set_picking(True)
+    assert listeners(viewer) == {"ViewerLayers", "Painting", "Pointing"}
+    qtbot.wait(1)
+    session.rest()
+    assert listeners(viewer) == {"ViewerLayers", "Painting"}
+    session.cleanup()
+    assert listeners(viewer) == set()
 
 
 def test_a_job_is_found_and_who_listens_to_a_session(left_over, models_folder, qtbot):

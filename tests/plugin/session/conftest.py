@@ -85,8 +85,10 @@ def runner():
 
 
 @pytest.fixture
-def viewer():
-    return ViewerModel()
+def viewer(listeners):
+    viewer = ViewerModel()
+    yield viewer
+    assert not listeners(viewer)
 
 
 @pytest.fixture

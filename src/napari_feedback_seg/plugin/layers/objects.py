@@ -31,7 +31,7 @@ from napari_feedback_seg.plugin.session.regions import whole
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
     from napari_feedback_seg.objects.edits import Place
     from napari_feedback_seg.objects.meshes import Mesh
@@ -116,6 +116,13 @@ class ObjectLayers:
         result.visible = False
         self.activate(layer)
         return layer
+
+    def let_go(self, layer: Layer) -> None:
+        """Hear no more of a layer of objects."""
+        if OBJECTS_KEY in layer.metadata and self._click in layer.mouse_drag_callbacks:
+            layer.events.paint.disconnect(self._on_paint)
+            layer.events.selected_label.disconnect(self._on_selected)
+            layer.mouse_drag_callbacks.remove(self._click)
 
     def activate(self, layer: Labels) -> None:
         """Let the mouse and the keys mean a layer."""

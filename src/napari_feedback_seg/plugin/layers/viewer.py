@@ -251,6 +251,8 @@ class ViewerLayers:
                 getattr(layer.events.data, verb)(self._on_data)
                 for name in ("scale", "translate", "rotate", "shear", "affine", "units"):
                     getattr(getattr(layer.events, name), verb)(self._on_place)
+            if layer not in layers:
+                self.objects.let_go(layer)
         self._watched = layers
         self.corrections.painting.watch([layer for layer in layers if isinstance(layer, Labels)])
 
