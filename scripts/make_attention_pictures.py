@@ -10,9 +10,8 @@ to the figure.
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -21,9 +20,11 @@ from napari_feedback_seg.attention_maps.figure import FigureRow, attention_figur
 from napari_feedback_seg.attention_maps.maps import SectionAttention
 from napari_feedback_seg.datasets.builtin import builtin_section
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
 MEMBRANE, CYTOPLASM = (222, 326), (150, 300)
-WINDOW = (1366, 768)
 
 
 def main() -> None:
@@ -50,47 +51,33 @@ def main() -> None:
 
 def picture_the_viewer(sample: Any) -> None:
     """Write what a person sees in the tab Attention."""
-    import napari
-    from qtpy.QtWidgets import QApplication
+    from window import finish, open_dock, open_window, wait
 
-    from napari_feedback_seg.plugin.contributions.dock import FeedbackDock
     from napari_feedback_seg.plugin.session.attention.view import View
 
-    viewer = napari.Viewer()
-    viewer.window.resize(*WINDOW)
-    scale = {"scale": (sample.pixel_size_nm,) * 2, "units": ("nm", "nm")}
-    image = viewer.add_image(sample.image, name="section", **scale)
-    viewer.add_labels(sample.labels, name="ground truth", visible=False, **scale)
-    viewer.layers.selection.active = image
-    dock = FeedbackDock(viewer)
-    viewer.window.add_dock_widget(dock, name="Feedback segmentation")
-    dock.show_tab("attention")
-    attention = dock.session.attention
+    with open_window() as viewer:
+        scale = {"scale": (sample.pixel_size_nm,) * 2, "units": ("nm", "nm")}
+        image = viewer.add_image(sample.image, name="section", **scale)
+        viewer.add_labels(sample.labels, name="ground truth", visible=False, **scale)
+        viewer.layers.selection.active = image
+        dock = open_dock(viewer)
+        dock.show_tab("attention")
+        attention = dock.session.attention
 
-    def settle() -> None:
-        until = time.monotonic() + 5
-        while dock.session.jobs.busy or time.monotonic() < until:
-            QApplication.processEvents()
-            time.sleep(0.01)
+        def picture(name: str, change: Callable[[], None]) -> None:
+            finish(dock, change)
+            wait(5000)
+            shown = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+            shown.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+                PICTURES / f"attention-{name}.png", optimize=True
+            )
 
-    def picture(name: str) -> None:
-        settle()
-        shown = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
-        shown.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            PICTURES / f"attention-{name}.png", optimize=True
-        )
-
-    attention.set_picking(True)
-    settle()
-    attention.pick(image.data_to_world(MEMBRANE))
-    picture("pixel")
-    mitochondria = next(each.value for each in dock.session.card.classes if each.name == "mitochondria")
-    attention.set(view=View.CLASS, label=mitochondria)
-    picture("class")
-    attention.choose_truth(viewer.layers["ground truth"])
-    attention.set(view=View.CHANGED)
-    picture("change")
-    viewer.close()
+        finish(dock, lambda: attention.set_picking(True))
+        picture("pixel", lambda: attention.pick(image.data_to_world(MEMBRANE)))
+        mitochondria = next(each.value for each in dock.session.card.classes if each.name == "mitochondria")
+        picture("class", lambda: attention.set(view=View.CLASS, label=mitochondria))
+        attention.choose_truth(viewer.layers["ground truth"])
+        picture("change", lambda: attention.set(view=View.CHANGED))
 
 
 if __name__ == "__main__":

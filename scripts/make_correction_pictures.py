@@ -5,28 +5,19 @@ On a machine without a screen: xvfb-run -s "-screen 0 1366x768x24" python script
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import napari
 import numpy as np
-from make_screenshots import PLUGIN, shoot
-from qtpy.QtCore import QEventLoop, QTimer
 from scipy.ndimage import gaussian_filter
+from window import finish, foreign, open_dock, open_sample, open_window, settle, shoot, wait
 
 from napari_feedback_seg.datasets.builtin import builtin_section
-from napari_feedback_seg.models.library import FOLDER_VARIABLE
-from napari_feedback_seg.plugin.session.jobs import State
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from annotator import worst_first
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MODEL = "self-w16"
 STROKES = 10
@@ -34,15 +25,10 @@ STROKES = 10
 
 def main() -> None:
     """Write docs/images/correct-*.jpg."""
-    with TemporaryDirectory() as folder:
-        os.environ[FOLDER_VARIABLE] = folder  # nothing of it stays in the user's own
-        viewer = napari.Viewer()
-        viewer.window.resize(1366, 768)
-        viewer.open_sample(PLUGIN, "builtin_em_section")
-        wait(3000)
-        image = viewer.layers[0]
+    with open_window() as viewer:
+        image = open_sample(viewer)
         image.data = foreign(image.data)
-        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Feedback segmentation")
+        dock = open_dock(viewer)
         session = dock.session
         session.model_name = MODEL
         finish(dock, dock.segment_tab.segment)
@@ -74,36 +60,6 @@ def main() -> None:
         shoot(viewer, "correct-tuned")
         session.correcting.keep()
         session.correcting.save_as("another stain")
-        viewer.close()
-
-
-def foreign(image: np.ndarray, gamma: float = 0.5, noise: float = 0.05) -> np.ndarray:
-    """Return the section as another microscope might show it: another stain, blurred and noisy."""
-    random = np.random.default_rng(0)
-    grey = gaussian_filter((image / 255.0) ** gamma, 3) + noise * random.standard_normal(image.shape)
-    return np.uint8(np.clip(255 * grey, 0, 255))
-
-
-def finish(dock: Any, start: Callable[[], None]) -> None:
-    """Start a job, and wait for it and for the one that follows it."""
-    start()
-    wait(500)
-    while dock.session.jobs.busy:
-        wait(500)
-
-
-def settle(session: Any) -> None:
-    """Wait until all strokes are answered."""
-    wait(100)
-    while session.instant.state is not State.IDLE:
-        wait(50)
-
-
-def wait(milliseconds: int) -> None:
-    """Let the window live for a while, and the work have the processor."""
-    loop = QEventLoop()
-    QTimer.singleShot(milliseconds, loop.quit)
-    loop.exec()
 
 
 def worst(side: int, said: np.ndarray) -> list[Any]:

@@ -6,26 +6,23 @@ xvfb-run -s "-screen 0 1366x768x24" python scripts/make_moving_picture.py
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import napari
 import numpy as np
-from make_correction_pictures import finish, foreign, settle, wait
-from make_screenshots import PICTURES, PLUGIN
 from PIL import Image, ImageDraw, ImageFont
+from window import PICTURES, finish, foreign, open_dock, open_sample, open_window, settle, wait
 
 from napari_feedback_seg.datasets.builtin import builtin_section
-from napari_feedback_seg.models.library import FOLDER_VARIABLE
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from annotator import Stroke, worst_first
 
 if TYPE_CHECKING:
+    import napari
+
     from napari_feedback_seg.plugin.session.session import Session
 
 MODEL, SIDE, MITOCHONDRIA = "self-w16", 640, 2
@@ -62,18 +59,12 @@ class Film:
 
 def main() -> None:
     """Write docs/images/strokes.webp."""
-    with TemporaryDirectory() as folder:
-        os.environ[FOLDER_VARIABLE] = folder  # nothing of it stays in the user's own
-        viewer = napari.Viewer()
-        viewer.window.resize(1366, 768)
-        viewer.open_sample(PLUGIN, "builtin_em_section")
-        wait(3000)
-        sample = builtin_section(SIDE)
-        image = viewer.layers[0]
+    with open_window() as viewer:
+        image, sample = open_sample(viewer), builtin_section(SIDE)
         image.data = foreign(sample.image, gamma=0.25, noise=0.02)
         image.contrast_limits = np.percentile(image.data, (1, 99))
         viewer.reset_view()
-        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Feedback segmentation")
+        dock = open_dock(viewer)
         session = dock.session
         session.model_name = MODEL
         film = Film(viewer)
@@ -90,7 +81,6 @@ def main() -> None:
         wait(2500)  # the outline goes
         film.take("4. Mitochondria that nobody painted are found, too.", 4000)
         film.save(PICTURES / "strokes.webp")
-        viewer.close()
 
 
 def paint(session: Session, film: Film, stroke: Stroke, caption: str) -> None:

@@ -7,23 +7,18 @@ With --image and --labels (TIFF stacks) and --to, a folder, the same of a stack 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import napari
 import numpy as np
-from make_correction_pictures import finish, wait
-from make_screenshots import PLUGIN
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QWidget
 from scipy import ndimage
+from window import PICTURES, finish, open_dock, open_window, wait
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.io import open_image
-from napari_feedback_seg.models.library import FOLDER_VARIABLE
 from napari_feedback_seg.plugin.layers.results import ResultWriter
 from napari_feedback_seg.plugin.session.records import RunRecord
 from napari_feedback_seg.segmentation.prediction import Prediction
@@ -31,7 +26,7 @@ from napari_feedback_seg.segmentation.prediction import Prediction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
+    import napari
 
 
 def made_stack() -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image", type=Path)
     parser.add_argument("--labels", type=Path)
-    parser.add_argument("--to", type=Path, default=IMAGES)
+    parser.add_argument("--to", type=Path, default=PICTURES)
     options = parser.parse_args()
     voxel = (5.0, 5.0, 5.0)
     if options.image is None:
@@ -75,13 +70,9 @@ def main() -> None:
             np.stack(list(open_image(path, labels=path == options.labels).sections))
             for path in (options.image, options.labels)
         )
-    with TemporaryDirectory() as folder:
-        os.environ[FOLDER_VARIABLE] = folder  # nothing of it stays in the user's own
-        viewer = napari.Viewer()
-        viewer.window.resize(1366, 768)
+    with open_window() as viewer:
         image = viewer.add_image(grey, name="stack", scale=voxel, units=("nm",) * 3)
-        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Feedback segmentation")
-        wait(500)
+        dock = open_dock(viewer)
         session, objects = dock.session, dock.session.objects
         whole = (slice(0, grey.shape[1]), slice(0, grey.shape[2]))
         writer = ResultWriter(viewer, image, grey.shape, EM_CLASSES, RunRecord("general"))
@@ -108,7 +99,6 @@ def main() -> None:
         camera.angles = (20, -35, 120)
         wait(2500)
         shoot(viewer, options.to / "objects-meshes.jpg")
-        viewer.close()
 
 
 def split(viewer: napari.Viewer, dock: object, section: int) -> int:
