@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.generators import forward
 from napari_feedback_seg.objects.blocks import (
     BLOCK,
     FLAT_BLOCK,
@@ -167,12 +168,7 @@ def number(evidence: Any, method: Method, out: Any = None) -> Generator[BlockDon
     blocks = blocks_of(labels.shape, method.size, method.margin)
     total = len(blocks) * 2
     for_blocks = label_blocks(deep, labels, method.label, blocks)
-    while True:
-        try:
-            yield BlockDone(next(for_blocks), total)
-        except StopIteration as stop:
-            found: Labelled = stop.value
-            break
+    found = yield from forward(for_blocks, lambda done: BlockDone(done, total))
     over = None
     if method.decide is not None and labels.shape[0] > 1:
         tiles = [each for each in blocks if each.own[0].start == 0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.objects.blocks import BlockDone, blocks_of
 from napari_feedback_seg.objects.edits import box_of
 from napari_feedback_seg.objects.sums import Sums
@@ -162,12 +163,7 @@ def measure_again(
             reach_nm=reach_nm,
             **{name: cut(each) for name, each in others.items()},
         )
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                found = _moved(stop.value, box, stack.shape)
-                break
+        found = _moved(finish(steps), box, stack.shape)
         for name in columns:
             new = found.columns.get(name, np.full(len(found), np.nan))
             columns[name] = np.concatenate([columns[name], new])

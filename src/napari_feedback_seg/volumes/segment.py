@@ -128,11 +128,7 @@ def segment_volume(
     job, said = prepare_volume(source, output, loaded, VolumeOptions(**of_volume), SegmentOptions(**options))
     failures: list[BlockFailed] = []
     with closing(start(job, said, workers, scheduler, dashboard=dashboard)) as events:
-        while True:
-            try:
-                event = next(events)
-            except StopIteration:
-                break
+        for event in events:
             if isinstance(event, BlockFailed):
                 failures.append(event)
             if on_event is not None:

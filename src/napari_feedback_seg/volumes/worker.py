@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.io.claim import ClaimedError, claim
 from napari_feedback_seg.io.level import Level
 from napari_feedback_seg.io.volume import open_volume
@@ -134,13 +135,7 @@ class Worker:
     def do(self, block: Block, step: str = "") -> tuple[str, ...] | None:
         """Segment a block, as :meth:`segment` does; there is one step."""
         del step
-        events = self.segment(block)
-        while True:
-            try:
-                next(events)
-            except StopIteration as stop:
-                said: tuple[str, ...] | None = stop.value
-                return said
+        return finish(self.segment(block))
 
     def segment(self, block: Block) -> Generator[TileDone, None, tuple[str, ...] | None]:
         """Segment a block, unless it is done or another process is at it; yield an event for each tile.
