@@ -38,6 +38,7 @@ def main() -> None:
         paint(session.correcting, strokes[0])
         while not session.instant.shown.outlines:
             wait(20)
+        settle(session, 50)  # before the outline goes
         shoot(viewer, "correct-first")
         for stroke in strokes[1:]:
             paint(session.correcting, stroke)

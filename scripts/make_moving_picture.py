@@ -93,7 +93,7 @@ def paint(session: Session, film: Film, stroke: Stroke, caption: str) -> None:
         layer.data_setitem(tuple(part.T), stroke.value)
         wait(50)
         film.take(caption, 150)
-    settle(session)
+    settle(session, 50)  # before the outline goes
     film.take(caption, 900)
 
 

@@ -67,11 +67,12 @@ def finish(dock: Any, start: Callable[[], object]) -> None:
         wait(500)
 
 
-def settle(session: Any) -> None:
-    """Wait until all strokes are answered."""
-    wait(100)
-    while session.instant.state is not State.IDLE:
+def settle(session: Any, calm: int = 1000) -> None:
+    """Wait until all strokes are answered, and for some milliseconds no other answer has begun."""
+    quiet = 0
+    while quiet < calm:
         wait(50)
+        quiet = quiet + 50 if session.instant.state is State.IDLE else 0
 
 
 def wait(milliseconds: int) -> None:
