@@ -163,6 +163,7 @@ def model_file(small_model: Model, tmp_path: Path) -> Path:
 def record(model_file: Path, images: list[Path], tmp_path: Path) -> Path:
     """Return the record of a part of an image, and of mitochondria in it, as the dock exports it."""
     settings = {"overlap": 0.5, "flips": False, "rescaled_from_nm": [5, 5], "probabilities": False}
+    settings["remove_specks"] = True
     noted = {
         "model": "small",
         "model_file": str(model_file),

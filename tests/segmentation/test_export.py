@@ -59,6 +59,7 @@ def image_file(stack: np.ndarray, tmp_path: Path) -> Path:
 def run_of(model_file: Path, **changes: object) -> dict[str, object]:
     """Return what the dock notes about a run."""
     settings = {"overlap": 0.25, "flips": False, "rescaled_from_nm": None, "probabilities": True}
+    settings["remove_specks"] = True
     noted = {
         "model": "small",
         "model_file": str(model_file),
@@ -243,7 +244,7 @@ class TestCommandLine:
         labels[1][region] = one.labels
         run = run_of(
             model_file,
-            settings={"overlap": 0.5, "flips": True, "rescaled_from_nm": size},
+            settings={"overlap": 0.5, "flips": True, "rescaled_from_nm": size, "remove_specks": True},
             pixel_size_nm=list(size),
             region=[[5, 60], [8, 71]],
             sections=[1],
@@ -266,6 +267,9 @@ class TestCommandLine:
         run = run_of(model_file, sections=[0, 2], region=[[0, 70], [1, 80]], pixel_size_nm=None)
         [line] = command_lines({"runs": [run]}, SHAPE, "a.tif", "a", True)
         assert line.endswith("--no-rescale --overlap 0.25 --probabilities --region 0:70,1:80 --sections 0,2")
+        older = {"overlap": 0.25, "flips": False, "rescaled_from_nm": None, "remove_specks": False}
+        [line] = command_lines({"runs": [run_of(model_file, settings=older)]}, SHAPE, "a.tif", "a")
+        assert line.endswith("--overlap 0.25 --keep-specks")
 
     def test_a_model_of_the_library_is_named(self, model_file, monkeypatch):
         monkeypatch.setenv("NAPARI_FEEDBACK_SEG_MODELS", str(model_file.parent))

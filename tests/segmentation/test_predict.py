@@ -53,7 +53,7 @@ class TestOneSection:
         tile = section[:32, :32]
         with torch.inference_mode():
             expected = unet.network(torch.tensor(normalise(tile))[None, None])[-1].softmax(1)[0].numpy()
-        prediction = segment(tile, unet, probabilities=True, precision="fp32")
+        prediction = segment(tile, unet, probabilities=True, precision="fp32", remove_specks=False)
         np.testing.assert_allclose(prediction.probabilities, expected, atol=2e-3)
         np.testing.assert_array_equal(prediction.labels, expected.argmax(axis=0) + 1)
         assert prediction.labels.dtype == np.uint8
@@ -69,7 +69,7 @@ class TestOneSection:
         "shape", [(1, 2), (1, 9), (9, 1), (2, 2), (31, 33), (32, 32), (33, 200), (100, 5)]
     )
     def test_any_size(self, unet, shape):
-        prediction = segment(RNG.integers(0, 255, shape), unet, probabilities=True)
+        prediction = segment(RNG.integers(0, 255, shape), unet, probabilities=True, remove_specks=False)
         assert prediction.labels.shape == shape
         assert prediction.probabilities.shape == (4, *shape)
         assert set(np.unique(prediction.labels)) <= {1, 2, 3, 4}
@@ -109,20 +109,25 @@ class TestOneSection:
         )
 
     def test_a_small_region_costs_few_tiles(self, unet):
-        options = SegmentOptions(region=np.s_[500:510, 500:510])
+        options = SegmentOptions(region=np.s_[500:510, 500:510], remove_specks=False)
         assert count_tiles((1000, 1000), unet.card, options) <= 4
+        # whatever is within 300 nm may belong to a speck
+        seen = replace(options, region=np.s_[500 - 66 : 510 + 66, 500 - 66 : 510 + 66])
+        default = replace(options, remove_specks=True)
+        assert count_tiles((1000, 1000), unet.card, default) == count_tiles((1000, 1000), unet.card, seen)
 
     def test_another_pixel_size(self, unet, section):
         """The same tissue, recorded with a third of the pixel size, is segmented the same way."""
         from skimage.transform import resize
 
         fine = resize(section.astype(np.float32), (225, 270), order=1)
-        expected = segment(section, unet).labels.repeat(3, axis=0).repeat(3, axis=1)
-        found = segment(fine, unet, pixel_size_nm=4.6 / 3, probabilities=True)
+        alone = {"remove_specks": False}
+        expected = segment(section, unet, **alone).labels.repeat(3, axis=0).repeat(3, axis=1)
+        found = segment(fine, unet, pixel_size_nm=4.6 / 3, probabilities=True, **alone)
         assert found.labels.shape == (225, 270)
         np.testing.assert_allclose(found.probabilities.astype(float).sum(axis=0), 1, atol=2e-3)
         assert (found.labels == expected).mean() > 0.85  # borders between classes move a little
-        assert (segment(fine, unet).labels == expected).mean() < 0.75
+        assert (segment(fine, unet, **alone).labels == expected).mean() < 0.75
 
     @pytest.mark.parametrize("size", [4.6, 4.62, 4.58])
     def test_nearly_the_same_pixel_size(self, unet, section, size):
@@ -145,7 +150,8 @@ class TestOneSection:
         classes = tuple(LabelClass(value, str(value), "#000000") for value in (9, 200, 7, 30))
         other = Model(replace(unet.card, classes=classes), unet.network)
         values = np.array([0, 9, 200, 7, 30])
-        np.testing.assert_array_equal(segment(section, other).labels, values[segment(section, unet).labels])
+        found, expected = (segment(section, each, remove_specks=False).labels for each in (other, unet))
+        np.testing.assert_array_equal(found, values[expected])
 
     def test_a_network_of_one_round_has_no_first_round(self, unet, section):
         assert segment(section, unet, first_round=True).first_round is None
@@ -234,7 +240,8 @@ class TestStack:
         self.check(found, stack, model)
         assert found.probabilities.shape == (3, 4, 75, 90)
         # In float16 two classes can be equally probable.
-        of_label = np.take_along_axis(found.probabilities, found.labels[:, None] - 1, axis=1)[:, 0]
+        raw = segment(stack, model, remove_specks=False)
+        of_label = np.take_along_axis(found.probabilities, raw.labels[:, None] - 1, axis=1)[:, 0]
         np.testing.assert_array_equal(of_label, found.probabilities.max(axis=1))
         assert found.first_round.shape == (3, 75, 90)
 

@@ -246,6 +246,7 @@ class TestGoingOn:
         [
             ({"overlap": 0.5}, "with the overlap 0.25, and now it is 0.5"),
             ({"flips": True}, "with the flips False, and now it is True"),
+            ({"remove_specks": False}, "with the remove specks True, and now it is False"),
             (
                 {"region": (slice(0, 1), None, None)},
                 "with the region to 3 x 280 x 270, and now it is 1 x 280 x 270",

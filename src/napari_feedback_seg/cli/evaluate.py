@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from napari_feedback_seg.cli.options import Device, Flips, Overlap, PixelSize
+from napari_feedback_seg.cli.options import Device, Flips, KeepSpecks, Overlap, PixelSize
 from napari_feedback_seg.terminal import drain, err, out, reporting, score_table, spans
 
 
@@ -31,6 +31,7 @@ def evaluate(
     overlap: Overlap = 0.25,
     pixel_size: PixelSize = None,
     flips: Flips = False,
+    keep_specks: KeepSpecks = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
     to_card: Annotated[
         bool,
@@ -65,6 +66,7 @@ def evaluate(
                 overlap=overlap,
                 pixel_size_nm=pixel_size,
                 flips=flips,
+                remove_specks=not keep_specks,
                 first_round=loaded.card.spec.rounds > 1,
             )
         except ValueError as error:

@@ -20,6 +20,9 @@ PixelSides = Annotated[
         help="Pixel size of the images in nm, instead of what the file says; 8x4: height x width.",
     ),
 ]
+KeepSpecks = Annotated[
+    bool, typer.Option("--keep-specks", help="Keep mitochondria that are too small to be any (0.02 µm²).")
+]
 Flips = Annotated[bool, typer.Option("--flips", help="Average over flips and turns: slower, steadier.")]
 Precision = Annotated[
     str, typer.Option(help="Number format: auto (fastest on the device), bf16, fp16 or fp32.")

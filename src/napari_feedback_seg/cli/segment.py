@@ -15,6 +15,7 @@ from napari_feedback_seg.cli.options import (
     Dashboard,
     Device,
     Flips,
+    KeepSpecks,
     Model,
     NewClass,
     Overlap,
@@ -85,6 +86,7 @@ def segment(
         bool, typer.Option("--first-round", help="Also write the labels of the first round.")
     ] = False,
     flips: Flips = False,
+    keep_specks: KeepSpecks = False,
     strokes: Annotated[
         list[str] | None,
         typer.Option(
@@ -158,6 +160,7 @@ def segment(
                     "precision": precision,
                     "overlap": overlap,
                     "flips": flips,
+                    "remove_specks": not keep_specks,
                     "probabilities": probabilities,
                 }
                 adapted, _ = with_strokes(
@@ -187,6 +190,7 @@ def segment(
                 pixel_size_nm=pixel_sides(pixel_size),
                 region=_region(region),
                 flips=flips,
+                remove_specks=not keep_specks,
             )
             numbers = _numbers(sections)
         except ValueError as error:

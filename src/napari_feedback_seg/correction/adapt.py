@@ -52,7 +52,7 @@ def segment(
         Classes of the corrections that the model lacks.
     **options
         As :class:`SegmentOptions` takes them: ``device``, ``overlap``, ``pixel_size_nm``,
-        ``region``, ``flips``, ``probabilities``, ``first_round``, ``batch``.
+        ``region``, ``flips``, ``remove_specks``, ``probabilities``, ``first_round``, ``batch``.
 
     Returns
     -------

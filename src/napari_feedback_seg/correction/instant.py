@@ -127,6 +127,8 @@ class InstantAnswers:
         What may be kept in memory of the maps inside the network.
     overlap : float
         Fraction of a tile that it shares with the next, in the answers.
+    remove_specks : bool
+        As :class:`SegmentOptions` takes it.
 
     Attributes
     ----------
@@ -146,12 +148,14 @@ class InstantAnswers:
         device: str = "auto",
         memory_mb: float = MEMORY_MB,
         overlap: float = 0.25,
+        remove_specks: bool = True,
     ) -> None:
         check_learns(model.card)
         self.model = add_classes(model, new_classes)
         self.strokes: list[Stroke] = []
         self.adaptation = Adaptation(None, model.card.name, weights_digest(model), tuple(new_classes))
-        self._device, self._memory_mb, self._overlap = choose_device(device), memory_mb, overlap
+        self._device, self._memory_mb = choose_device(device), memory_mb
+        self._options = SegmentOptions(overlap=overlap, remove_specks=remove_specks)
         self._readers = Readers(self.model.card)
         self._plain = Seen(self.model, self._readers, self._device, memory_mb)
         self._restated: Seen | None = None
@@ -387,7 +391,7 @@ class InstantAnswers:
         seen: Seen,
         residual: Residual | None,
     ) -> Generator[object, None, Prediction]:
-        options = SegmentOptions(overlap=self._overlap, pixel_size_nm=section.pixel_size_nm, region=region)
+        options = replace(self._options, pixel_size_nm=section.pixel_size_nm, region=region)
         reader = self._readers.of(section)
         events = segment_with(section.image, seen.model, options, seen.cache, section.index, reader)
         while True:

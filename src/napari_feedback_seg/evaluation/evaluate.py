@@ -44,9 +44,10 @@ def score(
     Returns
     -------
     dict
-        ``sections``, ``overlap``, ``flips``, all that :meth:`~napari_feedback_seg.metrics.Scores.table`
-        gives, for a network of two rounds ``first_round`` with the same of its first output, and
-        ``messages`` where the segmentation has something to say about a section.
+        ``sections``, ``overlap``, ``flips``, ``remove_specks``, all that
+        :meth:`~napari_feedback_seg.metrics.Scores.table` gives, for a network of two rounds
+        ``first_round`` with the same of its first output, and ``messages`` where the segmentation
+        has something to say about a section.
 
     Raises
     ------
@@ -80,6 +81,7 @@ def score(
             if event.prediction.first_round is not None:
                 first_round.add(truth, event.prediction.first_round, cells)
     scores = {"sections": list(sections), "overlap": options.overlap, "flips": options.flips}
+    scores["remove_specks"] = options.remove_specks
     scores |= answer.table()
     if model.card.spec.rounds > 1 and options.first_round:
         scores["first_round"] = first_round.table()

@@ -231,8 +231,9 @@ def _perform(
     path, _ = yield from run_training([data], folder, job, device=device, resume=begun)
     model = load_model_file(path)
     card = model.card
-    side_by_side = SegmentOptions(device=device, overlap=0, first_round=card.spec.rounds > 1)
-    blended = SegmentOptions(device=device, first_round=card.spec.rounds > 1)
+    # the network alone, as in the paper
+    blended = SegmentOptions(device=device, first_round=card.spec.rounds > 1, remove_specks=False)
+    side_by_side = replace(blended, overlap=0)
     scores: dict[str, Any] = {}
     for part, sections in (("validation", card.data[0].sections["validation"]), ("test", data.test)):
         for name, options in ((part, side_by_side), (f"{part}{BLENDED}", blended)):

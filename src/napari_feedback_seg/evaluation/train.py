@@ -163,7 +163,7 @@ def _run_training(
             before = load_model_file(path)
     save_model(model, path, half=job.half, overwrite=True)
     stored = load_model_file(path)
-    options = SegmentOptions(device=device, first_round=job.config.spec.rounds > 1)
+    options = SegmentOptions(device=device, first_round=job.config.spec.rounds > 1, remove_specks=False)
     scores = yield from _score(stored, sets, options)
     others = before.card.scores if before and _same_weights(before, stored) else {}
     replace_card(path, replace(model.card, scores={**others, "validation": scores}))

@@ -128,7 +128,8 @@ def _settings_arguments(run: Mapping[str, Any]) -> list[str]:
         height, width = (f"{side:g}" for side in size)
         words += ["--pixel-size", height if height == width else f"{height}x{width}"]
     words += ["--overlap", f"{settings['overlap']:g}"]
-    return [*words, "--flips"] if settings["flips"] else words
+    words += ["--flips"] if settings["flips"] else []
+    return words if settings.get("remove_specks") else [*words, "--keep-specks"]
 
 
 def _spans(numbers: Collection[int]) -> str:

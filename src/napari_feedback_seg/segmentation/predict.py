@@ -31,6 +31,7 @@ from napari_feedback_seg.segmentation.prediction import (
 )
 from napari_feedback_seg.segmentation.reader import TileReader
 from napari_feedback_seg.segmentation.sections import BlankSection, image_shape
+from napari_feedback_seg.segmentation.specks import SpeckRemover, speck_channel, with_surroundings
 from napari_feedback_seg.segmentation.tiles import (
     RollingBlend,
     RowResampler,
@@ -88,7 +89,8 @@ def segment(image: Any, model: str | Path | Model = "default", **options: Any) -
         model.
     **options
         As :class:`SegmentOptions` takes them: ``device``, ``overlap``, ``pixel_size_nm``,
-        ``region``, ``flips``, ``probabilities``, ``first_round``, ``batch``, ``precision``.
+        ``region``, ``flips``, ``remove_specks``, ``probabilities``, ``first_round``, ``batch``,
+        ``precision``.
 
     Returns
     -------
@@ -219,6 +221,8 @@ def count_tiles(shape: tuple[int, int], card: ModelCard, options: SegmentOptions
     options = options or SegmentOptions()
     region = absolute_region(shape, options.region)
     target = model_shape(shape, card, options.pixel_size_nm)
+    if options.remove_specks and speck_channel(card) is not None:
+        region = with_surroundings(region, shape, _sides_nm(shape, target, card))
     resampler = None if target == shape else RowResampler(target, shape, *region)
     return len(tiles_within(target, card.tile, options.overlap, resampler.needed if resampler else region))
 
@@ -281,9 +285,42 @@ def segment_with(
     write : callable, optional
         As for :func:`segment_section`.
     """
+    wanted = absolute_region(section.shape, options.region)
+    shape = model_shape(section.shape, model.card, options.pixel_size_nm)
+    channel = speck_channel(model.card) if options.remove_specks else None
+    if channel is None:
+        return (
+            yield from _segment_region(
+                section, wanted, shape, model, options, inference, index, reader, survey, write
+            )
+        )
+    sides = _sides_nm(section.shape, shape, model.card)
+    region = with_surroundings(wanted, section.shape, sides)
+    write = write and _only(write, wanted, region)
+    prediction = yield from _segment_region(
+        section, region, shape, model, options, inference, index, reader, survey, write, channel
+    )
+    return prediction if region == wanted else cut_prediction(prediction, wanted)
+
+
+def _segment_region(
+    section: np.ndarray | Plane,
+    region: tuple[slice, slice],
+    shape: tuple[int, int],
+    model: Model,
+    options: SegmentOptions,
+    inference: Inference,
+    index: int,
+    reader: TileReader | None,
+    survey: Survey | None,
+    write: Callable[[np.ndarray], None] | None,
+    channel: int | None = None,
+) -> Generator[TileDone, None, Prediction]:
+    """Segment a region of a section, without specks of a channel.
+
+    The section is of a shape of its own at the model's pixel size.
+    """
     card = model.card
-    region = absolute_region(section.shape, options.region)
-    shape = model_shape(section.shape, card, options.pixel_size_nm)
     known = reader is not None or survey is not None
     tissue = survey.statistics.box if survey else None
     reader = reader or TileReader(
@@ -307,6 +344,12 @@ def segment_with(
     tiles = tiles_within(shape, card.tile, options.overlap, needed, scaled(box, section.shape, shape))
     blend = RollingBlend(inference.rounds * len(card.classes), card.tile, *needed)
     values = np.array([each.value for each in card.classes], np.uint8)
+    removers = []
+    if channel is not None:
+        sides = _sides_nm(section.shape, shape, card)
+        for labels in (part.labels, part.first_round):
+            if labels is not None:
+                removers.append(SpeckRemover(labels, int(values[channel]), sides))
     nothing = np.zeros((inference.rounds * len(values), card.tile, card.tile), np.float32)
     filled = 0
     beside = (
@@ -333,6 +376,10 @@ def segment_with(
                 if outside is not None:
                     answer[:, outside] = 0
                 write(np.pad(answer, beside))
+            if channel is not None:
+                rows[channel :: len(values)] = -1
+            for first, remover in zip(range(0, len(rows), len(values)), removers, strict=False):
+                remover.add(values[rows[first : first + len(values)].argmax(axis=0)])
             filled += rows.shape[1]
 
     inference.messages.clear()
@@ -344,6 +391,8 @@ def segment_with(
         yield TileDone(done, len(tiles), index)
     for finished in blend.rest():
         fill(finished)
+    for remover in removers:
+        remover.finish()
     if not known:
         said.update(_doubts(reader, model, tiles))
     messages = (*sorted(said), *inference.messages)
@@ -363,6 +412,29 @@ def _why_beside(
                 yield NO_NUMBERS
             if unexplained < 1:
                 yield BORDER
+
+
+def _only(
+    write: Callable[[np.ndarray], None], wanted: tuple[slice, slice], region: tuple[slice, slice]
+) -> Callable[[np.ndarray], None]:
+    """Return what takes the rows of a region, and passes on those of a part of it."""
+    top = region[0].start
+    columns = slice(wanted[1].start - region[1].start, wanted[1].stop - region[1].start)
+
+    def take(rows: np.ndarray) -> None:
+        nonlocal top
+        kept = intersection(slice(top, top + rows.shape[1]), wanted[0])
+        if kept.start < kept.stop:
+            write(rows[:, kept.start - top : kept.stop - top, columns])
+        top += rows.shape[1]
+
+    return take
+
+
+def _sides_nm(shape: tuple[int, int], own: tuple[int, int], card: ModelCard) -> tuple[float, float]:
+    """Return height and width in nm of a pixel of a section, which has its own shape for the model."""
+    height, width = (card.pixel_size_nm * each / length for each, length in zip(own, shape, strict=True))
+    return height, width
 
 
 def _why(reader: TileReader, pixels: np.ndarray) -> Iterator[str]:

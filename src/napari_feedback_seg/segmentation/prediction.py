@@ -40,6 +40,9 @@ class SegmentOptions:
         Rows and columns to segment; the whole section if not given.
     flips : bool
         Average over the eight flips and quarter turns: eight times slower, steadier.
+    remove_specks : bool
+        Whether mitochondria below 0.02 µm², which are too small to be any, get the next likely
+        class. Probabilities stay as they are.
     probabilities : bool
         Also return how probable each class is.
     first_round : bool
@@ -61,6 +64,7 @@ class SegmentOptions:
     pixel_size_nm: float | tuple[float, float] | None = None
     region: tuple[slice, slice] | None = None
     flips: Annotated[bool, {"label": "Average &flips (8 x slower)"}] = False
+    remove_specks: Annotated[bool, {"label": "Remove spec&ks"}] = True
     probabilities: Annotated[bool, {"label": "Layers of &probabilities"}] = False
     first_round: bool = False
     batch: int | None = None
@@ -160,7 +164,7 @@ def fill_rows(
     """
     to = slice(top, top + rows.shape[1])
     answer, first = rows[: len(values)], rows[len(values) :]
-    prediction.labels[to] = values[answer.argmax(axis=0)]
+    values.take(answer.argmax(axis=0), out=prediction.labels[to], mode="clip")
     if prediction.probabilities is not None:
         prediction.probabilities[:, to] = answer
     if prediction.first_round is not None:

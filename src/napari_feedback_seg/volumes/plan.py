@@ -112,6 +112,8 @@ class Plan(InBlocks):
         Of the tiles.
     flips : bool
         Whether flips and turns are averaged.
+    remove_specks : bool
+        Whether mitochondria that are too small to be any get another class.
     precision : {"bf16", "fp16", "fp32"}
         What the network computes in.
     probabilities : bool
@@ -132,6 +134,7 @@ class Plan(InBlocks):
     pixel_size_nm: tuple[float, float] | None
     overlap: float
     flips: bool
+    remove_specks: bool
     precision: str
     probabilities: bool
     slab: int
@@ -144,6 +147,7 @@ class Plan(InBlocks):
             pixel_size_nm=self.pixel_size_nm,
             region=None if block is None else (block.rows, block.columns),
             flips=self.flips,
+            remove_specks=self.remove_specks,
             precision=self.precision,
         )
 

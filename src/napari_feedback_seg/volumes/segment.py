@@ -107,7 +107,7 @@ def segment_volume(
         Is called with each :class:`BlockDone`, :class:`BlockFailed`, ...
     **options
         As :class:`VolumeOptions` takes them; and of :class:`SegmentOptions` ``device``, ``overlap``,
-        ``flips``, ``probabilities`` and ``precision``.
+        ``flips``, ``remove_specks``, ``probabilities`` and ``precision``.
 
     Returns
     -------
@@ -189,6 +189,7 @@ def prepare_volume(
         pixel_size_nm=(size.y, size.x) if size and wanted.rescale else None,
         overlap=options.overlap,
         flips=options.flips,
+        remove_specks=options.remove_specks,
         precision=_PRECISIONS[inference_dtype(device, options.precision)],
         probabilities=options.probabilities,
         slab=wanted.slab,

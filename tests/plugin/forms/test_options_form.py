@@ -92,7 +92,7 @@ def test_range_and_key_of_the_label(form, qtbot):
 @pytest.mark.parametrize(
     ("options", "fields"),
     [
-        (SegmentOptions(overlap=0.5), ["overlap", "flips", "probabilities"]),
+        (SegmentOptions(overlap=0.5), ["overlap", "flips", "remove_specks", "probabilities"]),
         (FinetuneConfig(steps=7), ["steps", "learning_rate", "rehearsal"]),
     ],
 )

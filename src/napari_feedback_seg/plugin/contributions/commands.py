@@ -87,7 +87,7 @@ def segment_command(
     def work() -> LayerDataTuple:
         from napari_feedback_seg.models.library import load_model
 
-        chosen = {each: getattr(settings, each) for each in ("overlap", "flips")}
+        chosen = {each: getattr(settings, each) for each in ("overlap", "flips", "remove_specks")}
         return _segmented(sections.data, load_model(model), about, **chosen)
 
     return _off_the_gui_thread(work)

@@ -34,6 +34,7 @@ class RunSettings:
     rescaled_from_nm: Size | None = None
     flips: bool = False
     probabilities: bool = False
+    remove_specks: bool = False  # as in runs of an older version
 
     @classmethod
     def of(cls, options: SegmentOptions) -> RunSettings:
@@ -47,6 +48,7 @@ class RunSettings:
             pixel_sides(size) if size else None,
             options.flips,
             options.probabilities,
+            options.remove_specks,
         )
 
 

@@ -61,6 +61,7 @@ class Batch:
         words += ["--overlap", f"{options.overlap:g}"]
         words += ["--device", session.device] if session.device != "auto" else []
         words += ["--flips"] if options.flips else []
+        words += [] if options.remove_specks else ["--keep-specks"]
         words += ["--probabilities"] if options.probabilities else []
         words += [] if self.rescale else ["--no-rescale"]
         words += ["--strokes", str(self._strokes_file)] if strokes is not None and strokes.token else []

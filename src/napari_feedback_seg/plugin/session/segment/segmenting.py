@@ -233,18 +233,21 @@ class Segmenting:
 
     @property
     def options_of_result(self) -> SegmentOptions:
-        """Options with the scale and the overlap of the result."""
+        """Options with the scale and the overlap of the result, and with or without its specks."""
         settings = self._last.settings
         return SegmentOptions(
-            device=self._session.device, overlap=settings.overlap, pixel_size_nm=settings.rescaled_from_nm
+            device=self._session.device,
+            overlap=settings.overlap,
+            pixel_size_nm=settings.rescaled_from_nm,
+            remove_specks=settings.remove_specks,
         )
 
     @property
     def _last(self) -> RunRecord:
-        """The last run of the result; without one, what it would be by the Preferences."""
+        """The last run of the result; without one, what it would be by the settings."""
         session = self._session
         record = session.layers.record_of(session.result)
-        none = RunRecord(settings=RunSettings(overlap=session.settings.overlap))
+        none = RunRecord(settings=RunSettings.of(self.options))
         return record.last if record is not None and record.runs else none
 
     def cancel(self) -> None:

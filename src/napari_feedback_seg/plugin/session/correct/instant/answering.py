@@ -247,13 +247,14 @@ class Instant:
         self._tell()
 
     def _engine_for(self) -> Engine:
-        session, overlap = self._session, self._session.segmenting.options_of_result.overlap
+        session, options = self._session, self._session.segmenting.options_of_result
         entry = session.entry
-        key = (None if entry is None else entry.path, session.device, overlap)
+        how = session.device, options.overlap, options.remove_specks
+        key = (None if entry is None else entry.path, *how)
         if self._engine is None or self._engine[0] != key:
             self._close()
             load = partial(session.load_model, entry)
-            self._engine = key, Engine(load, session.device, overlap)
+            self._engine = key, Engine(load, *how)
         return self._engine[1]
 
     def _done(self, _: None) -> None:

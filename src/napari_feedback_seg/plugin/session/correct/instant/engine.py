@@ -68,6 +68,7 @@ class Engine:
     load_model: Callable[[], Model]  # returns the model. Called off the GUI thread.
     device: str  # where to compute
     overlap: float
+    remove_specks: bool = True
     # the token of the strokes that were learnt last, and what was learnt of them
     learnt: tuple[str, Adaptation | None] = ("", None)
     _answers: InstantAnswers | None = None
@@ -107,7 +108,11 @@ class Engine:
         if self._answers is None or new_classes != self._classes:
             self.close()
             self._answers = InstantAnswers(
-                self.load_model(), new_classes=new_classes, device=self.device, overlap=self.overlap
+                self.load_model(),
+                new_classes=new_classes,
+                device=self.device,
+                overlap=self.overlap,
+                remove_specks=self.remove_specks,
             )
             self._classes = new_classes
         return self._answers

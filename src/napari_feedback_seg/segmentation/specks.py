@@ -1,0 +1,121 @@
+"""Specks: what a network takes for mitochondria, and what is too small to be any."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from napari_feedback_seg.models.model import ModelCard
+
+SPECK_UM2 = 0.02
+"""Mitochondria with a smaller area are none. See ``benchmarks/specks.py``."""
+
+LONGEST_NM = 300.0
+"""What is longer is no speck: so no more than this has to be seen around a place."""
+
+
+_BAND = 64
+
+
+def speck_channel(card: ModelCard) -> int | None:
+    """Return the channel of the class that has specks; None if the model does not know mitochondria."""
+    names = [each.name for each in card.classes]
+    return names.index("mitochondria") if "mitochondria" in names and len(names) > 1 else None
+
+
+def with_surroundings(
+    region: tuple[slice, slice], shape: tuple[int, int], sides_nm: tuple[float, float]
+) -> tuple[slice, slice]:
+    """Return the part of a section (Y, X) that tells which places of a region are specks."""
+    rows, columns = (
+        slice(max(0, each.start - margin), min(length, each.stop + margin))
+        for each, length, side in zip(region, shape, sides_nm, strict=True)
+        for margin in [math.ceil(LONGEST_NM / side)]
+    )
+    return rows, columns
+
+
+class SpeckRemover:
+    """Relabels specks of labels whose rows are filled from top to bottom, soon after they are.
+
+    Parameters
+    ----------
+    labels : ndarray
+        (Y, X) class values; they are changed in place.
+    value : int
+        The class that has specks.
+    sides_nm : tuple of float
+        Height and width of a pixel in nm.
+    """
+
+    def __init__(self, labels: np.ndarray, value: int, sides_nm: tuple[float, float]) -> None:
+        self._labels, self._value, self._sides = labels, value, sides_nm
+        self._kept = math.ceil(LONGEST_NM / sides_nm[0]) + 1
+        self._top = 0
+        self._instead = np.zeros((0, labels.shape[1]), labels.dtype)
+
+    def add(self, instead: np.ndarray) -> None:
+        """Take the class values (n, X) that specks of the next rows get, which are filled."""
+        self._instead = np.concatenate([self._instead, instead])
+        done = len(self._instead) - self._kept
+        if done >= _BAND:
+            self._remove(below=True)
+            # a speck that goes on below is seen whole next time
+            self._top, self._instead = self._top + done, self._instead[done:].copy()
+
+    def finish(self) -> None:
+        """Relabel the specks that are left, all rows being filled."""
+        self._remove(below=False)
+
+    def _remove(self, below: bool) -> None:
+        labels = self._labels[self._top : self._top + len(self._instead)]
+        remove_specks(labels, self._instead, self._value, self._sides, (self._top > 0, below))
+
+
+def remove_specks(
+    labels: np.ndarray,
+    instead: np.ndarray,
+    value: int,
+    sides_nm: tuple[float, float],
+    cut: tuple[bool, bool] = (False, False),
+    *,
+    smallest_um2: float = SPECK_UM2,
+) -> None:
+    """Relabel the specks of a class: connected places that are small, and shorter than 0.3 µm.
+
+    Parameters
+    ----------
+    labels : ndarray
+        (Y, X) class values; they are changed in place.
+    instead : ndarray
+        (Y, X) class values that specks get.
+    value : int
+        The class.
+    sides_nm : tuple of float
+        Height and width of a pixel in nm.
+    cut : tuple of bool
+        Whether the section goes on above and below: what touches that edge is left.
+    smallest_um2 : float
+        Area from which a place is no speck.
+    """
+    numbers, count = ndimage.label(labels == value)
+    if not count:
+        return
+    pixels = np.bincount(numbers.ravel(), minlength=count + 1)
+    specks = pixels * math.prod(sides_nm) < smallest_um2 * 1e6
+    maybe_long = np.flatnonzero(specks & (pixels * max(sides_nm) >= LONGEST_NM))
+    renumbered = np.zeros(count + 1, np.int32)
+    renumbered[maybe_long] = np.arange(1, len(maybe_long) + 1)
+    for number, box in zip(maybe_long, ndimage.find_objects(renumbered[numbers]), strict=True):
+        lengths = [(each.stop - each.start) * side for each, side in zip(box, sides_nm, strict=True)]
+        specks[number] = max(lengths) < LONGEST_NM
+    for row, is_cut in zip((0, -1), cut, strict=True):
+        if is_cut:
+            specks[numbers[row]] = False
+    specks[0] = False
+    where = specks[numbers]
+    labels[where] = instead[where]
