@@ -126,9 +126,8 @@ def data_set(_data_set: Path, tmp_path: Path) -> Path:
 class TestSegment:
     def test_one_image(self, image: Path, model: Path, section: np.ndarray) -> None:
         out = image.parent / "new" / "labels.tif"
-        assert "wrote" in run(
-            "segment", image, "-o", out, "--model", model, "--probabilities", "--first-round"
-        )
+        options = ["--model", model, "--probabilities", "--first-round"]
+        assert "wrote" in run("segment", image, "-o", out, "--keep-specks", *options)
         with tifffile.TiffFile(out) as file:
             labels = file.asarray()
             assert file.imagej_metadata["unit"] in ("nm", "um", "micron")
@@ -142,6 +141,10 @@ class TestSegment:
         assert (probabilities.argmax(axis=0) + 1 == labels).mean() > 0.99
         assert tifffile.imread(out.with_name("labels-first-round.tif")).shape == section.shape
         assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
+        clean = out.with_name("clean.tif")
+        run("segment", image, "-o", clean, *options)
+        assert 0 < (tifffile.imread(clean) != labels).mean() < 0.5
+        assert ((tifffile.imread(clean) == labels) | (labels == 2)).all()
 
     def test_several_images_are_named_after_their_inputs(self, image: Path, model: Path) -> None:
         stack = image.with_name("stack.tif")

@@ -146,9 +146,10 @@ class TestPerform:
     ) -> None:
         model = load_model_file(done / RUN.name / f"{RUN.name}.safetensors")
         record = read_results(done)[0].record
-        side_by_side = SegmentOptions(overlap=0, first_round=True)
+        blended = SegmentOptions(first_round=True, remove_specks=False)
+        side_by_side = replace(blended, overlap=0)
         for part, sections in (("validation", [2]), ("test", [3])):
-            for name, options in ((part, side_by_side), (f"{part}_blended", None)):
+            for name, options in ((part, side_by_side), (f"{part}_blended", blended)):
                 expected = returned(score(model, data, sections, options))
                 assert record[name] == json.loads(json.dumps(expected))
                 assert {"iou", "dice", "cells", "first_round"} <= set(record[name])

@@ -291,20 +291,21 @@ def segment_with(
     if channel is None:
         return (
             yield from _segment_region(
-                section, wanted, shape, model, options, inference, index, reader, survey, write
+                section, wanted, wanted, shape, model, options, inference, index, reader, survey, write
             )
         )
     sides = _sides_nm(section.shape, shape, model.card)
     region = with_surroundings(wanted, section.shape, sides)
     write = write and _only(write, wanted, region)
     prediction = yield from _segment_region(
-        section, region, shape, model, options, inference, index, reader, survey, write, channel
+        section, wanted, region, shape, model, options, inference, index, reader, survey, write, channel
     )
     return prediction if region == wanted else cut_prediction(prediction, wanted)
 
 
 def _segment_region(
     section: np.ndarray | Plane,
+    wanted: tuple[slice, slice],
     region: tuple[slice, slice],
     shape: tuple[int, int],
     model: Model,
@@ -318,7 +319,8 @@ def _segment_region(
 ) -> Generator[TileDone, None, Prediction]:
     """Segment a region of a section, without specks of a channel.
 
-    The section is of a shape of its own at the model's pixel size.
+    What is said is about the part of it that is wanted. The section has a shape of its own at the
+    model's pixel size.
     """
     card = model.card
     known = reader is not None or survey is not None
@@ -335,7 +337,8 @@ def _segment_region(
     box = reader.statistics.box or (slice(0, section.shape[0]), slice(0, section.shape[1]))
     inner = intersection(region[0], box[0]), intersection(region[1], box[1])
     if inner != region:
-        said.update(_why_beside(reader.statistics.border, region, inner))
+        there = intersection(wanted[0], box[0]), intersection(wanted[1], box[1])
+        said.update(_why_beside(reader.statistics.border, wanted, there))
         if any(each.start >= each.stop for each in inner):
             return replace(prediction, device=describe_device(inference.device), messages=tuple(sorted(said)))
     part = cut_prediction(prediction, inner)
@@ -369,7 +372,8 @@ def _segment_region(
             place = slice(top, top + rows.shape[1]), inner[1]
             outside = reader.outside(*place)
             if outside is not None:
-                said.update(_why(reader, reader.pixels(*place)[outside]))
+                asked = _within(wanted, place)
+                said.update(_why(reader, reader.pixels(*place)[asked][outside[asked]]))
             fill_rows(part, filled, rows, values, outside)
             if write is not None:
                 answer = rows[: len(values)].astype(np.float16)
@@ -412,6 +416,15 @@ def _why_beside(
                 yield NO_NUMBERS
             if unexplained < 1:
                 yield BORDER
+
+
+def _within(wanted: tuple[slice, slice], place: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Return the part of a place that is wanted, as rows and columns of the place."""
+    rows, columns = (
+        slice(max(0, one.start - own.start), max(0, one.stop - own.start))
+        for one, own in zip(wanted, place, strict=True)
+    )
+    return rows, columns
 
 
 def _only(

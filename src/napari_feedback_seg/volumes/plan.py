@@ -190,7 +190,7 @@ class Plan(InBlocks):
             elif each.name in ("shape", "dtype"):
                 said = f"from a volume with the {each.name} {other}, and it is {own} now"
             else:
-                what = _WORDS.get(each.name, each.name)
+                what = _WORDS.get(each.name, each.name.replace("_", " "))
                 said = f"with the {what} {_value(other)}, and now it is {_value(own)}"
             raise OutputError(
                 f"'{name}' was begun {said}. Take the same again, choose another output, or begin anew: "

@@ -181,7 +181,7 @@ class TestUndo:
         viewer.add_image(stack)
         segment(Part((0, 1, 2)))
         before = session.result.data.copy()
-        session.segmenting.set(overlap=0.6)
+        session.segmenting.set(flips=True)
         segment(Part((1,), (slice(10, 60), slice(5, 70))))
         assert (session.result.data != before).any()
         session.last_run.undo()
