@@ -12,7 +12,7 @@ from napari_feedback_seg.segmentation.predict import SegmentOptions, segment, se
 from napari_feedback_seg.segmentation.specks import SpeckRemover, remove_specks, speck_channel
 
 NM = (10.0, 10.0)
-"""A speck is below 200 pixels of this size, and shorter than 30 of them."""
+"""A speck is below 100 pixels of this size, and shorter than 30 of them."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def cleaned(labels: np.ndarray, sides: tuple[float, float] = NM, **options: obje
 
 @pytest.mark.parametrize(
     ("rows", "columns", "is_speck"),
-    [(14, 14, True), (15, 14, False), (29, 6, True), (30, 2, False), (2, 30, False), (1, 1, True)],
+    [(9, 11, True), (10, 10, False), (29, 3, True), (30, 2, False), (2, 30, False), (1, 1, True)],
 )
 def test_what_is_small_and_short_is_a_speck(rows, columns, is_speck):
     labels = np.full((60, 60), 1, np.uint8)
@@ -43,8 +43,10 @@ def test_sides_of_a_pixel_may_differ():
     labels = np.full((60, 60), 1, np.uint8)
     labels[20:29, 20:30] = 2
     assert not (cleaned(labels) == 2).any()
+    np.testing.assert_array_equal(cleaned(labels, (20.0, 10.0)), labels)  # 0.018 um2
+    labels[:, 21:] = 1
+    assert not (cleaned(labels, (30.0, 10.0)) == 2).any()
     np.testing.assert_array_equal(cleaned(labels, (34.0, 10.0)), labels)  # 306 nm high
-    np.testing.assert_array_equal(cleaned(labels, (20.0, 20.0)), labels)  # 0.036 um2
 
 
 def test_other_classes_stay():

@@ -21,7 +21,7 @@ PixelSides = Annotated[
     ),
 ]
 KeepSpecks = Annotated[
-    bool, typer.Option("--keep-specks", help="Keep mitochondria that are too small to be any (0.02 µm²).")
+    bool, typer.Option("--keep-specks", help="Keep mitochondria that are too small to be any (0.01 µm²).")
 ]
 Flips = Annotated[bool, typer.Option("--flips", help="Average over flips and turns: slower, steadier.")]
 Precision = Annotated[

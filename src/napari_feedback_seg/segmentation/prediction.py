@@ -41,7 +41,7 @@ class SegmentOptions:
     flips : bool
         Average over the eight flips and quarter turns: eight times slower, steadier.
     remove_specks : bool
-        Whether mitochondria below 0.02 µm², which are too small to be any, get the next likely
+        Whether mitochondria below 0.01 µm², which are too small to be any, get the next likely
         class. Probabilities stay as they are.
     probabilities : bool
         Also return how probable each class is.

@@ -11,7 +11,7 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from napari_feedback_seg.models.model import ModelCard
 
-SPECK_UM2 = 0.02
+SPECK_UM2 = 0.01
 """Mitochondria with a smaller area are none. See ``benchmarks/specks.py``."""
 
 LONGEST_NM = 300.0
