@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
+from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.datasets.dataset import Dataset, load_folder, load_set
 from napari_feedback_seg.errors import InputError
 
@@ -135,6 +136,22 @@ def test_plain_labels_allow_one_class_each() -> None:
     assert dataset.possible[1:5].astype(int).tolist() == np.eye(4, dtype=int).tolist()
     assert not dataset.possible[5:].any()
     assert [each.name for each in dataset.labelled] == ["membrane", "mitochondria", "synapse", "cytoplasm"]
+
+
+def test_what_is_rare_is_less_likely_where_a_label_leaves_it_open() -> None:
+    open_codes = {1: (1,), 2: (2,), 5: (1, 3, 4), 6: (3, 4), 10: (2, 3, 4)}
+    beliefs = Dataset("d", (), (), codes=open_codes).beliefs
+    assert beliefs[1].tolist() == [1, 0, 0.5, 0]  # no synapse is labelled: its membrane is called membrane
+    assert beliefs[2].tolist() == [0, 1, 0, 0]
+    assert beliefs[5].tolist() == [1, 0, 1, 1]
+    assert beliefs[6].tolist() == [0, 0, 1, 1]
+    assert beliefs[10].tolist() == [0, 0.5, 1, 1]
+    assert not beliefs[0].any()
+    with_synapses = Dataset("d", (), (), codes={**open_codes, 3: (3,)}).beliefs
+    assert with_synapses[1].tolist() == [1, 0, 0, 0]
+    assert np.array_equal(sections(1).beliefs, sections(1).possible)
+    others = (LabelClass(1, "nucleus", "#000000"), LabelClass(2, "rest", "#ffffff"))
+    assert Dataset("d", (), (), others, codes={1: (1,), 2: (2,)}).beliefs[1:3].tolist() == [[1, 0], [0, 1]]
 
 
 def test_a_code_of_all_classes_is_no_label() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_feedback_seg.training.losses import SegmentationLoss, exactly, possible_classes
+from napari_feedback_seg.training.losses import SegmentationLoss, exactly
 
 
 @pytest.fixture
@@ -61,6 +61,32 @@ def test_a_set_of_classes_is_as_good_as_their_summed_probability(logits: torch.T
     torch.testing.assert_close(share[:, 0], share[:, 1])
 
 
+def test_a_less_likely_class_counts_less(logits: torch.Tensor) -> None:
+    beliefs = torch.zeros(2, 4, 8, 8)
+    beliefs[:, 1], beliefs[:, 3] = 0.5, 1
+    probabilities = logits.softmax(1)
+    expected = -(0.5 * probabilities[:, 1] + probabilities[:, 3]).log().mean()
+    loss = SegmentationLoss((1.0,) * 4, dice=0)((logits,), beliefs)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    loss.backward()
+    assert logits.grad is not None
+    # Now their ratio is moved, towards the likely one.
+    share = logits.grad[:, [1, 3]] / probabilities.detach()[:, [1, 3]]
+    assert (share[:, 0] > share[:, 1]).all()
+
+
+def test_dice_takes_the_likely_class_for_the_truth(logits: torch.Tensor) -> None:
+    """Membrane or less likely synapse, and cytoplasm: of the synapse nothing is known in the first half."""
+    beliefs = torch.zeros(2, 4, 8, 8)
+    beliefs[:, 0, :4], beliefs[:, 2, :4], beliefs[:, 3, 4:] = 1, 0.5, 1
+    plain, dice = (SegmentationLoss((1.0,) * 4, dice=weight)((logits,), beliefs) for weight in (0.0, 1.0))
+    expected = 2.0  # mitochondria and synapse, which are nowhere for sure
+    for channel in (0, 3):
+        said, truth = logits.softmax(1)[:, channel], (beliefs[:, channel] == 1).float()
+        expected += 1 - 2 * (said * truth).sum().item() / (said.sum() + truth.sum()).item()
+    assert (dice - plain).item() == pytest.approx(expected / 4, abs=1e-3)
+
+
 def test_dice_of_a_class_is_over_the_pixels_of_which_it_is_known(logits: torch.Tensor) -> None:
     """Half the pixels are membrane, half can be 2, 3 or 4: of class 2 nothing is known in either half."""
     possible = torch.zeros(2, 4, 8, 8, dtype=torch.bool)
@@ -89,10 +115,3 @@ def test_nothing_labelled_is_no_loss_and_no_nan(logits: torch.Tensor) -> None:
     assert loss.item() == 0
     assert logits.grad is not None
     assert logits.grad.abs().max() == 0
-
-
-def test_possible_classes_are_looked_up() -> None:
-    table = torch.zeros(256, 3, dtype=torch.bool)
-    table[1, 0] = table[9, 1] = table[9, 2] = True
-    found = possible_classes(torch.tensor([[[0, 1, 9]]]), table)
-    assert found[0, :, 0].T.tolist() == [[False, False, False], [True, False, False], [False, True, True]]

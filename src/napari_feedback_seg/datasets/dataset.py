@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".tif", ".tiff", ".png")  # no JPEG: what it loses, labels cannot spare
 FOLDS = 5
+RARE = 0.5
+"""How likely a rare class is, against a frequent one, where a label leaves it open."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,26 @@ class Dataset:
             table[code, [values.index(value) for value in allowed]] = True
         table[table.all(axis=1)] = False
         return table
+
+    @property
+    def beliefs(self) -> npt.NDArray[np.float32]:
+        """How likely a class is where a code leaves it open: (256, classes), 0 where it cannot be.
+
+        All that are possible are 1, but for two that would be learnt wrong. Where mitochondria and cytoplasm
+        are both open, mitochondria are a half: else nothing speaks against small dark spots. And where no
+        synapse is labelled, what is called membrane is a synapse by a half: else dark synapses are unlearnt.
+        """
+        possible, names = self.possible, [each.name for each in self.classes]
+        beliefs = possible.astype(np.float32)
+        alone = possible.sum(axis=1) == 1
+        if {"mitochondria", "cytoplasm"} <= set(names):
+            mitochondria, cytoplasm = names.index("mitochondria"), names.index("cytoplasm")
+            beliefs[possible[:, mitochondria] & possible[:, cytoplasm], mitochondria] = RARE
+        if {"membrane", "synapse"} <= set(names):
+            membrane, synapse = names.index("membrane"), names.index("synapse")
+            if not (alone & possible[:, synapse]).any():
+                beliefs[alone & possible[:, membrane], synapse] = RARE
+        return beliefs
 
     @property
     def labelled(self) -> tuple[LabelClass, ...]:

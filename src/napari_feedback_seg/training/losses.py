@@ -1,4 +1,4 @@
-"""The loss of a batch: cross-entropy and soft Dice, where a pixel's label may be a set of classes."""
+"""The loss of a batch: cross-entropy and soft Dice, where a pixel's label may leave several classes open."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 class SegmentationLoss(nn.Module):
     """Cross-entropy plus soft Dice, over the rounds.
 
-    The cross-entropy of a pixel is ``-log`` of the summed probability of the classes that it can be. The
-    soft Dice of a class is over the pixels of which it is known whether they are of that class.
+    The cross-entropy of a pixel is ``-log`` of the summed probability of the classes that it can be,
+    those counting less that are less likely. The soft Dice of a class is over the pixels of which it is
+    known whether they are of that class.
 
     Parameters
     ----------
@@ -31,40 +32,38 @@ class SegmentationLoss(nn.Module):
         self.first_round = first_round
         self._dice_loss = DiceLoss(batch=True)
 
-    def forward(self, rounds: tuple[Tensor, ...], possible: Tensor) -> Tensor:
+    def forward(self, rounds: tuple[Tensor, ...], beliefs: Tensor) -> Tensor:
         """Return the loss of logits (B, classes, H, W) of each round.
 
         Parameters
         ----------
         rounds : tuple of Tensor
             Logits of each round; the last is the answer.
-        possible : Tensor
-            (B, classes, H, W) bool: the classes that a pixel can be; none where it is unlabelled.
+        beliefs : Tensor
+            (B, classes, H, W) bool or float, 0 to 1: the classes that a pixel can be, as
+            :attr:`~napari_feedback_seg.datasets.dataset.Dataset.beliefs` has them; none where it is
+            unlabelled.
         """
-        loss = self._one(rounds[-1], possible)
+        loss = self._one(rounds[-1], beliefs)
         if self.first_round and len(rounds) > 1:
-            loss = loss + self.first_round * self._one(rounds[0], possible)
+            loss = loss + self.first_round * self._one(rounds[0], beliefs)
         return loss
 
-    def _one(self, logits: Tensor, possible: Tensor) -> Tensor:
-        logits = logits.float()
-        count = possible.sum(dim=1, keepdim=True)
+    def _one(self, logits: Tensor, beliefs: Tensor) -> Tensor:
+        logits, beliefs = logits.float(), beliefs.float()
+        likely = beliefs == 1
+        count = likely.sum(dim=1, keepdim=True)
         labelled = count[:, 0] > 0
         # A pixel without a label takes part with a loss of 0, so that no gradient is NaN.
-        allowed = possible | ~labelled[:, None]
-        loss = logits.logsumexp(1) - logits.masked_fill(~allowed, -torch.inf).logsumexp(1)
-        weights = (possible * self.class_weights[:, None, None]).sum(1) / count[:, 0].clamp(min=1)
+        allowed = beliefs.masked_fill(~labelled[:, None], 1)
+        loss = logits.logsumexp(1) - (logits + allowed.log()).logsumexp(1)
+        weights = (likely * self.class_weights[:, None, None]).sum(1) / count[:, 0].clamp(min=1)
         total = (loss * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
         if self.dice:
-            known = labelled[:, None] & ((count == 1) | ~possible)
-            truth = possible & known
+            truth = likely & (count == 1)
+            known = labelled[:, None] & (truth | (beliefs == 0))
             total = total + self.dice * self._dice_loss(logits.softmax(1) * known, truth.to(logits.dtype))
         return total
-
-
-def possible_classes(labels: Tensor, table: Tensor) -> Tensor:
-    """Return the classes (B, classes, H, W) that codes (B, H, W) allow, by a table (256, classes)."""
-    return table.to(labels.device)[labels].movedim(-1, 1)
 
 
 def exactly(channels: Tensor, classes: int) -> Tensor:

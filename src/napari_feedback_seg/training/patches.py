@@ -105,7 +105,7 @@ class Patches(TorchDataset[tuple[Tensor, Tensor]]):
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return image (1, size, size) float32 and classes (classes, size, size) bool that are possible."""
+        """Return image (1, size, size) and beliefs in the classes (classes, size, size), both float32."""
         if index >= self.count:
             raise IndexError(index)
         random = np.random.default_rng((self.seed, self.epoch, index))
@@ -122,7 +122,7 @@ class Patches(TorchDataset[tuple[Tensor, Tensor]]):
         patch = self._augmentation({"image": image, "label": label})
         codes = torch.as_tensor(patch["label"])[0].to(torch.int64)
         image = patch["image"].as_tensor().to(torch.float32).contiguous()
-        return image, source.possible[codes].movedim(-1, 0).contiguous()
+        return image, source.beliefs[codes].movedim(-1, 0).contiguous()
 
     def _centre(self, random: np.random.Generator) -> tuple[_Source, int, int, int]:
         if random.random() < self.rare:
@@ -170,7 +170,7 @@ class _Source:
         self._labels = [np.pad(each, self._reach, constant_values=UNLABELLED) for each in labels]
         self.shapes = [each.shape for each in labels]
         possible = of.dataset.possible
-        self.possible = torch.from_numpy(possible)
+        self.beliefs = torch.from_numpy(of.dataset.beliefs)
         alone = possible & (possible.sum(axis=1) == 1)[:, None]
         self.places = []
         """For each class, the pixels of each section that are labelled as it, and as nothing else."""
