@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from scipy import ndimage
 
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.datasets.builtin import builtin_section
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.model import Model
-from napari_feedback_seg.segmentation.predict import SegmentOptions, segment, segment_section
+from napari_feedback_seg.segmentation.inference import Inference
+from napari_feedback_seg.segmentation.lazy import open_section
+from napari_feedback_seg.segmentation.predict import (
+    SegmentOptions,
+    count_tiles,
+    segment,
+    segment_section,
+    segment_with,
+)
 from napari_feedback_seg.segmentation.specks import SpeckRemover, remove_specks, speck_channel
 
 NM = (10.0, 10.0)
@@ -59,9 +71,11 @@ def test_what_is_cut_off_is_left():
     labels = np.full((60, 60), 1, np.uint8)
     labels[:3, 10:12] = 2
     labels[-3:, 20:22] = 2
-    for above, below in ((True, True), (True, False), (False, True), (False, False)):
-        found = cleaned(labels, cut=(above, below))
-        assert (found[0, 10] == 2, found[-1, 20] == 2) == (above, below)
+    labels[30:32, :3] = 2
+    labels[40:42, -3:] = 2
+    for cuts in itertools.product((True, False), repeat=4):
+        found = cleaned(labels, cut=(cuts[:2], cuts[2:]))
+        assert (found[0, 10] == 2, found[-1, 20] == 2, found[30, 0] == 2, found[40, -1] == 2) == cuts
 
 
 @pytest.mark.parametrize("height", [7, 64, 500])
@@ -118,6 +132,25 @@ class TestSegment:
         np.testing.assert_array_equal(part.labels, whole.labels[region])
         written = np.concatenate(rows, axis=1)
         assert written.shape == (4, *part.labels.shape)
+
+    def test_without_its_surroundings_specks_at_the_edge_of_a_region_stay(self, model, noisy):
+        region, seen = np.s_[100:170, 90:210], np.s_[34:236, 24:260]
+        options = SegmentOptions(region=region, precision="fp32")
+        inference = Inference(model, torch.device("cpu"), 1, False, None, "fp32")
+        section = open_section(noisy, part=True)
+        found = finish(segment_with(section, model, options, inference, surroundings=False)).labels
+        exact = segment(noisy, model, region=region, precision="fp32").labels
+        raw = segment(noisy, model, region=region, precision="fp32", remove_specks=False).labels
+        differ = found != exact
+        assert differ.any()
+        assert (found[differ] == raw[differ]).all()
+        numbers, _ = ndimage.label(raw == 2)
+        edges = np.concatenate([numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]])
+        assert np.isin(numbers[differ], edges).all()
+        tiles = [
+            count_tiles(noisy.shape, model.card, replace(options, region=each)) for each in (region, seen)
+        ]
+        assert tiles[0] < tiles[1]
 
     def test_only_mitochondria_have_specks(self, unet, section):
         classes = tuple(LabelClass(n, name, "#000000") for n, name in enumerate("abcd", 1))

@@ -393,7 +393,9 @@ class InstantAnswers:
     ) -> Generator[object, None, Prediction]:
         options = replace(self._options, pixel_size_nm=section.pixel_size_nm, region=region)
         reader = self._readers.of(section)
-        events = segment_with(section.image, seen.model, options, seen.cache, section.index, reader)
+        events = segment_with(
+            section.image, seen.model, options, seen.cache, section.index, reader, surroundings=False
+        )
         while True:
             seen.cache.residual = residual
             try:

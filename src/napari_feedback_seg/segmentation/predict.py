@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.models.model import ModelCard
     from napari_feedback_seg.segmentation.lazy import Plane
     from napari_feedback_seg.segmentation.reader import Survey
+    from napari_feedback_seg.segmentation.specks import Cut
     from napari_feedback_seg.segmentation.tiles import Tile
     from napari_feedback_seg.segmentation.tissue import Border
 
@@ -262,6 +263,7 @@ def segment_with(
     *,
     survey: Survey | None = None,
     write: Callable[[np.ndarray], None] | None = None,
+    surroundings: bool = True,
 ) -> Generator[TileDone, None, Prediction]:
     """Segment one section with an inference, holding of the probabilities no more than a row of tiles.
 
@@ -284,6 +286,8 @@ def segment_with(
         What is known of the whole section already; whether it suits the model is not asked then.
     write : callable, optional
         As for :func:`segment_section`.
+    surroundings : bool
+        Whether to look around a region, to tell specks at its edge. Otherwise they stay, and it is quicker.
     """
     wanted = absolute_region(section.shape, options.region)
     shape = model_shape(section.shape, model.card, options.pixel_size_nm)
@@ -295,7 +299,7 @@ def segment_with(
             )
         )
     sides = _sides_nm(section.shape, shape, model.card)
-    region = with_surroundings(wanted, section.shape, sides)
+    region = with_surroundings(wanted, section.shape, sides) if surroundings else wanted
     write = write and _only(write, wanted, region)
     prediction = yield from _segment_region(
         section, wanted, region, shape, model, options, inference, index, reader, survey, write, channel
@@ -352,7 +356,7 @@ def _segment_region(
         sides = _sides_nm(section.shape, shape, card)
         for labels in (part.labels, part.first_round):
             if labels is not None:
-                removers.append(SpeckRemover(labels, int(values[channel]), sides))
+                removers.append(SpeckRemover(labels, int(values[channel]), sides, _cut(inner, box)))
     nothing = np.zeros((inference.rounds * len(values), card.tile, card.tile), np.float32)
     filled = 0
     beside = (
@@ -416,6 +420,14 @@ def _why_beside(
                 yield NO_NUMBERS
             if unexplained < 1:
                 yield BORDER
+
+
+def _cut(region: tuple[slice, slice], tissue: tuple[slice, slice]) -> Cut:
+    """Return at which edges of a region the tissue goes on."""
+    rows, columns = (
+        (own.start > all_.start, own.stop < all_.stop) for own, all_ in zip(region, tissue, strict=True)
+    )
+    return rows, columns
 
 
 def _within(wanted: tuple[slice, slice], place: tuple[slice, slice]) -> tuple[slice, slice]:

@@ -17,8 +17,10 @@ SPECK_UM2 = 0.01
 LONGEST_NM = 300.0
 """What is longer is no speck: so no more than this has to be seen around a place."""
 
-
 _BAND = 64
+
+Cut = tuple[tuple[bool, bool], tuple[bool, bool]]
+NOT_CUT: Cut = ((False, False), (False, False))
 
 
 def speck_channel(card: ModelCard) -> int | None:
@@ -50,10 +52,14 @@ class SpeckRemover:
         The class that has specks.
     sides_nm : tuple of float
         Height and width of a pixel in nm.
+    cut : tuple of tuple of bool
+        As for :func:`remove_specks`.
     """
 
-    def __init__(self, labels: np.ndarray, value: int, sides_nm: tuple[float, float]) -> None:
-        self._labels, self._value, self._sides = labels, value, sides_nm
+    def __init__(
+        self, labels: np.ndarray, value: int, sides_nm: tuple[float, float], cut: Cut = NOT_CUT
+    ) -> None:
+        self._labels, self._value, self._sides, self._cut = labels, value, sides_nm, cut
         self._kept = math.ceil(LONGEST_NM / sides_nm[0]) + 1
         self._top = 0
         self._instead = np.zeros((0, labels.shape[1]), labels.dtype)
@@ -63,17 +69,19 @@ class SpeckRemover:
         self._instead = np.concatenate([self._instead, instead])
         done = len(self._instead) - self._kept
         if done >= _BAND:
-            self._remove(below=True)
+            self._remove(goes_on=True)
             # a speck that goes on below is seen whole next time
             self._top, self._instead = self._top + done, self._instead[done:].copy()
 
     def finish(self) -> None:
         """Relabel the specks that are left, all rows being filled."""
-        self._remove(below=False)
+        self._remove(goes_on=False)
 
-    def _remove(self, below: bool) -> None:
+    def _remove(self, goes_on: bool) -> None:
         labels = self._labels[self._top : self._top + len(self._instead)]
-        remove_specks(labels, self._instead, self._value, self._sides, (self._top > 0, below))
+        (above, below), beside = self._cut
+        cut = (above or self._top > 0, below or goes_on), beside
+        remove_specks(labels, self._instead, self._value, self._sides, cut)
 
 
 def remove_specks(
@@ -81,7 +89,7 @@ def remove_specks(
     instead: np.ndarray,
     value: int,
     sides_nm: tuple[float, float],
-    cut: tuple[bool, bool] = (False, False),
+    cut: Cut = NOT_CUT,
     *,
     smallest_um2: float = SPECK_UM2,
 ) -> None:
@@ -97,8 +105,8 @@ def remove_specks(
         The class.
     sides_nm : tuple of float
         Height and width of a pixel in nm.
-    cut : tuple of bool
-        Whether the section goes on above and below: what touches that edge is left.
+    cut : tuple of tuple of bool
+        Whether the section goes on above and below, left and right: what touches that edge is left.
     smallest_um2 : float
         Area from which a place is no speck.
     """
@@ -113,9 +121,10 @@ def remove_specks(
     for number, box in zip(maybe_long, ndimage.find_objects(renumbered[numbers]), strict=True):
         lengths = [(each.stop - each.start) * side for each, side in zip(box, sides_nm, strict=True)]
         specks[number] = max(lengths) < LONGEST_NM
-    for row, is_cut in zip((0, -1), cut, strict=True):
-        if is_cut:
-            specks[numbers[row]] = False
+    for edges, cuts in zip((numbers, numbers.T), cut, strict=True):
+        for edge, is_cut in zip((0, -1), cuts, strict=True):
+            if is_cut:
+                specks[edges[edge]] = False
     specks[0] = False
     where = specks[numbers]
     labels[where] = instead[where]
