@@ -23,6 +23,8 @@ IMAGE = builtin_section(160, seed=3).image
 DARK = np.percentile(IMAGE, 15) > IMAGE
 REGION = (slice(20, 140), slice(10, 150))
 MITOCHONDRIA, SYNAPSE = 2, 3
+ALONE = {"region": REGION, "remove_specks": False}
+"""Specks at the edge of a region stay in answers, so they are left out of what is compared."""
 
 
 def painted(*strokes: tuple[int, int, int]) -> np.ndarray:
@@ -48,20 +50,36 @@ def drain(events: Any) -> Any:
 
 
 def test_the_answer_is_that_of_the_adapted_model(small_model: Model) -> None:
-    answers = InstantAnswers(small_model, device="cpu")
+    answers = InstantAnswers(small_model, device="cpu", remove_specks=False)
     answers.set_strokes([section(SOME)])
     learnt = drain(answers.fit())
     assert learnt is answers.adaptation
     answer = drain(answers.answer(section(SOME), REGION))
-    expected = segment(IMAGE, small_model, strokes=learnt, region=REGION).labels
+    expected = segment(IMAGE, small_model, strokes=learnt, region=REGION, remove_specks=False).labels
     where = SOME[REGION] == 0
     assert (answer.prediction.labels == expected)[where].mean() > 0.999  # the maps are kept in 16 bits
     assert np.array_equal(answer.prediction.labels[~where], SOME[REGION][~where])
-    assert np.array_equal(answer.before, predict.segment(IMAGE, small_model, region=REGION).labels)
+    assert np.array_equal(
+        answer.before, predict.segment(IMAGE, small_model, region=REGION, remove_specks=False).labels
+    )
     moved = answer.prediction.labels != answer.before
     assert sum(answer.changed.values()) == moved.sum()
     for value, count in answer.changed.items():
         assert count == (answer.prediction.labels[moved] == value).sum()
+
+
+def test_specks_are_removed_as_from_any_result(small_model: Model) -> None:
+    answers = InstantAnswers(small_model, device="cpu")
+    answers.set_strokes([section(SOME)])
+    learnt = drain(answers.fit())
+    answer = drain(answers.answer(section(SOME)))
+    with_specks, expected = (
+        segment(IMAGE, small_model, strokes=learnt, remove_specks=each).labels for each in (False, True)
+    )
+    where = SOME == 0
+    assert (with_specks != expected)[where].mean() > 0.01
+    assert (answer.prediction.labels == expected)[where].mean() > 0.999
+    assert np.array_equal(answer.before, predict.segment(IMAGE, small_model).labels)
 
 
 def test_of_a_large_lazy_section_a_part_is_read(small_model: Model, endless: Any) -> None:
@@ -69,14 +87,14 @@ def test_of_a_large_lazy_section_a_part_is_read(small_model: Model, endless: Any
     labels = np.zeros(image.shape, np.uint8)
     labels[3200:3360, 4160:4320] = SOME
     region = np.s_[3220:3340, 4170:4310]
-    answers = InstantAnswers(small_model, device="cpu")
+    answers = InstantAnswers(small_model, device="cpu", remove_specks=False)
     of_image = CorrectedSection(open_section(image), labels, source="large")
     answers.set_strokes([of_image])
     learnt = drain(answers.fit())
     assert learnt.residual is not None
     answer = drain(answers.answer(of_image, region))
     assert image.pixels_read < 0.3 * labels.size
-    expected = segment(image, small_model, strokes=learnt, region=region).labels
+    expected = segment(image, small_model, strokes=learnt, region=region, remove_specks=False).labels
     where = labels[region] == 0
     assert (answer.prediction.labels == expected)[where].mean() > 0.999
     other = CorrectedSection(open_section(endless(IMAGE)), labels, source="large")
@@ -85,7 +103,7 @@ def test_of_a_large_lazy_section_a_part_is_read(small_model: Model, endless: Any
 
 
 def test_undo_of_everything_gives_exactly_the_answer_of_the_model(small_model: Model) -> None:
-    answers = InstantAnswers(small_model, device="cpu")
+    answers = InstantAnswers(small_model, device="cpu", remove_specks=False)
     answers.set_strokes([section(SOME)])
     drain(answers.fit())
     drain(answers.answer(section(SOME), REGION))
@@ -93,7 +111,10 @@ def test_undo_of_everything_gives_exactly_the_answer_of_the_model(small_model: M
     answers.set_strokes([nothing])
     assert drain(answers.fit()).residual is None
     answer = drain(answers.answer(nothing, REGION))
-    assert np.array_equal(answer.prediction.labels, predict.segment(IMAGE, small_model, region=REGION).labels)
+    assert np.array_equal(
+        answer.prediction.labels,
+        predict.segment(IMAGE, small_model, region=REGION, remove_specks=False).labels,
+    )
     assert answer.changed == {}
 
 
@@ -221,12 +242,14 @@ def test_a_stroke_is_what_touches_in_one_class() -> None:
 
 @pytest.mark.parametrize("size", [2.3, 9.2])
 def test_another_pixel_size(small_model: Model, size: float) -> None:
-    answers = InstantAnswers(small_model, device="cpu")
+    answers = InstantAnswers(small_model, device="cpu", remove_specks=False)
     of_size = replace(section(SOME), pixel_size_nm=size)
     answers.set_strokes([of_size])
     learnt = drain(answers.fit())
     answer = drain(answers.answer(of_size, REGION)).prediction.labels
-    expected = segment(IMAGE, small_model, strokes=learnt, region=REGION, pixel_size_nm=size).labels
+    expected = segment(
+        IMAGE, small_model, strokes=learnt, region=REGION, pixel_size_nm=size, remove_specks=False
+    ).labels
     assert (answer == expected)[SOME[REGION] == 0].mean() > 0.999
 
 
