@@ -73,8 +73,8 @@ METHODS = (
     "fine-tune",
     "strokes, then fine-tune",
 )
-USUAL = fitting.SHARE, fitting.SHARE_OF_KNOWN
-SHARES = {f"strokes, share {share:g}": share for share in (0.25, 0.75, 1.0)}
+USUAL = fitting.LEAST, fitting.MOST
+SHARES = {f"strokes, share {share:g}": share for share in (0.15, 0.35, 0.6, 1.0)}
 """Other shares of the solution, to choose one by."""
 
 
@@ -247,7 +247,7 @@ def answered_at_once(
 ) -> tuple[Any, str]:
     """Learn from the strokes as the plugin does, or take another share of what they teach."""
     answers = setup.answers
-    fitting.SHARE, fitting.SHARE_OF_KNOWN = shares
+    fitting.LEAST, fitting.MOST = shares
     answers.set_strokes(
         [
             CorrectedSection(section.image, painted, number, source="painted")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_feedback_seg.correction.fitting import REHEARSAL, RIDGE, SHARE, Fitting, Pixels
+from napari_feedback_seg.correction.fitting import LEAST, MANY, MOST, REHEARSAL, RIDGE, Fitting, Pixels
 
 
 def problem(strokes: int = 8, seed: int = 0) -> tuple[Pixels, Pixels]:
@@ -33,8 +33,8 @@ def objective(painted: Pixels, kept: Pixels, weight: np.ndarray, bias: np.ndarra
 
 def test_nothing_nearby_is_better() -> None:
     painted, kept = problem()
-    residual = Fitting(painted, kept).run().residual
-    weight, bias = residual.weight.numpy() / SHARE, residual.bias.numpy() / SHARE
+    fit = Fitting(painted, kept).run()
+    weight, bias = (each.numpy() / fit.share for each in (fit.residual.weight, fit.residual.bias))
     best = objective(painted, kept, weight, bias)
     assert best < objective(painted, kept, 0 * weight, 0 * bias)
     random = np.random.default_rng(1)
@@ -54,15 +54,24 @@ def test_it_begins_where_it_ended() -> None:
 
 
 def test_a_new_class_is_taken_whole() -> None:
-    painted, kept = problem()
+    painted, kept = problem(strokes=2)
     fits = [Fitting(painted, kept, new_classes=count).run() for count in (0, 1)]
-    assert [each.share for each in fits] == [SHARE, 1.0]
+    assert [each.share for each in fits] == [LEAST, 1.0]
+
+
+def test_of_more_strokes_more_is_taken() -> None:
+    shares = [Fitting(*problem(count)).run().share for count in (1, 3, 5, 7, MANY, 40)]
+    assert shares == sorted(shares)
+    assert shares[:3] == [LEAST] * 3
+    assert LEAST < shares[3] < MOST
+    assert shares[4:] == [MOST] * 2
 
 
 def test_of_what_the_network_knows_less_is_taken() -> None:
-    fitting = Fitting(*problem())
-    half, quarter = fitting.run(), fitting.run(known=True)
-    assert np.allclose(half.residual.weight, 2 * quarter.residual.weight)
+    fitting = Fitting(*problem(40))
+    most, least = fitting.run(), fitting.run(known=True)
+    assert np.allclose(most.residual.weight / MOST, least.residual.weight / LEAST, rtol=1e-4)
+    assert (most.share, least.share) == (MOST, LEAST)
 
 
 def test_influence_is_what_goes_with_a_stroke() -> None:

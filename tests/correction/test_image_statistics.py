@@ -134,18 +134,24 @@ def test_those_of_another_network_are_refused(upset: Model, small_model: Model) 
         with_statistics(small_model, learnt.statistics)
 
 
-def pixels(likelihood: float, strokes: int) -> Pixels:
-    """Return a pixel of each stroke, whose class has this probability."""
-    logits = np.log(np.tile(np.float32([likelihood, 1 - likelihood]), (strokes, 1)))
+def pixels(*likelihoods: float) -> Pixels:
+    """Return a pixel of each stroke, whose class has these probabilities."""
+    strokes = len(likelihoods)
+    logits = np.log([(each, 1 - each) for each in likelihoods]).astype(np.float32)
     targets = np.tile(np.float32([1, 0]), (strokes, 1))
     weights = np.full(strokes, 1 / strokes, np.float32)
     return Pixels(np.zeros((strokes, 1), np.float32), logits, targets, weights, np.arange(strokes))
 
 
 def test_strokes_have_to_become_clearly_likelier() -> None:
-    assert explain(pixels(0.2, 40), pixels(0.3, 40))
-    assert not explain(pixels(0.2, 40), pixels(0.22, 40))
-    assert not explain(pixels(0.3, 40), pixels(0.2, 40))
-    assert not explain(
-        pixels(0.2, 10), pixels(0.26, 10)
-    )  # of few, the worst mistakes, some are put right by chance
+    before = pixels(*[0.2] * 40)
+    assert explain(before, pixels(*[0.3] * 40), far=False)
+    assert not explain(before, pixels(*[0.15] * 40), far=False)
+    # Of the worst mistakes some are put right by chance.
+    assert not explain(pixels(*[0.2] * 10), pixels(*[0.9] * 3, *[0.15] * 7), far=False)
+
+
+def test_statistics_that_are_far_are_taken_unless_strokes_speak_against_them() -> None:
+    before = pixels(*[0.2] * 10)
+    assert explain(before, pixels(*[0.9] * 3, *[0.15] * 7), far=True)
+    assert not explain(before, pixels(*[0.15] * 10), far=True)

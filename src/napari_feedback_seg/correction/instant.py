@@ -16,12 +16,10 @@ import numpy as np
 
 from napari_feedback_seg.correction.adaptation import Adaptation
 from napari_feedback_seg.correction.classes import add_classes, check_learns
-from napari_feedback_seg.correction.fitting import Fit, Fitting
+from napari_feedback_seg.correction.fitting import UNSURE, Fit, Fitting
 from napari_feedback_seg.correction.image_statistics import (
+    FAR,
     LEAST_STROKES,
-    MOVED,
-    SHARE,
-    UNSURE,
     explain,
     gather,
     statistics_shift,
@@ -223,7 +221,7 @@ class InstantAnswers:
         seen, other = self._plain, None
         if len(found[2]) >= LEAST_STROKES:
             other = yield from self._with_statistics(of_section)
-        if other is not None and explain(found[0], other[0]) and self._is_strange(of_section):
+        if other is not None and self._want_statistics(found[0], other[0], of_section):
             assert self._restated is not None
             seen, found = self._restated, other
         painted, kept, strokes = found
@@ -346,11 +344,13 @@ class InstantAnswers:
                 found.append((samples, section.labels, strokes))
         return pixels_to_learn(found, self.model.card)
 
-    def _is_strange(self, of_section: dict[SectionKey, list[Stroke]]) -> bool:
-        """Return whether the model does not know such sections: it is unsure, or their statistics are far."""
+    def _want_statistics(
+        self, before: Pixels, after: Pixels, of_section: dict[SectionKey, list[Stroke]]
+    ) -> bool:
+        """Return whether strokes on sections that the model does not know want the sections' statistics."""
         assert self._restated is not None
-        far = statistics_shift(self.model, self._restated.model) > SHARE * MOVED
-        return far or self._doubt(of_section) >= UNSURE
+        far = statistics_shift(self.model, self._restated.model) > FAR
+        return (far or self._doubt(of_section) >= UNSURE) and explain(before, after, far=far)
 
     def _doubt(self, of_section: dict[SectionKey, list[Stroke]]) -> float:
         """Return the share of the pixels of sections that the model expects to have wrong."""
