@@ -40,7 +40,8 @@ UNSURE = 0.052
 """A network that expects a smaller share of the pixels to be wrong knows such images.
 
 So do `self-w16` of 0.034 to 0.042 and `general` of 0.047 to 0.050 on validation sections of ssTEM.
-`self-w16` expects 0.054 to 0.078 on them blurred, noisy and of another stain, and more on other labs."""
+`self-w16` expects 0.050 to 0.078 on them blurred, noisy and of another stain, and 0.067 to 0.109 on
+other labs."""
 
 _LEAST_STD = 1e-3
 _NEVER = -1e4

@@ -35,7 +35,6 @@ MOVED = 0.024
 See ``benchmarks/start.py``: on validation sections other statistics gave
 -1.6 to +0.9 points of mean IoU below it, and +3.5 to +18.1 above it."""
 
-_BATCHES, _TILES = 3, 4
 FAR = 0.015
 """As `MOVED`, of the mixed statistics of :func:`gather`.
 
@@ -43,6 +42,7 @@ The validation sections of ssTEM blurred, noisy and of another stain have 0.0157
 to 10.4 points. CDeep3M has 0.0125 to 0.0141, and loses 3.2 to 6.4. SNEMI and FlyEM have 0.0105 to
 0.0154: -0.7 to +2.0."""
 
+_BATCHES, _TILES = 3, 4
 _ERRORS = 2.0
 """So many standard errors from 0 the painted classes have to become likelier.
 
