@@ -190,6 +190,14 @@ class TestAnswers:
         assert not layer.visible
         assert session.instant.shown.outlines > 0
 
+    def test_the_outline_stays_on_what_is_in_view(self, session, viewer, single, strokes):
+        single.corner_pixels = np.array([[0, 0], [60, 70]])
+        rows, columns = session.layers.visible_region(single)
+        strokes()
+        (layer,) = [each for each in viewer.layers if CHANGES_KEY in each.metadata]
+        assert layer.data.shape == (rows.stop - rows.start, columns.stop - columns.start)
+        assert layer.data.any()
+
 
 class TestGivesWay:
     def test_to_a_segmentation_which_takes_the_strokes_too(self, session, runner, stack, strokes, segment):

@@ -288,7 +288,8 @@ class Instant:
         elif isinstance(event, Answered):
             if self._strokes is not None and self.learnt[0] != self._strokes.token:
                 self._unfinished = self._strokes.token
-            if self._strokes is None or not self.shown.write(event, self._strokes):
+            in_view = event.place in self._asked  # else the outline would go to what nobody sees
+            if self._strokes is None or not self.shown.write(event, self._strokes, in_view=in_view):
                 self._stop()
 
     # --- what happens meanwhile

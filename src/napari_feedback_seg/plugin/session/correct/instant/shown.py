@@ -48,8 +48,8 @@ class ShownAnswers:
         """Return whether a layer is the result that has the answers."""
         return self._result is not None and layer == self._result
 
-    def write(self, answered: Answered, strokes: Strokes) -> bool:
-        """Write an answer, and outline what it changes in view; return False if there is no place for it."""
+    def write(self, answered: Answered, strokes: Strokes, *, in_view: bool) -> bool:
+        """Write an answer; in view, outline what it changes. Return False if there is no place for it."""
         session, image = self._session, self._session.image
         result = session.result
         record = session.layers.record_of(result) if result is not None else None
@@ -58,7 +58,7 @@ class ShownAnswers:
         assert result is not None
         place, answer = answered.place, answered.answer
         z, region = place.section, answer.prediction.region
-        here = z == session.layers.displayed_section(image)
+        here = in_view and z == session.layers.displayed_section(image)
         session.correcting.answers.before_write(z)
         plane = session.layers.plane(result, z)
         inside = within(region, session.layers.region_of(result))
