@@ -94,6 +94,7 @@ def paint(session: Session, film: Film, stroke: Stroke, caption: str) -> None:
         wait(50)
         film.take(caption, 150)
     settle(session, 50)  # before the outline goes
+    wait(300)
     film.take(caption, 900)
 
 
