@@ -36,9 +36,8 @@ def main() -> None:
         shoot(viewer, "correct-before")
         strokes = worst(image.data.shape[0], session.result.data)
         paint(session.correcting, strokes[0])
-        while not session.instant.shown.outlines:
-            wait(20)
-        settle(session, 50)  # before the outline goes
+        settle(session)
+        viewer.layers["changed by the last stroke"].visible = True  # for a moment, and that is over
         shoot(viewer, "correct-first")
         for stroke in strokes[1:]:
             paint(session.correcting, stroke)
