@@ -188,3 +188,51 @@ def test_the_image_deleted_meanwhile(session, viewer, runner, answered):
     viewer.layers.remove(session.image)
     runner.finish()
     assert session.model_name == "small corrected"
+
+
+@pytest.fixture(params=["rotated", "multiscale"])
+def odd(request, viewer, session, segment, section, runner):
+    """A layer that lies otherwise, segmented, with strokes that are answered; return the result."""
+    if request.param == "rotated":
+        viewer.add_image(section, name="cells", scale=(3, 3), translate=(7, 11), rotate=30)
+    else:
+        viewer.add_image([section, section[::2, ::2]], multiscale=True, name="cells")
+    segment()
+    session.correcting.paint_with(SYNAPSE)
+    layer = session.correcting.corrections.layer
+    dark = section[:40] < np.percentile(section, 20)
+    for value, where in ((SYNAPSE, dark), (CYTOPLASM, ~dark)):
+        layer.data_setitem(np.nonzero(where), value)
+    runner.finish()
+    return session.result
+
+
+def test_on_a_rotated_or_multiscale_layer_too_the_model_says_what_was_seen(
+    session, segment, odd, permanent, section
+):
+    plain = napari_feedback_seg.segment(section, load_model("small")).labels
+    before = odd.data.copy()
+    assert (before != plain)[40:].any()  # the strokes have changed more than what is painted
+    permanent()
+    assert session.model_name == "small corrected"
+    np.testing.assert_array_equal(odd.data, before)
+    again = napari_feedback_seg.segment(section, session.entry.path).labels
+    assert (again == before)[40:].mean() > 0.999  # the maps are kept in 16 bits
+    assert (segment().data == before)[40:].mean() > 0.999
+
+
+def test_on_such_a_layer_cancelling_leaves_everything_as_it_was(session, viewer, runner, odd):
+    before, token = odd.data.copy(), session.instant.strokes().token
+    painted = session.correcting.corrections.layer.data.copy()
+    layers, record = list(viewer.layers), session.layers.record_of(odd)
+    assert session.permanent.make()
+    runner.step()
+    session.jobs.cancel()
+    runner.finish()
+    assert (session.model_name, session.result) == ("small", odd)
+    assert session.layers.record_of(odd) == record
+    assert session.instant.strokes().token == token
+    assert list(viewer.layers) == layers
+    np.testing.assert_array_equal(odd.data, before)
+    np.testing.assert_array_equal(session.correcting.corrections.layer.data, painted)
+    assert not list(unsaved_folder().glob("*.safetensors"))
