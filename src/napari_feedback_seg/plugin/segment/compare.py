@@ -34,7 +34,7 @@ class ComparePanel(QWidget):
             lambda: session.comparing.truths,
             tooltip="<qt>Labels of the same classes, where 0 does not count, or a mask of one (Alt+T)</qt>",
         )
-        self.kind_box = chooser("What the ground truth is (Alt+K): labels of the same classes, or a mask")
+        self.kind_box = chooser("What the ground truth is (Alt+G): labels of the same classes, or a mask")
         self.rest_box = chooser("What 0 means in the mask (Alt+0): another class, or unlabelled")
         fill(self.rest_box, {"everything else": True, "unlabelled": False}, True)
         self.compare_button = QPushButton("Compare")
@@ -45,7 +45,7 @@ class ComparePanel(QWidget):
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._form.addRow("&Labels", self.labels_box.native)
         self._form.addRow("&Truth", self.truth_box.native)
-        self._form.addRow("It is: (&K)", self.kind_box)
+        self._form.addRow("It is: (&G)", self.kind_box)
         self._form.addRow("&0 means", self.rest_box)
         column(self, self._form, self.compare_button, self.table, self.note, self.copy_button)
         self.compare_button.clicked.connect(session.comparing.start)
