@@ -1,6 +1,6 @@
 """Make the moving picture of the first page: a real napari, the built-in sample in another stain.
 
-Segment, three strokes on mitochondria, and other mitochondria are found, too. On a machine without a screen:
+Segment, ten strokes on mitochondria, and other mitochondria are found, too. On a machine without a screen:
 xvfb-run -s "-screen 0 1366x768x24" python scripts/make_moving_picture.py
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MODEL, SIDE, MITOCHONDRIA = "self-w16", 640, 2
 WIDTH, CAPTION = 1000, 44
-PARTS = 4
+PARTS = 2
 """In how many pictures a stroke grows."""
 
 
@@ -75,9 +75,9 @@ def main() -> None:
         wait(500)
         film.take("2. Mitochondria are orange. In an unusual stain, many are missed.", 3000)
         for number, stroke in enumerate(
-            worst_first([sample.labels], [session.result.data], [MITOCHONDRIA], 3), 1
+            worst_first([sample.labels], [session.result.data], [MITOCHONDRIA], 10), 1
         ):
-            paint(session, film, stroke, f"3. Paint over a mistake ({number} of 3).")
+            paint(session, film, stroke, f"3. Paint over a mistake ({number} of 10).")
         wait(2500)  # the outline goes
         film.take("4. Mitochondria that nobody painted are found, too.", 4000)
         film.save(PICTURES / "strokes.webp")
