@@ -137,7 +137,8 @@ def run_case(case: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from napari_feedback_seg.segmentation.device import choose_device, describe_device, inference_dtype
-    from napari_feedback_seg.segmentation.predict import SegmentOptions, count_tiles, segment
+    from napari_feedback_seg.segmentation.one_section import count_tiles
+    from napari_feedback_seg.segmentation.predict import SegmentOptions, segment
 
     if case["threads"]:
         torch.set_num_threads(case["threads"])

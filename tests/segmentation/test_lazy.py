@@ -10,13 +10,8 @@ from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import Sections
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.segmentation.lazy import Plane, Pyramid, open_section, take_sample
-from napari_feedback_seg.segmentation.predict import (
-    INVERTED,
-    SegmentOptions,
-    segment,
-    segment_section,
-    segment_stack,
-)
+from napari_feedback_seg.segmentation.one_section import INVERTED
+from napari_feedback_seg.segmentation.predict import SegmentOptions, segment, segment_section, segment_stack
 from napari_feedback_seg.segmentation.reader import TileReader, section_reader
 from napari_feedback_seg.segmentation.sections import statistics
 from napari_feedback_seg.segmentation.tiles import Tile

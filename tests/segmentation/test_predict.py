@@ -20,12 +20,9 @@ from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.networks import UNet
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.measure import measure
+from napari_feedback_seg.segmentation.one_section import BORDER, BURNT_IN, NO_NUMBERS, count_tiles
 from napari_feedback_seg.segmentation.predict import (
-    BORDER,
-    BURNT_IN,
-    NO_NUMBERS,
     SegmentOptions,
-    count_tiles,
     merge_messages,
     segment,
     segment_section,

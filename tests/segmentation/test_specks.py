@@ -14,12 +14,8 @@ from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation.inference import Inference
 from napari_feedback_seg.segmentation.lazy import open_section
-from napari_feedback_seg.segmentation.predict import (
-    SegmentOptions,
-    segment,
-    segment_section,
-    segment_with,
-)
+from napari_feedback_seg.segmentation.one_section import segment_with
+from napari_feedback_seg.segmentation.predict import SegmentOptions, segment, segment_section
 from napari_feedback_seg.segmentation.specks import SpeckRemover, remove_specks, speck_channel
 
 NM = (10.0, 10.0)

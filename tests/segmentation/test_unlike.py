@@ -9,7 +9,8 @@ from torch import nn
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model
-from napari_feedback_seg.segmentation.predict import INVERTED, UNLIKE, segment
+from napari_feedback_seg.segmentation.one_section import INVERTED, UNLIKE
+from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.sections import normalise
 from napari_feedback_seg.segmentation.unlike import spread, unlikeness
 

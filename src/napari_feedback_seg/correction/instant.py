@@ -30,7 +30,7 @@ from napari_feedback_seg.correction.seen import Readers, Seen
 from napari_feedback_seg.correction.strokes import SectionKey, Stroke, find_strokes
 from napari_feedback_seg.models.model import weights_digest
 from napari_feedback_seg.segmentation.device import choose_device
-from napari_feedback_seg.segmentation.predict import segment_with
+from napari_feedback_seg.segmentation.one_section import segment_with
 from napari_feedback_seg.segmentation.prediction import SegmentOptions, absolute_region, painted_over
 
 if TYPE_CHECKING:

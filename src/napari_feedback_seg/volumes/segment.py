@@ -15,7 +15,7 @@ from napari_feedback_seg.io.volume import open_volume
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model, weights_digest
 from napari_feedback_seg.segmentation.device import choose_device, inference_dtype
-from napari_feedback_seg.segmentation.predict import INVERTED, UNLIKE
+from napari_feedback_seg.segmentation.one_section import INVERTED, UNLIKE
 from napari_feedback_seg.segmentation.prediction import SegmentOptions, model_shape
 from napari_feedback_seg.segmentation.reader import TileReader
 from napari_feedback_seg.segmentation.tiles import tiles_of

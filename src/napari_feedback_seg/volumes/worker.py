@@ -15,7 +15,7 @@ from napari_feedback_seg.io.volume import open_volume
 from napari_feedback_seg.segmentation.device import choose_device, describe_device, tiles_at_once
 from napari_feedback_seg.segmentation.inference import Inference
 from napari_feedback_seg.segmentation.lazy import Plane, Pyramid
-from napari_feedback_seg.segmentation.predict import count_tiles, segment_with
+from napari_feedback_seg.segmentation.one_section import count_tiles, segment_with
 from napari_feedback_seg.segmentation.prediction import model_shape
 from napari_feedback_seg.volumes.output import Output
 from napari_feedback_seg.volumes.surveys import Readable, Surveys, take_survey

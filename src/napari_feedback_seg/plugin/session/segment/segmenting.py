@@ -259,7 +259,8 @@ class Segmenting:
         self, run: Run, load_model: Callable[[], Model]
     ) -> Generator[Model | TileDone | SectionDone | None, None, None]:
         """Yield the model when it is loaded, then tiles counted over all sections, and sections."""
-        from napari_feedback_seg.segmentation.predict import count_tiles, segment_section, segment_stack
+        from napari_feedback_seg.segmentation.one_section import count_tiles
+        from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
 
         loaded = load_model()
         model = yield from adapted_to(run.strokes, loaded, run.options.device)
