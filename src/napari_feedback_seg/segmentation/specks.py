@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import bioimage_cpp as bic  # loads faster than scipy
 import numpy as np
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from napari_feedback_seg.models.model import ModelCard
@@ -110,17 +110,18 @@ def remove_specks(
     smallest_um2 : float
         Area from which a place is no speck.
     """
-    numbers, count = ndimage.label(labels == value)
-    if not count:
-        return
-    pixels = np.bincount(numbers.ravel(), minlength=count + 1)
+    numbers = bic.segmentation.label(labels == value, connectivity=1).view(np.int64)
+    pixels = np.bincount(numbers.ravel())
     specks = pixels * math.prod(sides_nm) < smallest_um2 * 1e6
-    maybe_long = np.flatnonzero(specks & (pixels * max(sides_nm) >= LONGEST_NM))
-    renumbered = np.zeros(count + 1, np.int32)
-    renumbered[maybe_long] = np.arange(1, len(maybe_long) + 1)
-    for number, box in zip(maybe_long, ndimage.find_objects(renumbered[numbers]), strict=True):
-        lengths = [(each.stop - each.start) * side for each, side in zip(box, sides_nm, strict=True)]
-        specks[number] = max(lengths) < LONGEST_NM
+    maybe_long = specks & (pixels * max(sides_nm) >= LONGEST_NM)
+    maybe_long[0] = False
+    places = np.nonzero(maybe_long[numbers])
+    which = numbers[places]
+    for place, side in zip(places, sides_nm, strict=True):
+        first, last = np.full(len(pixels), place.max(initial=0)), np.zeros(len(pixels), np.intp)
+        np.minimum.at(first, which, place)
+        np.maximum.at(last, which, place)
+        specks[maybe_long] &= ((last - first + 1) * side < LONGEST_NM)[maybe_long]
     for edges, cuts in zip((numbers, numbers.T), cut, strict=True):
         for edge, is_cut in zip((0, -1), cuts, strict=True):
             if is_cut:
