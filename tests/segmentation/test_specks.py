@@ -126,7 +126,19 @@ class TestSegment:
         )
         np.testing.assert_array_equal(part.labels, whole.labels[region])
         written = np.concatenate(rows, axis=1)
-        assert written.shape == (4, *part.labels.shape)
+        probabilities = segment(section, model, pixel_size_nm=size, precision="fp32", probabilities=True)
+        np.testing.assert_allclose(written, probabilities.probabilities[:, *region], atol=2e-3)
+
+    @pytest.mark.parametrize("border", [0, np.nan], ids=["black", "nan"])
+    def test_a_region_beside_a_border_has_the_specks_of_the_section(self, model, noisy, border):
+        section = noisy.astype(np.float32)
+        section[:70], section[:, :40] = border, border
+        whole = segment(section, model, precision="fp32").labels
+        assert (whole != segment(section, model, precision="fp32", remove_specks=False).labels).any()
+        assert not whole[:70].any()
+        for region in (np.s_[60:130, 30:120], np.s_[80:150, 45:260], np.s_[:70, :], np.s_[200:, :60]):
+            part = segment(section, model, region=region, precision="fp32").labels
+            np.testing.assert_array_equal(part, whole[region])
 
     def test_without_its_surroundings_specks_at_the_edge_of_a_region_stay(self, model, noisy):
         region = np.s_[100:170, 90:210]

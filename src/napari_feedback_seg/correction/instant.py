@@ -28,6 +28,7 @@ from napari_feedback_seg.correction.image_statistics import (
 from napari_feedback_seg.correction.samples import pixels_to_learn
 from napari_feedback_seg.correction.seen import Readers, Seen
 from napari_feedback_seg.correction.strokes import SectionKey, Stroke, find_strokes
+from napari_feedback_seg.generators import forward
 from napari_feedback_seg.models.model import weights_digest
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.one_section import segment_with
@@ -369,14 +370,8 @@ class InstantAnswers:
         if self._restated is None:
             seen = [each for each in sections if self._plain.samples(each) is not None]
             readers = [(self._readers.of(each), self._readers.shape(each)) for each in seen]
-            events = gather(self.model, readers)
-            while True:
-                try:
-                    next(events)
-                except StopIteration as stop:
-                    self._statistics = stop.value
-                    break
-                yield FitProgress("looking", 1, 1, False)
+            looked = FitProgress("looking", 1, 1, False)
+            self._statistics = yield from forward(gather(self.model, readers), lambda _: looked)
             if not self._statistics:
                 return None
             self._statistics_of = keys

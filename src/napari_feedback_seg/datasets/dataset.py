@@ -80,9 +80,10 @@ class Dataset:
     def beliefs(self) -> npt.NDArray[np.float32]:
         """How likely a class is where a code leaves it open: (256, classes), 0 where it cannot be.
 
-        All that are possible are 1, but for two that would be learnt wrong. Where mitochondria and cytoplasm
-        are both open, mitochondria are a half: else nothing speaks against small dark spots. And where no
-        synapse is labelled, what is called membrane is a synapse by a half: else dark synapses are unlearnt.
+        A class that is possible has 1, with two exceptions. Where mitochondria and cytoplasm are both
+        open, mitochondria have a half. Otherwise nothing speaks against small dark spots. Where a set
+        labels no synapses, its membrane may be one, with a half. Otherwise such a set teaches that there
+        are none.
         """
         possible, names = self.possible, [each.name for each in self.classes]
         beliefs = possible.astype(np.float32)

@@ -92,44 +92,14 @@ def segment_with(
     surroundings : bool
         Whether to look around a region, to tell specks at its edge. Otherwise they stay, and it is quicker.
     """
-    wanted = absolute_region(section.shape, options.region)
-    shape = model_shape(section.shape, model.card, options.pixel_size_nm)
-    channel = speck_channel(model.card) if options.remove_specks else None
-    if channel is None:
-        return (
-            yield from _segment_region(
-                section, wanted, wanted, shape, model, options, inference, index, reader, survey, write
-            )
-        )
-    sides = _sides_nm(section.shape, shape, model.card)
-    region = with_surroundings(wanted, section.shape, sides) if surroundings else wanted
-    write = write and _only(write, wanted, region)
-    prediction = yield from _segment_region(
-        section, wanted, region, shape, model, options, inference, index, reader, survey, write, channel
-    )
-    return prediction if region == wanted else cut_prediction(prediction, wanted)
-
-
-def _segment_region(
-    section: np.ndarray | Plane,
-    wanted: tuple[slice, slice],
-    region: tuple[slice, slice],
-    shape: tuple[int, int],
-    model: Model,
-    options: SegmentOptions,
-    inference: Inference,
-    index: int,
-    reader: TileReader | None,
-    survey: Survey | None,
-    write: Callable[[np.ndarray], None] | None,
-    channel: int | None = None,
-) -> Generator[TileDone, None, Prediction]:
-    """Segment a region of a section, without specks of a channel.
-
-    What is said is about the part of it that is wanted. The section has a shape of its own at the
-    model's pixel size.
-    """
     card = model.card
+    wanted = region = absolute_region(section.shape, options.region)
+    shape = model_shape(section.shape, card, options.pixel_size_nm)
+    sides = _sides_nm(section.shape, shape, card)
+    channel = speck_channel(card) if options.remove_specks else None
+    if channel is not None and surroundings:
+        region = with_surroundings(wanted, section.shape, sides)
+        write = write and _only(write, wanted, region)
     known = reader is not None or survey is not None
     tissue = survey.statistics.box if survey else None
     reader = reader or TileReader(
@@ -147,7 +117,8 @@ def _segment_region(
         there = intersection(wanted[0], box[0]), intersection(wanted[1], box[1])
         said.update(_why_beside(reader.statistics.border, wanted, there))
         if any(each.start >= each.stop for each in inner):
-            return replace(prediction, device=describe_device(inference.device), messages=tuple(sorted(said)))
+            device, messages = describe_device(inference.device), tuple(sorted(said))
+            return replace(cut_prediction(prediction, wanted), device=device, messages=messages)
     part = cut_prediction(prediction, inner)
     resampler = None if shape == section.shape else RowResampler(shape, section.shape, *inner)
     needed = resampler.needed if resampler else inner
@@ -156,7 +127,6 @@ def _segment_region(
     values = np.array([each.value for each in card.classes], np.uint8)
     removers = []
     if channel is not None:
-        sides = _sides_nm(section.shape, shape, card)
         for labels in (part.labels, part.first_round):
             if labels is not None:
                 removers.append(SpeckRemover(labels, int(values[channel]), sides, _cut(inner, box)))
@@ -207,7 +177,8 @@ def _segment_region(
     if not known:
         said.update(_doubts(reader, model, tiles))
     messages = (*sorted(said), *inference.messages)
-    return replace(prediction, device=describe_device(inference.device), messages=messages)
+    result = cut_prediction(prediction, wanted)
+    return replace(result, device=describe_device(inference.device), messages=messages)
 
 
 def _why_beside(
