@@ -10,7 +10,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
-from napari_feedback_seg.correction.adapt import segment
+from napari_feedback_seg.correction.adapt import adapt, segment
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.models.model_file import save_model
 
@@ -74,9 +74,12 @@ def test_what_was_learnt_goes_through_a_file(
     strokes, out = tmp_path / "cells.strokes", tmp_path / "labels.tif"
     assert "wrote" in run("adapt", model, image, corrections, "-o", strokes)
     run("segment", image, "-o", out, "-m", model, "--strokes", strokes)
-    learnt = segment(STACK, small_model, strokes=[(STACK.copy()[:], CORRECTIONS)]).labels
-    same = CORRECTIONS == 0
-    assert np.array_equal(tifffile.imread(out)[same], learnt[same])
+    learnt = adapt(small_model, [(STACK, CORRECTIONS)])
+    assert np.array_equal(tifffile.imread(out), segment(STACK, small_model, strokes=learnt).labels)
+    both = "--strokes", strokes, "--strokes", image, corrections  # and right where it is painted
+    run("segment", image, "-o", tmp_path / "both.tif", "-m", model, *both)
+    expected = segment(STACK, small_model, strokes=[(STACK, CORRECTIONS)]).labels
+    assert np.array_equal(tifffile.imread(tmp_path / "both.tif"), expected)
     knows = tmp_path / "knows.safetensors"
     assert "wrote" in run("adapt", model, image, corrections, "-o", knows)  # as a model
     run("segment", image, "-o", tmp_path / "again.tif", "-m", knows)

@@ -46,6 +46,9 @@ def test_a_file_gives_the_same_answer(learnt: Adaptation, small_model: Model, tm
     assert path.stat().st_size < 20_000
     again = load_adaptation(path)
     assert (again.new_classes, again.strokes) == ((NUCLEUS,), 2)
+    assert (again.share, again.known) == (learnt.share, learnt.known)
+    assert again.of_class == learnt.of_class
+    assert sum(again.of_class.values()) == 2
     before, after = (
         segment(IMAGE, small_model, strokes=each, probabilities=True) for each in (learnt, again)
     )
@@ -110,6 +113,7 @@ ABOUT = {
         ({**ABOUT, "format_version": 9}, {}),
         ({**ABOUT, "new_classes": [{"value": 900}]}, {}),
         ({**ABOUT, "strokes": None}, {}),
+        ({**ABOUT, "share": 0}, {}),
         (ABOUT, {"weight": torch.zeros(4, 3)}),
         (ABOUT, {"weight": torch.zeros(4, 3), "bias": torch.zeros(5)}),
         (ABOUT, {"weight": torch.full((4, 3), torch.nan), "bias": torch.zeros(4)}),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.correction.adaptation import Adaptation
     from napari_feedback_seg.correction.corrections import CorrectedSection
     from napari_feedback_seg.models.model import Model
@@ -119,19 +120,14 @@ def learn_from(
     """Return what was learnt of files of images and corrections, and the sections of each pair."""
     from napari_feedback_seg.correction.adapt import learn
     from napari_feedback_seg.correction.classes import new_classes
-    from napari_feedback_seg.correction.files import read_corrected
 
     classes = new_classes(new_class or (), model.card)
-    found: list[list[CorrectedSection]] = []
-    everything: list[CorrectedSection] = []
-    for number, (image, corrections) in enumerate(pairs):
-        sections, said = read_corrected(
-            image, corrections, (*model.card.classes, *classes), pixel_size_nm=size, rescale=rescale
-        )
-        for sentence in said:
-            err.print(f"[yellow]Note:[/yellow] {escape(sentence)}", soft_wrap=True)
-        found.append(sections)
-        everything += [replace(each, source=f"{number}: {each.source}") for each in sections]
+    found = _read(pairs, (*model.card.classes, *classes), size, rescale)
+    everything = [
+        replace(each, source=f"{number}: {each.source}")
+        for number, sections in enumerate(found)
+        for each in sections
+    ]
     events = learn(model, everything, new_classes=classes, device=device)
     with progress_bar() as progress:
         bar = progress.add_task("looking at the strokes", total=None)
@@ -141,6 +137,24 @@ def learn_from(
             except StopIteration as stop:
                 return stop.value, found
             progress.update(bar, total=event.total, completed=event.done)
+
+
+def _read(
+    pairs: Sequence[tuple[Path, Path]],
+    classes: Sequence[LabelClass],
+    size: float | tuple[float, float] | None,
+    rescale: bool,
+) -> list[list[CorrectedSection]]:
+    """Return the sections with corrections of each pair of files."""
+    from napari_feedback_seg.correction.files import read_corrected
+
+    found: list[list[CorrectedSection]] = []
+    for image, corrections in pairs:
+        sections, said = read_corrected(image, corrections, classes, pixel_size_nm=size, rescale=rescale)
+        for sentence in said:
+            err.print(f"[yellow]Note:[/yellow] {escape(sentence)}", soft_wrap=True)
+        found.append(sections)
+    return found
 
 
 def say(adaptation: Adaptation) -> None:
@@ -165,26 +179,34 @@ def with_strokes(
     """
     import numpy as np
 
+    from napari_feedback_seg.correction.adapt import corrected
     from napari_feedback_seg.correction.adaptation import load_adaptation
+    from napari_feedback_seg.generators import finish
 
     if not strokes:
         return model, {}
     words = [each.split(_SEPARATOR) for each in strokes]
-    if any(len(each) == 1 for each in words):
-        if len(words) > 1 or not words[0][0].endswith(_STROKES_FILE):
-            raise ValueError(
-                "--strokes takes an image and its corrections, once or several times; or one file that "
-                "'feedback-seg adapt' wrote, whose name ends in .strokes."
-            )
-        return load_adaptation(Path(words[0][0])).apply(model), {}
-    pairs = [(Path(image), Path(corrections)) for image, corrections in words]
-    adaptation, found = learn_from(model, pairs, new_class, **how)
-    say(adaptation)
+    files = [each[0] for each in words if len(each) == 1]
+    pairs = [(Path(each[0]), Path(each[1])) for each in words if len(each) == 2]
+    if len(files) > 1 or not all(each.endswith(_STROKES_FILE) for each in files):
+        raise ValueError(
+            "--strokes takes an image and its corrections, once or several times; or what 'feedback-seg "
+            "adapt' has learnt, a file whose name ends in .strokes, once."
+        )
+    if files:
+        adaptation = load_adaptation(Path(files[0]))
+        adaptation.check(model)
+        found = _read(pairs, (*model.card.classes, *adaptation.new_classes), how["size"], how["rescale"])
+    else:
+        adaptation, found = learn_from(model, pairs, new_class, **how)
+        say(adaptation)
     painted: dict[Path, dict[int, np.ndarray]] = {}
     for (image, _), sections in zip(pairs, found, strict=True):
         for section in sections:
             path = image / section.source if image.is_dir() else image
             of_image = painted.setdefault(path, {})
-            before = of_image.get(section.index, section.labels)
-            of_image[section.index] = np.where(section.labels > 0, section.labels, before)
+            right = finish(corrected(model, adaptation, section, device=how["device"]))
+            before = of_image.get(section.index, right)
+            right = np.where(section.labels > 0, section.labels, np.where(before > 0, before, right))
+            of_image[section.index] = right
     return adaptation.apply(model), painted

@@ -146,7 +146,7 @@ def recorded_steps(
         steps = []
         for number, run in enumerate(runs, 1):
             name = "{output}/{name}" if len(runs) == 1 else f"{{output}}/{{name}}-run{number}"
-            taught = _taught(run, data, files, path)
+            taught = _taught(run, data, files, path, own=not others)
             words = segment_arguments(_own_size(run, image) if others else run, shape, soft, taught)
             model, note = _model_of(run)
             said += [note] if note else []
@@ -206,16 +206,20 @@ def _command(name: str) -> Any:
 
 
 def _taught(
-    run: Mapping[str, Any], data: Mapping[str, Any], files: Mapping[str, str], path: Path
-) -> list[str]:
-    """Return the files of the strokes that a run was made with, which lie beside the record."""
+    run: Mapping[str, Any], data: Mapping[str, Any], files: Mapping[str, str], path: Path, *, own: bool
+) -> list[tuple[str, ...]]:
+    """Return the files of the strokes that a run was made with, which lie beside the record.
+
+    On the image itself (``own``), strokes also put right what is around them.
+    """
     if not run.get("strokes"):
         return []
+    found: list[tuple[str, ...]] = []
     if "strokes" in files and run["strokes"] == data.get("strokes"):
-        found = ["{here}/" + Path(files["strokes"]).name]
-    elif "corrections" in files and data["image"]["path"]:
-        found = [str(data["image"]["path"]), "{here}/" + Path(files["corrections"]).name]
-    else:
+        found.append(("{here}/" + Path(files["strokes"]).name,))
+    if "corrections" in files and data["image"]["path"] and (own or not found):
+        found.append((str(data["image"]["path"]), "{here}/" + Path(files["corrections"]).name))
+    if not found:
         raise InputError(
             f"The run of '{path}' learnt from strokes, which are not beside it. Export the result again."
         )

@@ -91,8 +91,9 @@ def segment(
         list[str] | None,
         typer.Option(
             metavar="IMAGE CORRECTIONS | CELLS.strokes",
-            help="Learn from strokes on mistakes first: an image and its corrections (IMAGE may be IN), once "
-            "or several times; or what 'feedback-seg adapt' wrote.",
+            help="Learn from strokes on mistakes first: an image and its corrections, once or several times; "
+            "or what 'feedback-seg adapt' wrote. If IMAGE is one of IN, the corrections are right there, and "
+            "what is around them is put right, too.",
         ),
     ] = None,
     new_class: NewClass = None,

@@ -8,21 +8,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.correction.adaptation import Adaptation
+from napari_feedback_seg.correction.classes import add_classes
 from napari_feedback_seg.correction.corrections import corrected_sections
+from napari_feedback_seg.correction.image_statistics import with_statistics
 from napari_feedback_seg.correction.instant import InstantAnswers
+from napari_feedback_seg.correction.mistakes import put_right
+from napari_feedback_seg.correction.seen import Readers, Seen
+from napari_feedback_seg.correction.strokes import audible, find_strokes
 from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model
 from napari_feedback_seg.segmentation import predict
+from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.prediction import painted_over
+from napari_feedback_seg.segmentation.sections import BlankSection
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from napari_feedback_seg.classes import LabelClass
+    from napari_feedback_seg.correction.answer import FitProgress
     from napari_feedback_seg.correction.corrections import CorrectedSection
-    from napari_feedback_seg.correction.instant import FitProgress
     from napari_feedback_seg.segmentation.prediction import Prediction
 
 
@@ -77,10 +86,12 @@ def segment(
     adaptation = adapt(loaded, strokes, new_classes=new_classes, **chosen) if strokes else None
     adapted = adaptation.apply(loaded) if adaptation else loaded
     prediction = predict.segment(image, adapted, **options)
-    values = [each.value for each in adapted.card.classes]
-    for other, corrections in strokes:
-        if _same(image, other):
-            _paint(prediction, corrections, values)
+    own = [(other, corrections) for other, corrections in strokes if _same(image, other)]
+    if adaptation and own:
+        planes = [prediction] if prediction.labels.ndim == 2 else _planes(prediction)
+        for section in _sections(adapted.card.classes, own, chosen.get("pixel_size_nm")):
+            right = finish(corrected(loaded, adaptation, section, device=chosen.get("device", "auto")))
+            painted_over(planes[section.index], right, [each.value for each in adapted.card.classes])
     return prediction
 
 
@@ -121,12 +132,7 @@ def adapt(
     ModelError, DeviceError
         If the model or the device cannot be used.
     """
-    classes = (*model.card.classes, *new_classes)
-    sections: list[CorrectedSection] = []
-    for number, (image, corrections) in enumerate(strokes):
-        sections += corrected_sections(
-            image, corrections, classes, pixel_size_nm=pixel_size_nm, source=f"image {number}"
-        )
+    sections = _sections((*model.card.classes, *new_classes), strokes, pixel_size_nm)
     return finish(learn(model, sections, new_classes=new_classes, device=device))
 
 
@@ -148,6 +154,49 @@ def learn(
         answers.close()
 
 
+def corrected(
+    model: Model,
+    adaptation: Adaptation,
+    section: CorrectedSection,
+    *,
+    device: str = "auto",
+    muted: Collection[tuple[int, int, int]] = (),
+    muted_classes: Collection[int] = (),
+) -> Generator[None, None, npt.NDArray[np.uint8]]:
+    """Return what is right on a section by its strokes; yield after each stroke.
+
+    That is what is painted, and what the mistakes become that the strokes lie in.
+
+    Parameters
+    ----------
+    model : Model
+        The one that the strokes were painted for.
+    adaptation : Adaptation
+        What was learnt of them.
+    section : CorrectedSection
+        The section.
+    device : str
+        As for :func:`adapt`.
+    muted, muted_classes : collection
+        As for :func:`learn`.
+
+    Returns
+    -------
+    ndarray
+        (Y, X) class values, 0 where the strokes say nothing.
+    """
+    grown = with_statistics(add_classes(model, adaptation.new_classes), adaptation.statistics)
+    seen = Seen(grown, Readers(grown.card), choose_device(device), 0)
+    strokes = audible(find_strokes(section.labels, (section.source, section.index)), muted, muted_classes)
+    try:
+        right = yield from put_right(seen, section, strokes, adaptation)
+    except BlankSection:
+        return section.labels
+    finally:
+        seen.cache.close()
+    return np.where(section.labels > 0, section.labels, right)
+
+
 def _same(image: Any, other: Any) -> bool:
     """Whether two images are one, or equal."""
     if image is other:
@@ -157,12 +206,24 @@ def _same(image: Any, other: Any) -> bool:
     return image.shape == other.shape and np.array_equal(image, other)
 
 
-def _paint(prediction: Prediction, corrections: Any, values: Sequence[int]) -> None:
-    """Write corrections over the prediction of their image."""
-    if prediction.labels.ndim == 2:
-        painted_over(prediction, np.asarray(corrections), values)
-        return
-    for z, labels in enumerate(prediction.labels):
-        of_section = None if prediction.probabilities is None else prediction.probabilities[z]
-        part = replace(prediction, labels=labels, probabilities=of_section)
-        painted_over(part, np.asarray(corrections[z]), values)
+def _planes(prediction: Prediction) -> list[Prediction]:
+    """Return the predictions of the sections of a stack; they share its arrays."""
+    probabilities = prediction.probabilities
+    return [
+        replace(prediction, labels=labels, probabilities=None if probabilities is None else probabilities[z])
+        for z, labels in enumerate(prediction.labels)
+    ]
+
+
+def _sections(
+    classes: Sequence[LabelClass],
+    strokes: Sequence[tuple[Any, Any]],
+    pixel_size_nm: float | tuple[float, float] | None,
+) -> list[CorrectedSection]:
+    """Return the sections with corrections of pairs of an image and corrections."""
+    sections: list[CorrectedSection] = []
+    for number, (image, corrections) in enumerate(strokes):
+        sections += corrected_sections(
+            image, corrections, classes, pixel_size_nm=pixel_size_nm, source=f"image {number}"
+        )
+    return sections

@@ -51,6 +51,12 @@ class Adaptation:
     statistics : dict
         Those of batch norm, ``mean.NAME`` and ``variance.NAME``, in place of the model's; empty if
         its own serve.
+    share : float
+        How much the residual is of all that the strokes teach.
+    known : bool
+        Whether the model knows images like those that were painted.
+    of_class : dict
+        Class value to the number of strokes of that class.
     """
 
     residual: Residual | None
@@ -59,6 +65,9 @@ class Adaptation:
     new_classes: tuple[LabelClass, ...] = ()
     strokes: int = 0
     statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    share: float = 1.0
+    known: bool = False
+    of_class: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def changes(self) -> bool:
@@ -113,6 +122,9 @@ def save_adaptation(adaptation: Adaptation, path: str | Path, *, overwrite: bool
         "model_digest": adaptation.model_digest,
         "new_classes": [each.to_json() for each in adaptation.new_classes],
         "strokes": adaptation.strokes,
+        "share": adaptation.share,
+        "known": adaptation.known,
+        "of_class": {str(value): count for value, count in adaptation.of_class.items()},
     }
     residual = adaptation.residual
     tensors = {} if residual is None else {"weight": residual.weight, "bias": residual.bias}
@@ -193,10 +205,13 @@ def _adaptation(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], p
             new_classes,
             int(about["strokes"]),
             statistics,
+            float(about.get("share", 1)),
+            bool(about.get("known", False)),
+            {int(value): int(count) for value, count in about.get("of_class", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"'{path}' is damaged: make or copy it again.") from error
-    finite = all(bool(each.isfinite().all()) for each in tensors.values())
+    finite = 0 < result.share <= 1 and all(bool(each.isfinite().all()) for each in tensors.values())
     finite &= not any(
         bool((each < 0).any()) for name, each in statistics.items() if name.startswith("variance.")
     )

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_feedback_seg.correction.adaptation import Adaptation
+from napari_feedback_seg.correction.answer import Answer, FitProgress, Reason
 from napari_feedback_seg.correction.classes import add_classes, check_learns
 from napari_feedback_seg.correction.fitting import UNSURE, Fit, Fitting
 from napari_feedback_seg.correction.image_statistics import (
@@ -25,9 +26,10 @@ from napari_feedback_seg.correction.image_statistics import (
     statistics_shift,
     with_statistics,
 )
+from napari_feedback_seg.correction.mistakes import put_right
 from napari_feedback_seg.correction.samples import pixels_to_learn
 from napari_feedback_seg.correction.seen import Readers, Seen
-from napari_feedback_seg.correction.strokes import SectionKey, Stroke, find_strokes
+from napari_feedback_seg.correction.strokes import SectionKey, Stroke, audible, find_strokes
 from napari_feedback_seg.generators import forward
 from napari_feedback_seg.models.model import weights_digest
 from napari_feedback_seg.segmentation.device import choose_device
@@ -49,62 +51,6 @@ if TYPE_CHECKING:
 
 MEMORY_MB = 1024
 _MOST_VIEWS = 32
-
-
-@dataclass(frozen=True)
-class FitProgress:
-    """A step of :meth:`InstantAnswers.fit` is done, and the answer may be asked for anew.
-
-    Attributes
-    ----------
-    what : str
-        ``"looking"`` while tiles with strokes go through the network, ``"fitting"`` after it.
-    done, total : int
-        Tiles.
-    changed : bool
-        Whether the answer is another than before this step.
-    """
-
-    what: str
-    done: int
-    total: int
-    changed: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What the model says with the strokes.
-
-    Attributes
-    ----------
-    prediction : Prediction
-        Of the region, with what was painted.
-    before : ndarray
-        (Y, X) uint8 labels, what the model says of the region without strokes.
-    changed : dict
-        Class value to the number of pixels that have become of this class.
-    """
-
-    prediction: Prediction
-    before: npt.NDArray[np.uint8]
-    changed: dict[int, int]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """A stroke that moved the answer at a place.
-
-    Attributes
-    ----------
-    stroke : Stroke
-        The stroke.
-    moved : float
-        By how much it moved the class that is said now, against that which was said before (or
-        the next likely), in logits. Below 0 if it speaks against it.
-    """
-
-    stroke: Stroke
-    moved: float
 
 
 class InstantAnswers:
@@ -162,6 +108,7 @@ class InstantAnswers:
         self._statistics_of: frozenset[bytes] = frozenset()
         self._sections: dict[SectionKey, CorrectedSection] = {}
         self._strokes_of: dict[bytes, list[Stroke]] = {}
+        self._learnt_from: dict[SectionKey, list[Stroke]] = {}
         self._before: OrderedDict[tuple[object, ...], npt.NDArray[np.uint8]] = OrderedDict()
         self._muted: Collection[tuple[int, int, int]] = ()
         self._muted_classes: Collection[int] = ()
@@ -208,14 +155,13 @@ class InstantAnswers:
 
     def fit(self) -> Generator[FitProgress, None, Adaptation]:
         """Learn from the strokes; yield after each step; return what was learnt."""
-        of_section: dict[SectionKey, list[Stroke]] = {key: [] for key in self._sections}
-        for stroke in self.strokes:
-            if stroke.value not in self._muted_classes and not any(stroke.lies_on(*m) for m in self._muted):
-                of_section[stroke.section].append(stroke)
-        of_section = {key: strokes for key, strokes in of_section.items() if strokes}
+        of_section: dict[SectionKey, list[Stroke]] = {}
+        for stroke in audible(self.strokes, self._muted, self._muted_classes):
+            of_section.setdefault(stroke.section, []).append(stroke)
+        self._learnt_from = of_section
         found = yield from self._learn_from(self._plain, of_section)
         if found is None:
-            self._take(None, 0, {})
+            self._forget()
             self._restated = None
             yield FitProgress("fitting", 1, 1, True)
             return self.adaptation
@@ -230,9 +176,18 @@ class InstantAnswers:
         if statistics.keys() != self.adaptation.statistics.keys():
             self._solution = None
         fitting = Fitting(painted, kept, len(self.adaptation.new_classes))
-        fit = fitting.run(self._solution, known=self._doubt(of_section) < UNSURE)
+        known = self._doubt(of_section) < UNSURE
+        fit = fitting.run(self._solution, known=known)
         self._fitting, self._solution = (fitting, fit, strokes), fit.solution
-        self._take(fit, len(strokes), statistics)
+        self.adaptation = replace(
+            self.adaptation,
+            residual=fit.residual,
+            statistics=statistics,
+            strokes=len(strokes),
+            share=fit.share,
+            known=known,
+            of_class=Counter(each.value for each in strokes),
+        )
         yield FitProgress("fitting", 1, 1, True)
         return self.adaptation
 
@@ -266,6 +221,7 @@ class InstantAnswers:
         if changes:
             residual = self.adaptation.residual
             prediction = yield from self._segment(section, region, self._now, residual)
+            yield from self._put_right(prediction, section, region)
         prediction = painted_over(prediction, section.labels)
         moved = prediction.labels[prediction.labels != before]
         changed = {int(value): count for value, count in Counter(moved.tolist()).items()}
@@ -325,11 +281,11 @@ class InstantAnswers:
             return self._restated
         return self._plain
 
-    def _take(self, fit: Fit | None, strokes: int, statistics: dict[str, torch.Tensor]) -> None:
-        if fit is None:
-            self._fitting = self._solution = None
-        residual = None if fit is None else fit.residual
-        self.adaptation = replace(self.adaptation, residual=residual, statistics=statistics, strokes=strokes)
+    def _forget(self) -> None:
+        """Have learnt nothing."""
+        self._fitting = self._solution = None
+        learnt = self.adaptation
+        self.adaptation = Adaptation(None, learnt.model_name, learnt.model_digest, learnt.new_classes)
 
     def _learn_from(
         self, seen: Seen, of_section: dict[SectionKey, list[Stroke]]
@@ -378,6 +334,17 @@ class InstantAnswers:
             model = with_statistics(self.model, self._statistics)
             self._restated = Seen(model, self._readers, self._device, self._memory_mb)
         return (yield from self._learn_from(self._restated, of_section))
+
+    def _put_right(
+        self, prediction: Prediction, section: CorrectedSection, region: tuple[slice, slice]
+    ) -> Generator[None, None, None]:
+        """Write into a prediction what the mistakes that strokes lie in become."""
+        key = section.source, section.index
+        strokes = self._learnt_from.get(key, [])
+        if strokes:
+            painted = replace(section, labels=self._sections[key].labels)
+            right = yield from put_right(self._now, painted, strokes, self.adaptation, region)
+            prediction.labels[right > 0] = right[right > 0]
 
     def _segment(
         self,

@@ -8,6 +8,7 @@ class and tile, on which its answer is to stay.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -198,6 +199,21 @@ class SectionSamples:
             return torch.zeros(0, 0), torch.zeros(0, 0), counts
         return torch.cat(features), torch.cat(logits), counts
 
+    def tiles_of(self, box: tuple[slice, slice]) -> list[tuple[Tile, slice, slice]]:
+        """Return the tiles in whose middle a part of the section lies, and the rows and columns in each.
+
+        Rows and columns are those of the model's pixel size.
+        """
+        axes = []
+        for each, starts in zip(box, self._starts, strict=True):
+            nearest = self._nearest(np.arange(each.start, each.stop), starts)
+            edges = [0, *(np.flatnonzero(np.diff(nearest)) + 1).tolist(), len(nearest)]
+            axes.append(
+                [(int(nearest[a]), slice(each.start + a, each.start + b)) for a, b in pairwise(edges)]
+            )
+        across = len(self._starts[1])
+        return [(self._tiles[i * across + j], rows, columns) for i, rows in axes[0] for j, columns in axes[1]]
+
     def _keep(self, number: int, tile: Tile, maps: TileMaps) -> None:
         if number in self._kept:
             return
@@ -239,11 +255,13 @@ class SectionSamples:
 
     def _tiles_of(self, places: np.ndarray) -> np.ndarray:
         """Return the tile in whose middle each of these places lies most."""
-        nearest = [
-            np.abs(places[:, axis, None] - (starts + (self._card.tile - 1) / 2)).argmin(axis=1)
-            for axis, starts in enumerate(self._starts)
-        ]
+        nearest = [self._nearest(places[:, axis], starts) for axis, starts in enumerate(self._starts)]
         result: np.ndarray = nearest[0] * len(self._starts[1]) + nearest[1]
+        return result
+
+    def _nearest(self, places: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Return the number of the tile in whose middle each of these rows, or columns, lies most."""
+        result: np.ndarray = np.abs(places[:, None] - (starts + (self._card.tile - 1) / 2)).argmin(axis=1)
         return result
 
 

@@ -19,11 +19,13 @@ from napari_feedback_seg.segmentation.sections import BlankSection
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy.typing as npt
     import torch
 
     from napari_feedback_seg.correction.corrections import CorrectedSection
     from napari_feedback_seg.correction.feature_maps import TileMaps
     from napari_feedback_seg.models.model import Model, ModelCard
+    from napari_feedback_seg.networks.residual import Residual
     from napari_feedback_seg.segmentation.reader import TileReader
     from napari_feedback_seg.segmentation.tiles import Tile
 
@@ -127,6 +129,35 @@ class Seen:
         tiles = samples.missing([probe], others=0)
         samples.add([probe], {tile: self._maps(section, tile) for tile in tiles})
         return samples.painted(probe)
+
+    def shape(self, section: CorrectedSection) -> tuple[int, int]:
+        """Return (Y, X) of a section at the model's pixel size."""
+        return self._readers.shape(section)
+
+    def outside(self, section: CorrectedSection, region: tuple[slice, slice]) -> npt.NDArray[np.bool_] | None:
+        """Return where in a region of a section there is no tissue; None if there is everywhere."""
+        return self._readers.of(section).outside(*region)
+
+    def tiles_of(
+        self, section: CorrectedSection, box: tuple[slice, slice]
+    ) -> list[tuple[Tile, slice, slice]]:
+        """Return the tiles in whose middle a part of a section lies, and the rows and columns in each."""
+        samples = self.samples(section)
+        return [] if samples is None else samples.tiles_of(box)
+
+    def look_at(
+        self, section: CorrectedSection, tile: Tile, residual: Residual
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
+        """Return what the network says of a tile, and what a residual changes, (C, T, T) logits each.
+
+        None if there is no tissue.
+        """
+        if not self._readers.of(section).shows_tissue(tile, self.model.card.tile):
+            return None
+        maps = self._maps(section, tile)
+        size = (maps.logits.shape[-2], maps.logits.shape[-1])
+        change = residual.of_maps([each[None] for each in maps.maps], size)[0]
+        return maps.logits.numpy(), change.numpy()
 
     def _fresh(self, section: CorrectedSection) -> SectionSamples:
         reader, shape = self._readers.of(section), self._readers.shape(section)

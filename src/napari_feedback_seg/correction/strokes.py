@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 BLOCK = 128
 """Side in pixels of the blocks that cut what is larger, as dense labels are."""
@@ -52,6 +56,27 @@ class Stroke:
     def lies_on(self, z: int, row: int, column: int) -> bool:
         """Return whether it lies on a pixel of a section."""
         return self.section[1] == z and bool((self.pixels == (row, column)).all(axis=1).any())
+
+
+def audible(
+    strokes: Iterable[Stroke], muted: Collection[tuple[int, int, int]], muted_classes: Collection[int]
+) -> list[Stroke]:
+    """Return the strokes that are learnt from.
+
+    Parameters
+    ----------
+    strokes : iterable of Stroke
+        All of them.
+    muted : collection
+        Section, row and column of a pixel of each that is muted.
+    muted_classes : collection of int
+        Classes that are muted.
+    """
+    return [
+        each
+        for each in strokes
+        if each.value not in muted_classes and not any(each.lies_on(*place) for place in muted)
+    ]
 
 
 def find_strokes(labels: npt.NDArray[np.uint8], section: SectionKey = ("", 0)) -> list[Stroke]:

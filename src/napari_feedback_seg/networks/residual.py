@@ -48,6 +48,10 @@ class Residual:
         """Return what adds both."""
         return Residual(self.weight + other.weight, self.bias + other.bias)
 
+    def times(self, share: float) -> Residual:
+        """Return what adds a share of it."""
+        return Residual(self.weight * share, self.bias * share)
+
     def of_maps(self, maps: Collection[Tensor], size: tuple[int, int]) -> Tensor:
         """Return the change (B, C, H, W) for maps (B, channels, H / n, W / n).
 

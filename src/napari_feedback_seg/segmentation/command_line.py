@@ -35,18 +35,19 @@ def command_lines(
     probabilities : bool
         Whether probabilities are written, too.
     strokes : str, optional
-        What tells the strokes that ``NAME.strokes`` was learnt from. A run that was made with others is
-        repeated from the corrections.
+        What tells the strokes that ``NAME.strokes`` was learnt from. What a run with others learnt is
+        learnt again from the corrections.
     """
     runs = visible_runs(record.get("runs", ()))
     lines = []
     for number, run in enumerate(runs, 1):
         output = f"{name}-labels.tif" if len(runs) == 1 else f"{name}-run{number}-labels.tif"
         image = image_path or f"{name}.tif"
-        taught: list[str] = []
+        taught: list[tuple[str, ...]] = []
         if run.get("strokes"):
-            known = run["strokes"] == strokes
-            taught = [f"{name}.strokes"] if known else [image, f"{name}-corrections.tif"]
+            taught = [(image, f"{name}-corrections.tif")]
+            if run["strokes"] == strokes:
+                taught.insert(0, (f"{name}.strokes",))
         words = [image, "-o", output, "--model", _model_argument(run)]
         words += segment_arguments(run, shape, probabilities, taught)
         lines.append(shell_line(["feedback-seg", "segment", *words]))
@@ -54,7 +55,7 @@ def command_lines(
 
 
 def segment_arguments(
-    run: Mapping[str, Any], shape: tuple[int, ...], probabilities: bool, strokes: Sequence[str]
+    run: Mapping[str, Any], shape: tuple[int, ...], probabilities: bool, strokes: Sequence[tuple[str, ...]]
 ) -> list[str]:
     """Return what ``feedback-seg segment`` takes to repeat a run; its image, output and model go before.
 
@@ -66,12 +67,12 @@ def segment_arguments(
         Of the labels.
     probabilities : bool
         Whether probabilities are written, too.
-    strokes : sequence of str
-        The files of ``--strokes``, if the model was adapted.
+    strokes : sequence of tuple of str
+        What each ``--strokes`` takes, if the model was adapted.
     """
     words = _settings_arguments(run)
-    if strokes:
-        words += ["--strokes", *strokes]
+    for each in strokes:
+        words += ["--strokes", *each]
     if probabilities:
         words.append("--probabilities")
     rows, columns = run["region"]

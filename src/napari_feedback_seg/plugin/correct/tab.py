@@ -53,7 +53,7 @@ class CorrectTab(QWidget):
         self.form = OptionsForm(self._session.correcting.config)
         self.permanent_button = button(
             "Make it permanent",
-            "Make a model that says by itself what you see now with the strokes, on other images too. "
+            "Make a model that knows by itself what the strokes taught, for other images too. "
             "It takes seconds.",
         )
         self.tune_button = button(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.correction.corrections import CorrectedSection
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
+    from napari_feedback_seg.segmentation.events import SectionDone
     from napari_feedback_seg.segmentation.lazy import Plane
 
 
@@ -45,14 +46,16 @@ class Strokes:
         return CorrectedSection(image, labels, z, self.pixel_size_nm, self.image)
 
 
-def adaptation_to(strokes: Strokes, model: Model, device: str) -> Generator[None, None, Adaptation | None]:
+def adaptation_to(
+    strokes: Strokes | None, model: Model, device: str
+) -> Generator[None, None, Adaptation | None]:
     """Return what is to be learnt of strokes, by a model: what was learnt of them, or learn it now.
 
     None if that is nothing.
     """
     from napari_feedback_seg.correction.adapt import learn
 
-    if not strokes.token:
+    if strokes is None or not strokes.token:
         return None
     if strokes.learnt is not None:
         return strokes.learnt
@@ -71,7 +74,30 @@ def adaptation_to(strokes: Strokes, model: Model, device: str) -> Generator[None
 
 def adapted_to(strokes: Strokes | None, model: Model, device: str) -> Generator[None, None, Model]:
     """Return a model that says what it says with strokes, if there are any."""
-    if strokes is None:
-        return model
     adaptation = yield from adaptation_to(strokes, model, device)
     return model if adaptation is None else adaptation.apply(model)
+
+
+def put_right(
+    strokes: Strokes | None, adaptation: Adaptation | None, model: Model, device: str, done: SectionDone
+) -> Generator[None, None, SectionDone]:
+    """Return a segmented section with what the mistakes become that strokes on it lie in."""
+    from napari_feedback_seg.correction.adapt import corrected
+    from napari_feedback_seg.segmentation.prediction import painted_over
+
+    z = done.section
+    if strokes is None or adaptation is None or z not in strokes.labels:
+        return done
+    right = yield from corrected(
+        model,
+        adaptation,
+        strokes.section(z),
+        device=device,
+        muted=strokes.muted,
+        muted_classes=strokes.muted_classes,
+    )
+    # What is painted lies on top of the result, and is not written into it.
+    right = np.where(strokes.labels[z] > 0, 0, right)
+    values = [each.value for each in (*model.card.classes, *adaptation.new_classes)]
+    painted_over(done.prediction, right, values)
+    return done

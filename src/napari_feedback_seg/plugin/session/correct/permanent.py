@@ -34,7 +34,7 @@ class _Run:
 
 
 class Permanent:
-    """Makes a model that says by itself what the model in use says with the strokes."""
+    """Makes a model that knows by itself what the strokes taught the model in use."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -111,12 +111,13 @@ class Permanent:
             session.correcting.fail(error)
             return
         session.correcting.say(
-            f"'{path.stem}' is in use: it says by itself what you see, on other images too. Save it to have "
-            "it in the list of models tomorrow."
+            f"'{path.stem}' is in use: it says by itself what the strokes taught, on other images too. What "
+            "they put right around themselves stays in these labels. Save the model to have it in the list "
+            "of models tomorrow."
         )
 
     def _keep_result(self, run: _Run, path: Path) -> None:
-        """Let the result be that of the new model: it says the same."""
+        """Let the result be that of the new model, which knows what the strokes taught."""
         layers, answers = self._session.layers, self._session.correcting.answers
         result = layers.result_of(run.image) if run.image in layers else None
         record = layers.record_of(result) if result is not None else None

@@ -108,9 +108,8 @@ class Batch:
         def work() -> Generator[Any, None, None]:
             from napari_feedback_seg.correction.adaptation import save_adaptation
 
-            model, adaptation = session.load_model(entry), None
-            if strokes is not None:
-                adaptation = yield from adaptation_to(strokes, model, device)
+            model = session.load_model(entry)
+            adaptation = yield from adaptation_to(strokes, model, device)
             if adaptation is not None:
                 save_adaptation(adaptation, file, overwrite=True)
                 model = adaptation.apply(model)

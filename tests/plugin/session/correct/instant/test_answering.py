@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shlex
 
 import numpy as np
 import pytest
+import tifffile
 from napari.layers import Layer
+from typer.testing import CliRunner
 
 import napari_feedback_seg
+from napari_feedback_seg.cli import app
 from napari_feedback_seg.correction.adaptation import load_adaptation
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.models.library import load_model
@@ -362,6 +367,17 @@ class TestChoices:
         assert not session.instant.picking
 
 
+def test_segmented_again_it_is_the_same_around_the_strokes_too(
+    session, runner, single, strokes, segment, section
+):
+    strokes()
+    before, (_, learnt) = session.result.data.copy(), session.instant.learnt
+    taught = napari_feedback_seg.segment(section, load_model("small"), strokes=learnt).labels
+    assert (before != taught)[40:].any()  # what was put right
+    segment(Part((0,)))
+    assert (session.result.data == before)[40:].mean() > 0.999
+
+
 class TestExport:
     def test_it_carries_what_was_learnt_and_the_command_that_repeats_it(
         self, session, runner, single, strokes, tmp_path
@@ -371,10 +387,19 @@ class TestExport:
         runner.finish()
         (record,) = tmp_path.glob("*/*-run.json")
         run = json.loads(record.read_text())
-        assert "--strokes cells.strokes" in run["commands"][0]
+        command = run["commands"][0]
+        assert "--strokes cells.strokes --strokes cells.tif cells-corrections.tif" in command
+        tifffile.imwrite(record.with_name("cells.tif"), single.data)
+        with contextlib.chdir(record.parent):
+            words = shlex.split(command)[1:]
+            words[words.index("-o") + 1] = "again.tif"
+            assert CliRunner().invoke(app, words).exit_code == 0
+        again = tifffile.imread(record.with_name("again.tif"))
+        assert (again == tifffile.imread(record.with_name("cells-labels.tif"))).mean() > 0.999
+        model = load_model("small")
         learnt = load_adaptation(record.with_name("cells.strokes"))
-        again = napari_feedback_seg.segment(single.data, load_model("small"), strokes=learnt).labels
-        assert (again == session.result.data).mean() > 0.999
+        alone = napari_feedback_seg.segment(single.data, model, strokes=learnt).labels
+        assert (again != alone).mean() > 0.01  # more is right than what is painted and taught
 
     def test_what_is_muted_comes_back(self, session, viewer, runner, single, strokes, tmp_path):
         strokes()

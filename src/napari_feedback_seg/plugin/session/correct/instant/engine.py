@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.correction.adaptation import Adaptation
+    from napari_feedback_seg.correction.answer import Answer, Reason
     from napari_feedback_seg.correction.corrections import CorrectedSection
-    from napari_feedback_seg.correction.instant import Answer, InstantAnswers, Reason
+    from napari_feedback_seg.correction.instant import InstantAnswers
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.plugin.session.strokes import Strokes
@@ -164,7 +165,7 @@ class Engine:
 
 def _reasons(answers: InstantAnswers, section: CorrectedSection, row: int, column: int) -> list[Reason]:
     """Return the strokes that moved a pixel, the one that lies on it first, muted or not."""
-    from napari_feedback_seg.correction.instant import Reason
+    from napari_feedback_seg.correction.answer import Reason
     from napari_feedback_seg.segmentation.sections import BlankSection
 
     try:
