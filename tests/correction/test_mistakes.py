@@ -116,6 +116,10 @@ def test_answers_in_parts_are_those_of_the_whole(model: Model, stroke: np.ndarra
             assert (part == whole[rows, columns]).mean() > 0.999
     expected = segment(IMAGE, model, strokes=[(IMAGE, stroke)], device="cpu", remove_specks=False).labels
     assert (whole == expected).mean() > 0.999  # the maps are kept in 16 bits
+    # why it is so: the stroke
+    (row, column), *_ = np.argwhere((whole == SYNAPSE) & (stroke == 0))
+    (reason, *_) = answers.why(section, row, column)
+    assert (reason.stroke.value, reason.moved > 0) == (SYNAPSE, True)
     # what is in the result does not lie on it as well: without the painting it is the same around it
     blank = replace(section, labels=np.zeros_like(stroke))
     around = finish(answers.answer(blank)).prediction.labels

@@ -30,7 +30,7 @@ from napari_feedback_seg.correction.mistakes import put_right
 from napari_feedback_seg.correction.samples import pixels_to_learn
 from napari_feedback_seg.correction.seen import Readers, Seen
 from napari_feedback_seg.correction.strokes import SectionKey, Stroke, audible, find_strokes
-from napari_feedback_seg.generators import forward
+from napari_feedback_seg.generators import finish, forward
 from napari_feedback_seg.models.model import weights_digest
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.one_section import segment_with
@@ -221,7 +221,8 @@ class InstantAnswers:
         if changes:
             residual = self.adaptation.residual
             prediction = yield from self._segment(section, region, self._now, residual)
-            yield from self._put_right(prediction, section, region)
+            right = yield from self._right(section, region)
+            prediction.labels[right > 0] = right[right > 0]
         prediction = painted_over(prediction, section.labels)
         moved = prediction.labels[prediction.labels != before]
         changed = {int(value): count for value, count in Counter(moved.tolist()).items()}
@@ -238,18 +239,16 @@ class InstantAnswers:
             return []
         fitting, fit, strokes = self._fitting
         features, own, now = seen
-        said, was = int(now.argmax()), int(own.argmax())
+        here = slice(row, row + 1), slice(column, column + 1)
+        right = int(finish(self._right(section, here))[0, 0])
+        order = [each.value for each in self.model.card.classes]
+        said, was = order.index(right) if right else int(now.argmax()), int(own.argmax())
         other = was if was != said else int(np.argsort(now)[-2])
         direction = np.zeros(len(now), np.float32)
         direction[said], direction[other] = 1, -1
         moved = fitting.influence(fit, features, direction)
         reasons = [Reason(strokes[number], value) for number, value in moved.items()]
         return sorted(reasons, key=lambda each: -abs(each.moved))
-
-    def logits(self, section: CorrectedSection, row: int, column: int) -> npt.NDArray[np.float32] | None:
-        """Return what the model says of a pixel with the strokes, (C,) logits; None if there is no tissue."""
-        seen = self._pixel(section, row, column)
-        return None if seen is None else seen[2]
 
     def _pixel(
         self, section: CorrectedSection, row: int, column: int
@@ -335,16 +334,14 @@ class InstantAnswers:
             self._restated = Seen(model, self._readers, self._device, self._memory_mb)
         return (yield from self._learn_from(self._restated, of_section))
 
-    def _put_right(
-        self, prediction: Prediction, section: CorrectedSection, region: tuple[slice, slice]
-    ) -> Generator[None, None, None]:
-        """Write into a prediction what the mistakes that strokes lie in become."""
+    def _right(
+        self, section: CorrectedSection, region: tuple[slice, slice]
+    ) -> Generator[None, None, npt.NDArray[np.uint8]]:
+        """Return what the mistakes in a region become that strokes lie in, 0 elsewhere."""
         key = section.source, section.index
         strokes = self._learnt_from.get(key, [])
-        if strokes:
-            painted = replace(section, labels=self._sections[key].labels)
-            right = yield from put_right(self._now, painted, strokes, self.adaptation, region)
-            prediction.labels[right > 0] = right[right > 0]
+        painted = replace(section, labels=self._sections[key].labels) if strokes else section
+        return (yield from put_right(self._now, painted, strokes, self.adaptation, region))
 
     def _segment(
         self,
