@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 REACH = 64
 """No more than so many pixels around a stroke, of the model's size, are put right."""
 
+SMOOTH = 2.0
+"""Standard deviation in pixels, of the model's size, by which the outline of a mistake is smoothed."""
+
 RIGHT = 0.9
 """A stroke needs what makes so much of it right."""
 
@@ -184,7 +187,9 @@ class _Place:
         least, greatest = shares_that_say(logits, change, channel)
         needed = float(np.quantile(least[painted & tissue], RIGHT, method="lower"))
         taken = _taken(needed, stroke.value, adaptation)
-        alike = (least <= taken) & (taken <= greatest) & tissue & ~self._painted_otherwise(stroke, box)
+        alike = ((least <= taken) & (taken <= greatest)).astype(np.float32)
+        alike = ndimage.gaussian_filter(alike, SMOOTH) > 0.5
+        alike &= tissue & ~self._painted_otherwise(stroke, box)
         for was in np.unique(said[wrong]):
             seeds = wrong & (said == was)
             near = ndimage.distance_transform_edt(~seeds) <= REACH
