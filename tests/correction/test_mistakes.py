@@ -10,18 +10,22 @@ import pytest
 from scipy import ndimage
 
 from napari_feedback_seg.correction.adapt import adapt, corrected, segment
+from napari_feedback_seg.correction.adaptation import load_adaptation, save_adaptation
 from napari_feedback_seg.correction.corrections import CorrectedSection
 from napari_feedback_seg.correction.instant import InstantAnswers
 from napari_feedback_seg.correction.mistakes import REACH, shares_that_say
+from napari_feedback_seg.correction.seen import Seen
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.library import load_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_feedback_seg.models.model import Model
 
 IMAGE = builtin_section(256, seed=3).image
-MEMBRANE, MITOCHONDRIA, SYNAPSE = 1, 2, 3
+MEMBRANE, MITOCHONDRIA, SYNAPSE, CYTOPLASM = 1, 2, 3, 4
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +95,75 @@ def test_another_class_ends_it(model: Model, mitochondrion: np.ndarray, stroke: 
     assert (right[:, : columns.max()] == SYNAPSE).any()
 
 
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_thin_wall_holds_on_a_finer_image(model: Model, stroke: np.ndarray, offset: int) -> None:
+    image, labels = (np.repeat(np.repeat(each, 2, axis=0), 2, axis=1) for each in (IMAGE, stroke))
+    size = model.card.pixel_size_nm / 2
+    column = np.nonzero(labels)[1].max() + 4 + offset
+    assert right_by(model, labels, image, pixel_size_nm=size)[:, column + 2 :].any()
+    labels[:, column] = MITOCHONDRIA  # one pixel wide
+    assert not (right_by(model, labels, image, pixel_size_nm=size)[:, column + 2 :] == SYNAPSE).any()
+
+
+def test_of_two_strokes_the_nearer_one_tells(model: Model, stroke: np.ndarray) -> None:
+    both = stroke.copy()
+    both[np.roll(stroke, 14, axis=1) > 0] = CYTOPLASM
+    right = np.where(both > 0, 0, right_by(model, both))
+    near = {value: ndimage.distance_transform_edt(both != value) for value in (SYNAPSE, CYTOPLASM)}
+    assert (right == SYNAPSE).any()
+    assert (right == CYTOPLASM).any()
+    middle = np.abs(near[SYNAPSE] - near[CYTOPLASM]) < 8
+    for value, other in ((SYNAPSE, CYTOPLASM), (CYTOPLASM, SYNAPSE)):
+        assert (near[value] <= near[other])[(right == value) & middle].mean() > 0.9
+
+
+def test_nothing_is_looked_at_where_all_is_painted(model: Model, plain: np.ndarray, monkeypatch: Any) -> None:
+    labels = np.where(plain == CYTOPLASM, MEMBRANE, CYTOPLASM).astype(np.uint8)
+    learnt = adapt(model, [(IMAGE, labels)], device="cpu")
+    monkeypatch.setattr(Seen, "look_at", None)  # would fail
+    section = CorrectedSection(IMAGE, labels)
+    assert np.array_equal(finish(corrected(model, learnt, section, device="cpu")), labels)
+
+
+def test_what_was_not_learnt_yet_does_not_disturb_an_answer(model: Model, stroke: np.ndarray) -> None:
+    section = CorrectedSection(IMAGE, stroke, source="cells")
+    answers = InstantAnswers(model, device="cpu")
+    answers.set_strokes([section])
+    finish(answers.fit())
+    before = finish(answers.answer(section)).prediction.labels
+    answers.set_strokes([])
+    after = finish(answers.answer(replace(section, labels=np.zeros_like(stroke)))).prediction.labels
+    assert np.array_equal(after[stroke == 0], before[stroke == 0])
+    assert answers.why(section, *np.argwhere(stroke)[0])
+
+
+def test_paint_is_right_if_an_image_is_given_twice(
+    model: Model, mitochondrion: np.ndarray, stroke: np.ndarray
+) -> None:
+    rows, columns = np.nonzero(mitochondrion & (stroke == 0))
+    other = np.zeros_like(stroke)
+    other[rows[::7], columns[::7]] = MEMBRANE
+    for pairs in ([(IMAGE, stroke), (IMAGE, other)], [(IMAGE, other), (IMAGE, stroke)]):
+        labels = segment(IMAGE, model, strokes=pairs, device="cpu").labels
+        assert (labels[other > 0] == MEMBRANE).all()
+        assert (labels[stroke > 0] == SYNAPSE).all()
+
+
 def test_a_stroke_on_what_is_right_changes_nothing_around_it(model: Model, stroke: np.ndarray) -> None:
     agrees = np.where(stroke > 0, MITOCHONDRIA, 0).astype(np.uint8)
     assert np.array_equal(right_by(model, agrees), agrees)
 
 
-def test_muted_it_is_right_where_it_is(model: Model, stroke: np.ndarray) -> None:
+def test_muted_or_not_learnt_it_is_right_where_it_is(
+    model: Model, stroke: np.ndarray, tmp_path: Path
+) -> None:
     section = CorrectedSection(IMAGE, stroke)
     learnt = adapt(model, [(IMAGE, stroke)], device="cpu")
-    for muted in ({"muted_classes": {SYNAPSE}}, {"muted": [(0, *np.argwhere(stroke)[0])]}):
-        assert np.array_equal(finish(corrected(model, learnt, section, device="cpu", **muted)), stroke)
+    place = tuple(np.argwhere(stroke)[0].tolist())
+    for muted in ({"muted_classes": (SYNAPSE,)}, {"muted": ((0, *place),)}, {"of_class": {}}):
+        of_file = save_adaptation(replace(learnt, **muted), tmp_path / "cells.strokes", overwrite=True)
+        again = load_adaptation(of_file)  # so a command line tells them, too
+        assert np.array_equal(finish(corrected(model, again, section, device="cpu")), stroke)
 
 
 def test_answers_in_parts_are_those_of_the_whole(model: Model, stroke: np.ndarray) -> None:
@@ -153,7 +216,7 @@ def test_with_more_strokes_of_a_class_less_is_taken_around_each(model: Model, st
     ]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] > counts[1] > counts[3]
-    other = replace(learnt, of_class={MITOCHONDRIA: 50})
+    other = replace(learnt, of_class={SYNAPSE: 1, MITOCHONDRIA: 50})
     assert np.count_nonzero(finish(corrected(model, other, section, device="cpu"))) == counts[0]
 
 

@@ -11,10 +11,11 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from napari_feedback_seg.cli.options import Device, NewClass, Overwrite, PixelSides, pixel_sides
+from napari_feedback_seg.io import file_keys
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
 
@@ -168,9 +169,13 @@ def say(adaptation: Adaptation) -> None:
 
 
 def with_strokes(
-    model: Model, strokes: Sequence[str], new_class: Sequence[str] | None, **how: Any
+    model: Model,
+    strokes: Sequence[str],
+    new_class: Sequence[str] | None,
+    images: Iterable[Path] = (),
+    **how: Any,
 ) -> tuple[Model, dict[Path, dict[int, np.ndarray]]]:
-    """Return the model with what the ``--strokes`` of a command line say, and what is painted on images.
+    """Return the model with what ``--strokes`` say, and what is right on images by them.
 
     Raises
     ------
@@ -200,10 +205,13 @@ def with_strokes(
     else:
         adaptation, found = learn_from(model, pairs, new_class, **how)
         say(adaptation)
+    wanted = {key for image in images for key in file_keys(image)}
     painted: dict[Path, dict[int, np.ndarray]] = {}
     for (image, _), sections in zip(pairs, found, strict=True):
         for section in sections:
             path = image / section.source if image.is_dir() else image
+            if wanted.isdisjoint(file_keys(path)):
+                continue
             of_image = painted.setdefault(path, {})
             right = finish(corrected(model, adaptation, section, device=how["device"]))
             before = of_image.get(section.index, right)

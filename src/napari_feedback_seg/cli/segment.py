@@ -203,6 +203,7 @@ def segment(
                 load_model(model),
                 strokes or (),
                 new_class,
+                [job.source for job in jobs],
                 device=device,
                 size=options.pixel_size_nm,
                 rescale=rescale,

@@ -89,9 +89,15 @@ def segment(
     own = [(other, corrections) for other, corrections in strokes if _same(image, other)]
     if adaptation and own:
         planes = [prediction] if prediction.labels.ndim == 2 else _planes(prediction)
-        for section in _sections(adapted.card.classes, own, chosen.get("pixel_size_nm")):
-            right = finish(corrected(loaded, adaptation, section, device=chosen.get("device", "auto")))
-            painted_over(planes[section.index], right, [each.value for each in adapted.card.classes])
+        values = [each.value for each in adapted.card.classes]
+        sections = _sections(adapted.card.classes, own, chosen.get("pixel_size_nm"))
+        for section in sections:
+            right = corrected(
+                loaded, adaptation, section, device=chosen.get("device", "auto"), region=prediction.region
+            )
+            painted_over(planes[section.index], finish(right), values)
+        for section in sections:
+            painted_over(planes[section.index], section.labels, values)
     return prediction
 
 
@@ -160,12 +166,11 @@ def corrected(
     section: CorrectedSection,
     *,
     device: str = "auto",
-    muted: Collection[tuple[int, int, int]] = (),
-    muted_classes: Collection[int] = (),
+    region: tuple[slice, slice] | None = None,
 ) -> Generator[None, None, npt.NDArray[np.uint8]]:
     """Return what is right on a section by its strokes; yield after each stroke.
 
-    That is what is painted, and what the mistakes become that the strokes lie in.
+    That is what is painted, and what the mistakes become that strokes lie in which were learnt from.
 
     Parameters
     ----------
@@ -177,8 +182,8 @@ def corrected(
         The section.
     device : str
         As for :func:`adapt`.
-    muted, muted_classes : collection
-        As for :func:`learn`.
+    region : tuple of slice, optional
+        Where to look for mistakes; the whole section if not given.
 
     Returns
     -------
@@ -187,14 +192,21 @@ def corrected(
     """
     grown = with_statistics(add_classes(model, adaptation.new_classes), adaptation.statistics)
     seen = Seen(grown, Readers(grown.card), choose_device(device), 0)
-    strokes = audible(find_strokes(section.labels, (section.source, section.index)), muted, muted_classes)
+    strokes = audible(
+        find_strokes(section.labels, (section.source, section.index)),
+        adaptation.muted,
+        adaptation.muted_classes,
+    )
     try:
-        right = yield from put_right(seen, section, strokes, adaptation)
+        right = yield from put_right(seen, section, strokes, adaptation, region)
     except BlankSection:
         return section.labels
     finally:
         seen.cache.close()
-    return np.where(section.labels > 0, section.labels, right)
+    result = section.labels.copy()
+    part = result[region] if region is not None else result
+    part[part == 0] = right[part == 0]
+    return result
 
 
 def _same(image: Any, other: Any) -> bool:

@@ -57,6 +57,10 @@ class Adaptation:
         Whether the model knows images like those that were painted.
     of_class : dict
         Class value to the number of strokes of that class.
+    muted : tuple
+        Section, row and column of a pixel of each stroke that was not learnt from.
+    muted_classes : tuple of int
+        Classes whose strokes were not.
     """
 
     residual: Residual | None
@@ -68,6 +72,8 @@ class Adaptation:
     share: float = 1.0
     known: bool = False
     of_class: Mapping[int, int] = field(default_factory=dict)
+    muted: tuple[tuple[int, int, int], ...] = ()
+    muted_classes: tuple[int, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -125,6 +131,8 @@ def save_adaptation(adaptation: Adaptation, path: str | Path, *, overwrite: bool
         "share": adaptation.share,
         "known": adaptation.known,
         "of_class": {str(value): count for value, count in adaptation.of_class.items()},
+        "muted": [[int(number) for number in each] for each in adaptation.muted],
+        "muted_classes": [int(value) for value in adaptation.muted_classes],
     }
     residual = adaptation.residual
     tensors = {} if residual is None else {"weight": residual.weight, "bias": residual.bias}
@@ -208,6 +216,8 @@ def _adaptation(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], p
             float(about.get("share", 1)),
             bool(about.get("known", False)),
             {int(value): int(count) for value, count in about.get("of_class", {}).items()},
+            tuple((int(z), int(row), int(column)) for z, row, column in about.get("muted", ())),
+            tuple(int(value) for value in about.get("muted_classes", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"'{path}' is damaged: make or copy it again.") from error

@@ -108,7 +108,7 @@ class InstantAnswers:
         self._statistics_of: frozenset[bytes] = frozenset()
         self._sections: dict[SectionKey, CorrectedSection] = {}
         self._strokes_of: dict[bytes, list[Stroke]] = {}
-        self._learnt_from: dict[SectionKey, list[Stroke]] = {}
+        self._learnt_from: dict[SectionKey, tuple[npt.NDArray[np.uint8], list[Stroke]]] = {}
         self._before: OrderedDict[tuple[object, ...], npt.NDArray[np.uint8]] = OrderedDict()
         self._muted: Collection[tuple[int, int, int]] = ()
         self._muted_classes: Collection[int] = ()
@@ -158,7 +158,6 @@ class InstantAnswers:
         of_section: dict[SectionKey, list[Stroke]] = {}
         for stroke in audible(self.strokes, self._muted, self._muted_classes):
             of_section.setdefault(stroke.section, []).append(stroke)
-        self._learnt_from = of_section
         found = yield from self._learn_from(self._plain, of_section)
         if found is None:
             self._forget()
@@ -175,6 +174,7 @@ class InstantAnswers:
         statistics = {} if seen is self._plain else self._statistics
         if statistics.keys() != self.adaptation.statistics.keys():
             self._solution = None
+        self._learnt_from = {key: (self._sections[key].labels, each) for key, each in of_section.items()}
         fitting = Fitting(painted, kept, len(self.adaptation.new_classes))
         known = self._doubt(of_section) < UNSURE
         fit = fitting.run(self._solution, known=known)
@@ -187,6 +187,8 @@ class InstantAnswers:
             share=fit.share,
             known=known,
             of_class=Counter(each.value for each in strokes),
+            muted=tuple(sorted(self._muted)),
+            muted_classes=tuple(sorted(self._muted_classes)),
         )
         yield FitProgress("fitting", 1, 1, True)
         return self.adaptation
@@ -283,6 +285,7 @@ class InstantAnswers:
     def _forget(self) -> None:
         """Have learnt nothing."""
         self._fitting = self._solution = None
+        self._learnt_from = {}
         learnt = self.adaptation
         self.adaptation = Adaptation(None, learnt.model_name, learnt.model_digest, learnt.new_classes)
 
@@ -339,9 +342,9 @@ class InstantAnswers:
     ) -> Generator[None, None, npt.NDArray[np.uint8]]:
         """Return what the mistakes in a region become that strokes lie in, 0 elsewhere."""
         key = section.source, section.index
-        strokes = self._learnt_from.get(key, [])
-        painted = replace(section, labels=self._sections[key].labels) if strokes else section
-        return (yield from put_right(self._now, painted, strokes, self.adaptation, region))
+        labels, strokes = self._learnt_from.get(key, (section.labels, []))
+        section = replace(section, labels=labels)
+        return (yield from put_right(self._now, section, strokes, self.adaptation, region))
 
     def _segment(
         self,

@@ -9,11 +9,12 @@ as much were taken as the stroke itself needs, is the rest of the same mistake.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_feedback_seg.correction.strokes import BLOCK
 from napari_feedback_seg.segmentation.tiles import intersection
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ image: the rest of a mistake has a stroke of its own then. On images that the ne
 the solution, as there is more to lose. Chosen on CDeep3M, FlyEM, SNEMI and validation sections of ssTEM,
 see "Around a stroke" in ``docs/benchmarks/strokes.md``."""
 
-_MOST_TILES = 64
+_MOST_TILES = 16
 
 _Slices = tuple[slice, slice]
 Floats = npt.NDArray[np.float32]
@@ -65,7 +66,7 @@ def put_right(
     section : CorrectedSection
         The section. What is painted on it with another class ends a mistake.
     strokes : sequence of Stroke
-        Those on this section that were learnt from.
+        Those on this section that are not muted. A class that was not learnt puts nothing right.
     adaptation : Adaptation
         What was learnt.
     region : tuple of slice, optional
@@ -80,21 +81,20 @@ def put_right(
     result = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
     if adaptation.residual is None or not strokes:
         return result
+    nearest = np.full(result.shape, np.inf, np.float32)
     place = _Place(seen, section, adaptation.residual.times(1 / adaptation.share))
-    for stroke in strokes:
+    few = [each for each in strokes if 0 < adaptation.of_class.get(each.value, 0) < VERY_MANY]
+    for stroke in sorted(few, key=lambda each: (each.pixels[0] // BLOCK).tolist()):
         box = place.around(stroke)
         of_image = place.of_image(box)
         inside = intersection(of_image[0], rows), intersection(of_image[1], columns)
-        if all(each.start < each.stop for each in inside):
-            found = place.mistake(stroke, box, adaptation)
-            found = place.as_came(found, box, inside) & (section.labels[inside] == 0)
+        if all(each.start < each.stop for each in inside) and not section.labels[inside].all():
+            away = place.as_came(place.mistake(stroke, box, adaptation), box, inside)
+            found, at = section.labels[inside] == 0, _within(inside, (rows, columns))
             outside = seen.outside(section, inside)
             found = found if outside is None else found & ~outside
-            part = result[
-                inside[0].start - rows.start : inside[0].stop - rows.start,
-                inside[1].start - columns.start : inside[1].stop - columns.start,
-            ]
-            part[found] = stroke.value
+            found &= away < nearest[at]
+            result[at][found], nearest[at][found] = stroke.value, away[found]
         yield
     return result
 
@@ -122,9 +122,17 @@ def shares_that_say(logits: Floats, change: Floats, channel: int) -> tuple[Float
     return least.max(axis=0), greatest.min(axis=0)
 
 
+def _within(part: _Slices, whole: _Slices) -> _Slices:
+    """Return a part of a region as rows and columns of the region."""
+    rows, columns = (
+        slice(own.start - of.start, own.stop - of.start) for own, of in zip(part, whole, strict=True)
+    )
+    return rows, columns
+
+
 def _taken(needed: float, value: int, adaptation: Adaptation) -> float:
     """Return how much of the solution is taken around a stroke of a class that needs so much of it."""
-    strokes, share = adaptation.of_class.get(value, 0), adaptation.share
+    strokes, share = adaptation.of_class[value], adaptation.share
     beyond = np.interp(strokes, (FEW, MANY), (BEYOND, 1))
     most = np.interp(strokes, (FEW, MANY, VERY_MANY), (MOST, 1, share))
     limit = 1.0 if adaptation.known else MOST
@@ -161,17 +169,20 @@ class _Place:
         )
         return rows, columns
 
-    def as_came(self, mask: npt.NDArray[np.bool_], box: _Slices, region: _Slices) -> npt.NDArray[np.bool_]:
-        """Return a mask of a part of the section on the image's grid, of a region of the image."""
+    def as_came(self, values: Floats, box: _Slices, region: _Slices) -> Floats:
+        """Return values of a part of the section on the image's grid, of a region of the image."""
         rows, columns = (
             np.clip(((np.arange(each.start, each.stop) + 0.5) * scale).astype(int) - own.start, 0, length - 1)
-            for each, scale, own, length in zip(region, self._scale, box, mask.shape, strict=True)
+            for each, scale, own, length in zip(region, self._scale, box, values.shape, strict=True)
         )
-        result: npt.NDArray[np.bool_] = mask[np.ix_(rows, columns)]
+        result: Floats = values[np.ix_(rows, columns)]
         return result
 
-    def mistake(self, stroke: Stroke, box: _Slices, adaptation: Adaptation) -> npt.NDArray[np.bool_]:
-        """Return which pixels of a part of the section are the mistake that a stroke lies in."""
+    def mistake(self, stroke: Stroke, box: _Slices, adaptation: Adaptation) -> Floats:
+        """Return how far from a stroke the mistake is that it lies in, of a part of the section.
+
+        Infinite beside the mistake.
+        """
         from scipy import ndimage
 
         logits, change, tissue = self._look(box)
@@ -181,7 +192,7 @@ class _Place:
         painted[places[:, 0], places[:, 1]] = True
         said = logits.argmax(axis=0)
         wrong = painted & tissue & (said != channel)
-        found = np.zeros(tissue.shape, bool)
+        found = np.full(tissue.shape, np.inf, np.float32)
         if not wrong.any():
             return found
         least, greatest = shares_that_say(logits, change, channel)
@@ -192,24 +203,37 @@ class _Place:
         alike &= tissue & ~self._painted_otherwise(stroke, box)
         for was in np.unique(said[wrong]):
             seeds = wrong & (said == was)
-            near = ndimage.distance_transform_edt(~seeds) <= REACH
-            parts, _ = ndimage.label((alike & (said == was) & near) | seeds)
-            touched = np.unique(parts[seeds])
-            found |= np.isin(parts, touched)
+            away = ndimage.distance_transform_edt(~seeds)
+            parts, _ = ndimage.label((alike & (said == was) & (away <= REACH)) | seeds)
+            mistake = np.isin(parts, np.unique(parts[seeds]))
+            found[mistake] = away[mistake]
         return found
 
     def _painted_otherwise(self, stroke: Stroke, box: _Slices) -> npt.NDArray[np.bool_]:
         """Return where something else is painted than the class of a stroke."""
-        rows, columns = (
-            np.minimum(((np.arange(each.start, each.stop) + 0.5) / scale).astype(int), length - 1)
-            for each, scale, length in zip(box, self._scale, self._section.image.shape, strict=True)
-        )
-        labels = self._section.labels[np.ix_(rows, columns)]
-        result: npt.NDArray[np.bool_] = (labels > 0) & (labels != stroke.value)
+        image, labels = self.of_image(box), self._section.labels
+        rows, columns = np.nonzero((labels[image] > 0) & (labels[image] != stroke.value))
+        found = np.stack([rows + image[0].start, columns + image[1].start], axis=1)
+        found = self._on_grid(found) - (box[0].start, box[1].start)
+        size = box[0].stop - box[0].start, box[1].stop - box[1].start
+        found = found[((found >= 0) & (found < size)).all(axis=1)]
+        result = np.zeros(size, bool)
+        result[found[:, 0], found[:, 1]] = True
+        if (self._scale > 1).any():  # a pixel of the image is several of the grid
+            rows, columns = (
+                np.minimum(((np.arange(each.start, each.stop) + 0.5) / scale).astype(int), length - 1)
+                for each, scale, length in zip(box, self._scale, labels.shape, strict=True)
+            )
+            at = labels[np.ix_(rows, columns)]
+            result |= (at > 0) & (at != stroke.value)
         return result
 
     def _places(self, stroke: Stroke) -> npt.NDArray[np.int64]:
-        found = ((stroke.pixels + 0.5) * self._scale).astype(np.int64)
+        return self._on_grid(stroke.pixels)
+
+    def _on_grid(self, places: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Return rows and columns of the image at the model's pixel size."""
+        found = ((places + 0.5) * self._scale).astype(np.int64)
         result: npt.NDArray[np.int64] = np.minimum(found, np.array(self._shape) - 1)
         return result
 

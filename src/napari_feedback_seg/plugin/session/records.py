@@ -160,7 +160,8 @@ class ResultRecord:
     def renamed(self, before: Path, model: str, after: Path, strokes: str | None = None) -> ResultRecord:
         """Return the record after a model that made some of it has another name and file.
 
-        With strokes, what it said with them is meant: both became that model, which says the same alone.
+        With strokes, what it said with them is meant: both became that model, which says the same but
+        for what lies around them.
         """
         digest = hashlib.sha256(after.read_bytes()).hexdigest()
         runs = []

@@ -93,8 +93,7 @@ def put_right(
         adaptation,
         strokes.section(z),
         device=device,
-        muted=strokes.muted,
-        muted_classes=strokes.muted_classes,
+        region=done.prediction.region,
     )
     # What is painted lies on top of the result, and is not written into it.
     right = np.where(strokes.labels[z] > 0, 0, right)

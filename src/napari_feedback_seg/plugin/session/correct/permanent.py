@@ -112,8 +112,8 @@ class Permanent:
             return
         session.correcting.say(
             f"'{path.stem}' is in use: it says by itself what the strokes taught, on other images too. What "
-            "they put right around themselves stays in these labels. Save the model to have it in the list "
-            "of models tomorrow."
+            "they put right around themselves stays in these labels until you segment or paint there again. "
+            "Save the model to have it in the list of models tomorrow."
         )
 
     def _keep_result(self, run: _Run, path: Path) -> None:
