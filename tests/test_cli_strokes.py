@@ -10,6 +10,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
+from napari_feedback_seg.correction import mistakes
 from napari_feedback_seg.correction.adapt import adapt, segment
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.models.model_file import save_model
@@ -87,6 +88,21 @@ def test_what_was_learnt_goes_through_a_file(
     said = run("segment", image, "-o", out, "--overwrite", "-m", "unet-w16", "--strokes", strokes, code=1)
     assert "learnt for another model, 'small'" in said
     assert "there already" in run("adapt", model, image, corrections, "-o", strokes, code=1)
+
+
+def test_around_strokes_only_an_image_that_is_segmented_is_looked_at(
+    files: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, corrections, model = files
+    other = tmp_path / "other.tif"
+    tifffile.imwrite(other, STACK[1])
+    looked, place = [], mistakes._Place
+    monkeypatch.setattr(mistakes, "_Place", lambda *given: looked.append(given) or place(*given))
+    arguments = ["-m", model, "--strokes", image, corrections]
+    run("segment", other, "-o", tmp_path / "a.tif", *arguments)
+    assert not looked
+    run("segment", image, "-o", tmp_path / "b.tif", *arguments)
+    assert len(looked) == len(STACK)
 
 
 def test_a_new_class(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
