@@ -197,6 +197,36 @@ def test_at_another_pixel_size(model: Model, mitochondrion: np.ndarray, stroke: 
     assert (right[~twice[2]] > 0).mean() < 0.01
 
 
+def kinds(image: np.ndarray) -> dict[str, Any]:
+    import dask.array as da
+
+    return {
+        "uint16": (image.astype(np.uint16) * 200 + 300),
+        "float": image / 255,
+        "dask": da.from_array(image, chunks=100),
+    }
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float", "dask"])
+def test_other_kinds_of_images_are_put_right_alike(model: Model, stroke: np.ndarray, kind: str) -> None:
+    image = kinds(IMAGE)[kind]
+    expected = segment(IMAGE, model, strokes=[(IMAGE, stroke)], device="cpu").labels
+    labels = segment(image, model, strokes=[(image, stroke)], device="cpu").labels
+    assert (labels == expected).mean() > 0.995
+
+
+def test_of_a_stack_each_section_has_its_own_strokes(model: Model, stroke: np.ndarray) -> None:
+    stack = np.stack([IMAGE[::-1], IMAGE, IMAGE[:, ::-1]])
+    corrections = np.zeros_like(stack)
+    corrections[1] = stroke
+    labels = segment(stack, model, strokes=[(stack, corrections)], device="cpu").labels
+    taught = segment(
+        stack, model, strokes=adapt(model, [(stack, corrections)], device="cpu"), device="cpu"
+    ).labels
+    assert np.array_equal(labels[[0, 2]], taught[[0, 2]])
+    assert ((labels[1] != taught[1]) & (stroke == 0)).sum() > 100
+
+
 def test_nothing_is_put_right_where_there_is_no_tissue(model: Model, stroke: np.ndarray) -> None:
     column = int(np.nonzero(stroke)[1].mean())
     image = IMAGE.astype(float)

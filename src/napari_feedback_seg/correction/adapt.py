@@ -14,7 +14,7 @@ from napari_feedback_seg.correction.image_statistics import with_statistics
 from napari_feedback_seg.correction.instant import InstantAnswers
 from napari_feedback_seg.correction.mistakes import put_right
 from napari_feedback_seg.correction.seen import Readers, Seen
-from napari_feedback_seg.correction.strokes import audible, find_strokes
+from napari_feedback_seg.correction.strokes import find_strokes, not_muted
 from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model
@@ -170,7 +170,7 @@ def corrected(
 ) -> Generator[None, None, npt.NDArray[np.uint8]]:
     """Return what is right on a section by its strokes; yield after each stroke.
 
-    That is what is painted, and what the mistakes become that strokes lie in which were learnt from.
+    That is what is painted, and what is put right around the strokes that were learnt from.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def corrected(
     """
     grown = with_statistics(add_classes(model, adaptation.new_classes), adaptation.statistics)
     seen = Seen(grown, Readers(grown.card), choose_device(device), 0)
-    strokes = audible(
+    strokes = not_muted(
         find_strokes(section.labels, (section.source, section.index)),
         adaptation.muted,
         adaptation.muted_classes,

@@ -29,7 +29,7 @@ from napari_feedback_seg.correction.image_statistics import (
 from napari_feedback_seg.correction.mistakes import put_right
 from napari_feedback_seg.correction.samples import pixels_to_learn
 from napari_feedback_seg.correction.seen import Readers, Seen
-from napari_feedback_seg.correction.strokes import SectionKey, Stroke, audible, find_strokes
+from napari_feedback_seg.correction.strokes import SectionKey, Stroke, find_strokes, not_muted
 from napari_feedback_seg.generators import finish, forward
 from napari_feedback_seg.models.model import weights_digest
 from napari_feedback_seg.segmentation.device import choose_device
@@ -156,7 +156,7 @@ class InstantAnswers:
     def fit(self) -> Generator[FitProgress, None, Adaptation]:
         """Learn from the strokes; yield after each step; return what was learnt."""
         of_section: dict[SectionKey, list[Stroke]] = {}
-        for stroke in audible(self.strokes, self._muted, self._muted_classes):
+        for stroke in not_muted(self.strokes, self._muted, self._muted_classes):
             of_section.setdefault(stroke.section, []).append(stroke)
         found = yield from self._learn_from(self._plain, of_section)
         if found is None:
@@ -340,7 +340,7 @@ class InstantAnswers:
     def _right(
         self, section: CorrectedSection, region: tuple[slice, slice]
     ) -> Generator[None, None, npt.NDArray[np.uint8]]:
-        """Return what the mistakes in a region become that strokes lie in, 0 elsewhere."""
+        """Return the classes of what strokes put right around themselves in a region, 0 elsewhere."""
         key = section.source, section.index
         labels, strokes = self._learnt_from.get(key, (section.labels, []))
         section = replace(section, labels=labels)

@@ -1,9 +1,9 @@
-"""The mistakes that strokes lie in, put right around the strokes.
+"""Puts right the rest of the mistake that a stroke lies in.
 
-Of what strokes teach, only a share is taken for whole images, see
-:mod:`napari_feedback_seg.correction.fitting`. A stroke says more of the place where it lies: what
-touches it, was taken for the same class as what it was painted over, and would become of its class if
-as much were taken as the stroke itself needs, is the rest of the same mistake.
+For whole images a share of what strokes teach is taken, see
+:mod:`napari_feedback_seg.correction.fitting`. Around a stroke more is taken, as much as the stroke itself
+needs. What becomes of the stroke's class by that is the rest of the same mistake, if it touches the stroke
+and was of the same class as what was painted over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_feedback_seg.correction.strokes import BLOCK
-from napari_feedback_seg.segmentation.tiles import intersection
+from napari_feedback_seg.segmentation.tiles import intersection, within
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -33,7 +33,7 @@ SMOOTH = 2.0
 """Standard deviation in pixels, of the model's size, by which the outline of a mistake is smoothed."""
 
 RIGHT = 0.9
-"""A stroke needs what makes so much of it right."""
+"""How much of a stroke has to become right. That tells how much of the solution the stroke needs."""
 
 FEW, MANY, VERY_MANY = 3, 15, 50
 BEYOND, MOST = 1.5, 2.0
@@ -57,7 +57,7 @@ def put_right(
     adaptation: Adaptation,
     region: _Slices | None = None,
 ) -> Generator[None, None, npt.NDArray[np.uint8]]:
-    """Return what the mistakes that strokes lie in become; yield after each stroke.
+    """Return the classes of what is put right around strokes; yield after each stroke.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def put_right(
         inside = intersection(of_image[0], rows), intersection(of_image[1], columns)
         if all(each.start < each.stop for each in inside) and not section.labels[inside].all():
             away = place.as_came(place.mistake(stroke, box, adaptation), box, inside)
-            found, at = section.labels[inside] == 0, _within(inside, (rows, columns))
+            found, at = section.labels[inside] == 0, within(inside, (rows, columns))
             outside = seen.outside(section, inside)
             found = found if outside is None else found & ~outside
             found &= away < nearest[at]
@@ -120,14 +120,6 @@ def shares_that_say(logits: Floats, change: Floats, channel: int) -> tuple[Float
     least = np.where(gained > 0, share, np.where((gained == 0) & (behind > 0), np.inf, -np.inf))
     greatest = np.where(gained < 0, share, np.inf)
     return least.max(axis=0), greatest.min(axis=0)
-
-
-def _within(part: _Slices, whole: _Slices) -> _Slices:
-    """Return a part of a region as rows and columns of the region."""
-    rows, columns = (
-        slice(own.start - of.start, own.stop - of.start) for own, of in zip(part, whole, strict=True)
-    )
-    return rows, columns
 
 
 def _taken(needed: float, value: int, adaptation: Adaptation) -> float:

@@ -58,7 +58,7 @@ class Stroke:
         return self.section[1] == z and bool((self.pixels == (row, column)).all(axis=1).any())
 
 
-def audible(
+def not_muted(
     strokes: Iterable[Stroke], muted: Collection[tuple[int, int, int]], muted_classes: Collection[int]
 ) -> list[Stroke]:
     """Return the strokes that are learnt from.

@@ -28,6 +28,7 @@ from napari_feedback_seg.segmentation.tiles import (
     scaled,
     seen_by_tiles,
     tiles_within,
+    within,
 )
 from napari_feedback_seg.segmentation.unlike import UNLIKE_FROM, spread, unlikeness
 
@@ -149,7 +150,7 @@ def segment_with(
             place = slice(top, top + rows.shape[1]), inner[1]
             outside = reader.outside(*place)
             if outside is not None:
-                asked = _within(wanted, place)
+                asked = within(wanted, place)
                 said.update(_why(reader, reader.pixels(*place)[asked][outside[asked]]))
             fill_rows(part, filled, rows, values, outside)
             if write is not None:
@@ -200,15 +201,6 @@ def _cut(region: tuple[slice, slice], tissue: tuple[slice, slice]) -> Cut:
     """Return at which edges of a region the tissue goes on."""
     rows, columns = (
         (own.start > all_.start, own.stop < all_.stop) for own, all_ in zip(region, tissue, strict=True)
-    )
-    return rows, columns
-
-
-def _within(wanted: tuple[slice, slice], place: tuple[slice, slice]) -> tuple[slice, slice]:
-    """Return the part of a place that is wanted, as rows and columns of the place."""
-    rows, columns = (
-        slice(max(0, one.start - own.start), max(0, one.stop - own.start))
-        for one, own in zip(wanted, place, strict=True)
     )
     return rows, columns
 

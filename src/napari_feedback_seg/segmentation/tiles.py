@@ -231,6 +231,15 @@ def seen_by_tiles(
     return rows, columns
 
 
+def within(part: tuple[slice, slice], whole: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Return what a part has of a region, as rows and columns of the region."""
+    rows, columns = (
+        slice(max(0, one.start - own.start), max(0, one.stop - own.start))
+        for one, own in zip(part, whole, strict=True)
+    )
+    return rows, columns
+
+
 def intersection(one: slice, other: slice) -> slice:
     """Return what two slices have in common; its stop is not above its start if that is nothing."""
     return slice(max(one.start, other.start), min(one.stop, other.stop))

@@ -78,10 +78,10 @@ def adapted_to(strokes: Strokes | None, model: Model, device: str) -> Generator[
     return model if adaptation is None else adaptation.apply(model)
 
 
-def put_right(
+def corrected_section(
     strokes: Strokes | None, adaptation: Adaptation | None, model: Model, device: str, done: SectionDone
 ) -> Generator[None, None, SectionDone]:
-    """Return a segmented section with what the mistakes become that strokes on it lie in."""
+    """Return a segmented section with what its strokes put right around themselves."""
     from napari_feedback_seg.correction.adapt import corrected
     from napari_feedback_seg.segmentation.prediction import painted_over
 

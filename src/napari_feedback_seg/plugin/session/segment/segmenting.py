@@ -13,7 +13,7 @@ from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
 from napari_feedback_seg.plugin.session.jobs import State
 from napari_feedback_seg.plugin.session.records import RunRecord, RunSettings
 from napari_feedback_seg.plugin.session.regions import Part
-from napari_feedback_seg.plugin.session.strokes import adaptation_to, put_right
+from napari_feedback_seg.plugin.session.strokes import adaptation_to, corrected_section
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages
 
@@ -273,7 +273,7 @@ class Segmenting:
         if len(chosen) == 1:
             prediction = yield from segment_section(run.sections.plane(chosen[0]), model, run.options)
             alone = SectionDone(chosen[0], prediction)
-            yield (yield from put_right(run.strokes, adaptation, loaded, device, alone))
+            yield (yield from corrected_section(run.strokes, adaptation, loaded, device, alone))
             return
         tiles = count_tiles(run.sections.section_shape, model.card, run.options)
         before = {z: number * tiles for number, z in enumerate(chosen)}
@@ -283,7 +283,7 @@ class Segmenting:
                     done = before[event.section] + event.done
                     yield TileDone(done, tiles * len(chosen), event.section)
                 else:
-                    yield (yield from put_right(run.strokes, adaptation, loaded, device, event))
+                    yield (yield from corrected_section(run.strokes, adaptation, loaded, device, event))
 
     def _take(self, event: Any) -> None:
         run, session = self._run, self._session

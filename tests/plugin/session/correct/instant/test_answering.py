@@ -16,6 +16,7 @@ import napari_feedback_seg
 from napari_feedback_seg.cli import app
 from napari_feedback_seg.correction.adaptation import load_adaptation
 from napari_feedback_seg.correction.config import FinetuneConfig
+from napari_feedback_seg.correction.seen import Seen
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model_file import load_model_file, save_model
 from napari_feedback_seg.networks.residual import AdaptedNetwork
@@ -376,6 +377,27 @@ def test_segmented_again_it_is_the_same_around_the_strokes_too(
     assert (before != taught)[40:].any()  # what was put right
     segment(Part((0,)))
     assert (session.result.data == before)[40:].mean() > 0.999
+
+
+def test_cancelled_while_it_is_put_right_the_result_stays(
+    session, runner, single, strokes, segment, monkeypatch
+):
+    strokes()
+    before = session.result.data.copy()
+    found = []
+
+    def stop(*_):  # in the middle of what a run puts right
+        found.append(session.jobs.busy)
+        session.jobs.cancel()
+        return None
+
+    monkeypatch.setattr(Seen, "look_at", stop)
+    assert session.segmenting.segment(Part((0,)))
+    runner.finish()
+    assert found
+    assert found[0]
+    assert not session.jobs.busy
+    np.testing.assert_array_equal(session.result.data, before)
 
 
 class TestExport:
