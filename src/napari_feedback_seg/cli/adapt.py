@@ -201,6 +201,8 @@ def with_strokes(
     if files:
         adaptation = load_adaptation(Path(files[0]))
         adaptation.check(model)
+        name = escape(Path(files[0]).name)
+        out.print(f"{name}: learnt from {adaptation.strokes} strokes; no others are learnt from")
         found = _read(pairs, (*model.card.classes, *adaptation.new_classes), how["size"], how["rescale"])
     else:
         adaptation, found = learn_from(model, pairs, new_class, **how)

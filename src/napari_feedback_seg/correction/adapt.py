@@ -206,6 +206,8 @@ def corrected(
     result = section.labels.copy()
     part = result[region] if region is not None else result
     part[part == 0] = right[part == 0]
+    if section.settled is not None:
+        result[result == 0] = section.settled[result == 0]
     return result
 
 

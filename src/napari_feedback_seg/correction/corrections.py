@@ -64,6 +64,9 @@ class CorrectedSection:
         Side of a pixel in nm, or height and width; the model's own if None.
     source : str
         Name of the image.
+    settled : ndarray or None
+        (Y, X) uint8 class values of what strokes had put right around themselves when the model
+        learnt them, 0 elsewhere; see :func:`~napari_feedback_seg.correction.strokes.still_settled`.
     """
 
     image: npt.NDArray[np.generic] | Plane
@@ -71,6 +74,7 @@ class CorrectedSection:
     index: int = 0
     pixel_size_nm: float | tuple[float, float] | None = None
     source: str = ""
+    settled: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,11 @@ class InstantAnswers:
         if changes:
             residual = self.adaptation.residual
             prediction = yield from self._segment(section, region, self._now, residual)
+        if section.settled is not None:
+            settled = section.settled[region]
+            before = np.where(settled > 0, settled, before)
+            prediction = painted_over(prediction, section.settled)
+        if changes:
             right = yield from self._right(section, region)
             prediction.labels[right > 0] = right[right > 0]
         prediction = painted_over(prediction, section.labels)

@@ -111,3 +111,39 @@ def find_strokes(labels: npt.NDArray[np.uint8], section: SectionKey = ("", 0)) -
         ends = np.flatnonzero(np.diff(keys[order])) + 1
         strokes += [Stroke(section, int(value), places[part]) for part in np.split(order, ends)]
     return strokes
+
+
+def still_settled(
+    settled: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], strokes: Iterable[Stroke]
+) -> npt.NDArray[np.uint8]:
+    """Return what is still right of what strokes had put right around themselves.
+
+    That are the parts that touch a stroke of their class, and in which nothing else is painted.
+
+    Parameters
+    ----------
+    settled : ndarray
+        (Y, X) class values of what was put right, 0 elsewhere.
+    labels : ndarray
+        (Y, X) class values of what is painted now.
+    strokes : iterable of Stroke
+        Those of it that count: one that is muted keeps nothing right.
+
+    Returns
+    -------
+    ndarray
+        (Y, X) class values, 0 elsewhere and where something is painted.
+    """
+    from scipy import ndimage
+
+    result = np.zeros_like(settled)
+    painted = np.zeros_like(settled)
+    for stroke in strokes:
+        painted[tuple(stroke.pixels.T)] = stroke.value
+    for value in np.unique(settled[settled > 0]):
+        parts, _ = ndimage.label((settled == value) | (painted == value), np.ones((3, 3)))
+        touched = np.unique(parts[painted == value])
+        denied = np.unique(parts[(settled == value) & (labels > 0) & (labels != value)])
+        still = np.isin(parts, np.setdiff1d(touched, [0, *denied]))
+        result[still & (settled == value) & (labels == 0)] = value
+    return result

@@ -160,8 +160,7 @@ class ResultRecord:
     def renamed(self, before: Path, model: str, after: Path, strokes: str | None = None) -> ResultRecord:
         """Return the record after a model that made some of it has another name and file.
 
-        With strokes, what it said with them is meant: both became that model, which says the same but
-        for what lies around them.
+        With strokes, what it said with them is meant: both became that model, which says the same.
         """
         digest = hashlib.sha256(after.read_bytes()).hexdigest()
         runs = []

@@ -11,7 +11,7 @@ from napari_feedback_seg.correction.corrections import LEAST_PIXELS
 from napari_feedback_seg.errors import InputError, TrainingError
 from napari_feedback_seg.generators import forward
 from napari_feedback_seg.plugin.session.correct.painted.counts import summed
-from napari_feedback_seg.plugin.session.strokes import adapted_to
+from napari_feedback_seg.plugin.session.strokes import adaptation_to, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.correct.painted.teaching import Digests
     from napari_feedback_seg.plugin.session.drafts import Draft
     from napari_feedback_seg.plugin.session.session import Session
-    from napari_feedback_seg.plugin.session.strokes import Strokes
+    from napari_feedback_seg.plugin.session.strokes import Settled, Strokes
 
 _SMOOTH = 0.2
 
@@ -51,6 +51,7 @@ class FinetuneWork:
     path_for: Callable[[str], Path]  # returns, for the name of a model, the file that it is written to
     # the corrections as they are answered at once, which is what the fine-tune begins with
     strokes: Strokes | None = None
+    settled: Settled = field(default_factory=dict)  # what they put right around themselves
     tuning: FineTuning | None = None
     keep_best: bool = False  # of what was learnt before it is stopped
 
@@ -67,8 +68,9 @@ class FinetuneWork:
         ]
         # Learnt anew, so that a fine-tune that was cut off finds its checkpoint.
         strokes = self.strokes and replace(self.strokes, learnt=None)
-        steps = adapted_to(strokes, model, self.device)
-        begin = yield from forward(steps, lambda _: FinetuneStep(0, 0, "learning from the strokes"))
+        begin = yield from forward(
+            self._learn(strokes, model), lambda _: FinetuneStep(0, 0, "learning from the strokes")
+        )
         known = {each.value for each in begin.card.classes}
         new = tuple(each for each in self.config.new_classes if each.value not in known)
         self.tuning = FineTuning(
@@ -91,6 +93,12 @@ class FinetuneWork:
         """Remove what was kept to go on with."""
         with suppress(OSError):  # the next fine-tune writes over it
             self.draft.checkpoint.unlink(missing_ok=True)
+
+    def _learn(self, strokes: Strokes | None, model: Model) -> Generator[None, None, Model]:
+        """Return the model as it answers strokes, and keep what they put right around themselves."""
+        adaptation = yield from adaptation_to(strokes, model, self.device)
+        self.settled = yield from settle(strokes, adaptation, model, self.device)
+        return model if adaptation is None else adaptation.apply(model)
 
     def _taught(self, z: int) -> np.ndarray:
         """Return the corrections of a section that are to be learnt from."""

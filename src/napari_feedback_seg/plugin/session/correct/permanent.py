@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, TrainingError
-from napari_feedback_seg.plugin.session.strokes import adaptation_to
+from napari_feedback_seg.plugin.session.strokes import adaptation_to, settle
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,6 +31,7 @@ class _Run:
     strokes: Strokes
     digests: Digests
     draft: Draft | None
+    settled: dict[int, Any] = field(default_factory=dict)  # what they put right around themselves
 
 
 class Permanent:
@@ -71,6 +72,7 @@ class Permanent:
         adaptation = yield from adaptation_to(run.strokes, model, device)
         if adaptation is None or not adaptation.changes:
             return None
+        run.settled.update((yield from settle(run.strokes, adaptation, model, device)))
         sections = [replace(run.strokes.section(z), source=source) for z in run.strokes.labels]
         corrected = corrected_model(model, adaptation, sections)
         return save_model(corrected, self._session.correcting.models.path_for(corrected.card.name))
@@ -101,7 +103,7 @@ class Permanent:
             )
             return
         session.correcting.journal.note_model(path, run.draft)
-        session.instant.teaching.made_permanent(path, run.digests)
+        session.instant.teaching.made_permanent(path, run.image, run.digests, run.settled)
         in_use = session.entry is not None and session.entry.path == run.entry.path
         try:
             if in_use:
@@ -112,8 +114,8 @@ class Permanent:
             return
         session.correcting.say(
             f"'{path.stem}' is in use: it says by itself what the strokes taught, on other images too. What "
-            "they put right around themselves stays in these labels until you segment or paint there again. "
-            "Save the model to have it in the list of models tomorrow."
+            "they put right around themselves stays right on this image. Save the model to have it in the "
+            "list of models tomorrow."
         )
 
     def _keep_result(self, run: _Run, path: Path) -> None:

@@ -143,7 +143,11 @@ class Engine:
         for place in places:
             section = self._section(strokes, place.section)
             # What is painted lies on top of the result, and is not written into it.
-            section = replace(section, labels=np.zeros(section.image.shape, np.uint8))
+            section = replace(
+                section,
+                labels=np.zeros(section.image.shape, np.uint8),
+                settled=strokes.settled_on(place.section),
+            )
             try:
                 with closing(answers.answer(section, place.region)) as events:
                     answer = yield from forward(events)

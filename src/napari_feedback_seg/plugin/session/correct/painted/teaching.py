@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,23 @@ from napari_feedback_seg.plugin.session.strokes import Strokes
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari.layers import Image
+
     from napari_feedback_seg.correction.strokes import Stroke
     from napari_feedback_seg.plugin.session.session import Session
+    from napari_feedback_seg.plugin.session.strokes import Settled
 
 Digests = list[tuple[int, str]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Learnt:
+    """What a model has learnt, and what was put right around it."""
+
+    image: str  # identity of the image
+    digests: Digests
+    muted: Any
+    settled: Settled
 
 
 class Teaching:
@@ -30,7 +44,7 @@ class Teaching:
         self._session = session
         self._labels: dict[int, tuple[str, np.ndarray]] = {}  # with its digest
         self._of: tuple[Any, Any] = (None, None)  # the image and the layer that these are of
-        self._permanent: dict[str, tuple[Digests, Any]] = {}  # with what was muted
+        self._permanent: dict[str, _Learnt] = {}  # by file of the model
         self._versions: dict[Any, int] = {}
 
     def strokes(self, on: bool) -> Strokes | None:
@@ -55,8 +69,12 @@ class Teaching:
         if on and labels and painted - set(muted_classes) and not self.is_permanent(entry.path):
             about = model, digests, size, [each.to_json() for each in new], muted, muted_classes
             token = hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
-        source = f"{image.unique_id} {self._versions.get(image.unique_id, 0)}"
-        return Strokes(source, sections, labels, muted, frozenset(muted_classes), new, size, token)
+        source = self._source(image)
+        learnt = self._permanent.get(model)
+        settled = learnt.settled if learnt is not None and learnt.image == source else {}
+        return Strokes(
+            source, sections, labels, muted, frozenset(muted_classes), new, size, token, settled=settled
+        )
 
     @property
     def digests(self) -> Digests:
@@ -132,17 +150,25 @@ class Teaching:
             self._session.layers.corrections.note(layer, **muted)
             self._session.correcting.journal.note(muted)
 
+    def _source(self, image: Image) -> str:
+        """Return what tells the pixels of an image from others."""
+        return f"{image.unique_id} {self._versions.get(image.unique_id, 0)}"
+
     def replaced(self, image: Any) -> None:
         """Take note that an image has other pixels."""
         self._versions[image.unique_id] = self._versions.get(image.unique_id, 0) + 1
 
-    def made_permanent(self, model: Path, digests: Digests) -> None:
-        """Take note that a model has learnt what is painted: with it nothing else is to be answered."""
-        self._permanent[str(model)] = digests, self._all_muted
+    def made_permanent(self, model: Path, image: Image, digests: Digests, settled: Settled) -> None:
+        """Take note that a model has learnt what is painted: with it nothing else is to be answered.
+
+        What was put right around the strokes stays right as long as they are there.
+        """
+        self._permanent[str(model)] = _Learnt(self._source(image), digests, self._all_muted, settled)
 
     def is_permanent(self, model: Path) -> bool:
         """Return whether a model has learnt what is painted now."""
-        return self._permanent.get(str(model)) == (self.digests, self._all_muted)
+        learnt = self._permanent.get(str(model))
+        return learnt is not None and (learnt.digests, learnt.muted) == (self.digests, self._all_muted)
 
     def renamed(self, before: Path, after: Path) -> None:
         """Take note that a model is in another file now."""
