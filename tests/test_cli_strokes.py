@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,7 +79,8 @@ def test_what_was_learnt_goes_through_a_file(
     learnt = adapt(small_model, [(STACK, CORRECTIONS)])
     assert np.array_equal(tifffile.imread(out), segment(STACK, small_model, strokes=learnt).labels)
     both = "--strokes", strokes, "--strokes", image, corrections  # and right where it is painted
-    run("segment", image, "-o", tmp_path / "both.tif", "-m", model, *both)
+    said = run("segment", image, "-o", tmp_path / "both.tif", "-m", model, *both)
+    assert re.search(r"learnt from \d+ strokes; no others are learnt from", said)
     expected = segment(STACK, small_model, strokes=[(STACK, CORRECTIONS)]).labels
     assert np.array_equal(tifffile.imread(tmp_path / "both.tif"), expected)
     knows = tmp_path / "knows.safetensors"
