@@ -35,7 +35,7 @@ from scipy import ndimage
 
 from napari_feedback_seg import load_model
 from napari_feedback_seg.correction import fitting, mistakes
-from napari_feedback_seg.correction.adapt import learn
+from napari_feedback_seg.correction.adapt import corrected, learn
 from napari_feedback_seg.correction.corrections import CorrectedSection
 from napari_feedback_seg.correction.feature_maps import tile_maps
 from napari_feedback_seg.correction.finetune import FineTuning
@@ -345,7 +345,10 @@ def deep_forest(setup: Setup, labels: list[np.ndarray]) -> tuple[Any, str]:
 
 
 def fine_tuned(setup: Setup, labels: list[np.ndarray], at_once: bool = False) -> tuple[Any, str]:
-    """Fine-tune the model, whether it is recommended or not; from the answer to the strokes if wanted."""
+    """Fine-tune the model, whether it is recommended or not; from the answer to the strokes if wanted.
+
+    What strokes had put right around themselves stays right then, as in the dock.
+    """
     if not any(painted.any() for painted in labels):
         return answered_at_once(setup, labels)
     sections = [
@@ -353,15 +356,22 @@ def fine_tuned(setup: Setup, labels: list[np.ndarray], at_once: bool = False) ->
         for number, (section, painted) in enumerate(zip(setup.painted, labels, strict=True))
         if painted.any()
     ]
-    parent = setup.model
+    parent, right = setup.model, {}
     if at_once:
-        parent = drain(learn(parent, sections, device="cpu")).apply(parent)
+        adaptation = drain(learn(parent, sections, device="cpu"))
+        for section in sections:
+            name = setup.painted[section.index].name
+            right[name] = drain(corrected(parent, adaptation, section, device="cpu"))
+        parent = adaptation.apply(parent)
     tuned = drain(FineTuning(parent, sections, device="cpu").run())
     model = tuned.tuned
 
     def predict(section: Section, painted: np.ndarray | None) -> np.ndarray:
         found = segment(section.image, model).labels
-        return found if painted is None else np.where(painted > 0, painted, found)
+        if painted is None:
+            return found
+        settled = right.get(section.name, painted)
+        return np.where(settled > 0, settled, found)
 
     return predict, tuned.recommendation
 

@@ -107,6 +107,22 @@ def test_of_a_large_lazy_section_a_part_is_read(small_model: Model, endless: Any
     assert other.image.levels[0].pixels_read > 0  # an image in its place is looked at again
 
 
+def test_another_stroke_costs_the_tiles_that_it_lies_in(small_model: Model) -> None:
+    image = builtin_section(800, seed=3).image
+    labels = np.zeros_like(image)
+    for row, column in ((40, 40), (40, 700), (400, 400), (700, 40), (700, 700)):
+        labels[row : row + 6, column : column + 6] = SYNAPSE
+    answers = InstantAnswers(small_model, device="cpu", memory_mb=0)  # no maps are kept
+    looked = []
+    for _ in range(2):
+        answers.set_strokes([section(labels, image)])
+        looked.append(sum(event.what == "looking" for event in answers.fit()))
+        labels = labels.copy()
+        labels[410:416, 300:306] = MITOCHONDRIA
+    assert looked[0] >= 5
+    assert looked[1] <= 1
+
+
 def test_undo_of_everything_gives_exactly_the_answer_of_the_model(small_model: Model) -> None:
     answers = InstantAnswers(small_model, device="cpu", remove_specks=False)
     answers.set_strokes([section(SOME)])

@@ -59,3 +59,19 @@ def test_what_is_painted_since_is_no_part_of_it(labels: np.ndarray, settled: np.
     found = still(settled, labels)
     assert not found[labels > 0].any()
     assert np.array_equal(found[labels == 0], settled[labels == 0])
+
+
+def test_a_stroke_stays_the_same_whatever_else_is_painted(labels: np.ndarray) -> None:
+    before = {each.key for each in find_strokes(labels)}
+    labels[20:22, 30:50] = SYNAPSE
+    labels[35:37, 50:58] = 1
+    after = {each.key for each in find_strokes(labels)}
+    assert len(before) == 3
+    assert before < after
+
+
+def test_its_pixels_are_in_no_order_to_be_seen(labels: np.ndarray) -> None:
+    labels[:] = 1
+    pixels = find_strokes(labels)[0].pixels
+    assert abs(pixels[:60].mean(axis=0) - (19.5, 29.5)).max() < 6
+    assert len(np.unique(pixels, axis=0)) == labels.size

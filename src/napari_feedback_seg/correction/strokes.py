@@ -31,7 +31,8 @@ class Stroke:
     value : int
         The class.
     pixels : ndarray
-        (N, 2) int32, rows and columns on the image's grid, in a random order.
+        (N, 2) int32, rows and columns on the image's grid, in an order as if at random, which does not
+        change with what else is painted.
     """
 
     section: SectionKey
@@ -95,7 +96,6 @@ def find_strokes(labels: npt.NDArray[np.uint8], section: SectionKey = ("", 0)) -
     if rows.size == 0:
         return []
     box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
-    random = np.random.default_rng((section[1], rows.size))
     strokes = []
     for value in np.unique(labels[rows, columns]):
         parts, _ = ndimage.label(labels[box] == value, np.ones((3, 3)))
@@ -106,11 +106,18 @@ def find_strokes(labels: npt.NDArray[np.uint8], section: SectionKey = ("", 0)) -
         blocks = places // BLOCK * (np.array([0, *sizes]) > BLOCK)[numbers, None]
         keys = (numbers * (labels.shape[0] // BLOCK + 1) + blocks[:, 0]) * (labels.shape[1] // BLOCK + 1)
         keys += blocks[:, 1]
-        order = random.permutation(len(keys))
-        order = order[np.argsort(keys[order], kind="stable")]
+        order = np.lexsort((_scattered(places), keys))
         ends = np.flatnonzero(np.diff(keys[order])) + 1
         strokes += [Stroke(section, int(value), places[part]) for part in np.split(order, ends)]
     return strokes
+
+
+def _scattered(places: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+    """Return a number (N,) for each pixel, from its place alone, as if at random: SplitMix64's last steps."""
+    number = places[:, 0].astype(np.uint64) << np.uint64(32) | places[:, 1].astype(np.uint64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        number = (number ^ (number >> np.uint64(shift))) * np.uint64(factor)
+    return number ^ (number >> np.uint64(31))
 
 
 def still_settled(
