@@ -68,6 +68,22 @@ def common(one: Region, other: Region) -> Region | None:
     return None if rows.start >= rows.stop or columns.start >= columns.stop else (rows, columns)
 
 
+def without(one: Region, other: Region) -> list[Region]:
+    """Return a region without what it has in common with another, in up to four pieces."""
+    inside = common(one, other)
+    if inside is None:
+        return [one]
+    (top, bottom), (left, right) = spans_of(one)
+    rows, columns = inside
+    pieces = [
+        (slice(top, rows.start), one[1]),
+        (slice(rows.stop, bottom), one[1]),
+        (rows, slice(left, columns.start)),
+        (rows, slice(columns.stop, right)),
+    ]
+    return [each for each in pieces if all(side.start < side.stop for side in each)]
+
+
 def places(section: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and columns of all corrected pixels of a section (Y, X).
 

@@ -501,6 +501,29 @@ class TestBadInput:
         runner.finish()
         assert (session.result.data != before).any()
 
+    def test_another_model_over_a_part_leaves_the_rest_alone(
+        self, session, runner, stack, strokes, stroke, segment, models_folder, small_model
+    ):
+        save_model(small_model, models_folder / "other.safetensors")
+        session.refresh_models()
+        strokes(1)
+        session.model_name = "other"
+        runner.finish()
+        before, part = session.result.data.copy(), np.s_[20:60, 10:50]
+        segment(Part((1,), part))
+        inside = np.zeros(before.shape, bool)
+        inside[1][part] = True
+        np.testing.assert_array_equal(session.result.data[~inside], before[~inside])
+        stroke(SYNAPSE, 1, 70, 60)  # and goes on to answer what it said itself
+        after = session.result.data
+        np.testing.assert_array_equal(after[~inside], before[~inside])
+        assert session.layers.record_of(session.result).last.strokes == session.instant.strokes().token
+        session.model_name = "small"  # which answers what it said, and not that part
+        here = after.copy()
+        stroke(SYNAPSE, 1, 70, 40)
+        assert (session.result.data != here)[~inside].any()
+        np.testing.assert_array_equal(session.result.data[inside], here[inside])
+
     def test_the_image_replaced(self, session, runner, single, strokes, section):
         strokes()
         session.image.data = section[::-1].copy()

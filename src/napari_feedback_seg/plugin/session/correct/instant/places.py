@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.plugin.session.correct.instant.engine import Blank, Place
-from napari_feedback_seg.plugin.session.regions import common, region_from, spans_of, whole
+from napari_feedback_seg.plugin.session.regions import common, region_from, spans_of, whole, without
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,12 +55,16 @@ def stale(
     entry = session.entry
     if entry is None or not view or Blank(strokes.image, view[0].section) in blank:
         return []
-    if not _is_of(record, view, str(entry.path)):
+    section, model = view[0].section, str(entry.path)
+    parts = [_parts(record, section, place.region, model) for place in view]
+    if not any(each.mine for each in parts) and (
+        any(each.others for each in parts) or record.last.model_file != model
+    ):
         return []
-    painted = view[0].section in strokes.labels and bool(strokes.token)
+    painted = section in strokes.labels and bool(strokes.token)
     found = []
-    for place in view:
-        said = record.speaks_of(place.section, spans_of(place.region), str(entry.path), strokes.token)
+    for place in (Place(section, region) for each in parts for region in each.left):
+        said = record.speaks_of(place.section, spans_of(place.region), model, strokes.token)
         if said is False or (said is None and painted):
             found.append(place)
     return found
@@ -68,18 +73,24 @@ def stale(
 def rest(
     session: Session, image: Image, strokes: Strokes, record: ResultRecord, blank: Collection[Blank]
 ) -> list[Place]:
-    """Return what else was made with other strokes, the sections nearest to the one shown first."""
+    """Return what else was made with other strokes, the sections nearest to the one shown first.
+
+    What another model said is left alone.
+    """
     entry, shape = session.entry, session.layers.sections(image).section_shape
     if entry is None:
         return []
-    shown, found = session.layers.displayed_section(image), []
+    shown, model = session.layers.displayed_section(image), str(entry.path)
+    found = []
     for z in sorted(record.sections, key=lambda z: (abs(z - shown), z)):
-        runs = [run for run in record.runs if z in run.sections]
-        if runs[-1].model_file != str(entry.path) or Blank(strokes.image, z) in blank:
+        mine = [run for run in record.runs if z in run.sections and run.model_file == model]
+        if not mine or Blank(strokes.image, z) in blank:
             continue
-        spans = max((run.region or spans_of(whole(shape)) for run in runs), key=_area)
-        if _area(spans) <= LARGEST and not record.speaks_of(z, spans, str(entry.path), strokes.token):
-            found.append(Place(z, region_from(spans)))
+        largest = max((run.region or spans_of(whole(shape)) for run in mine), key=_area)
+        for region in _parts(record, z, region_from(largest), model).left:
+            spans = spans_of(region)
+            if _area(spans) <= LARGEST and not record.speaks_of(z, spans, model, strokes.token):
+                found.append(Place(z, region))
     return found
 
 
@@ -103,12 +114,29 @@ def where_changed(before: np.ndarray | None, after: np.ndarray | None) -> tuple[
     return row, int(columns[len(columns) // 2])
 
 
-def _is_of(record: ResultRecord, view: list[Place], model_file: str) -> bool:
-    """Return whether a model said what is in view."""
+@dataclass(frozen=True)
+class _Parts:
+    """What of a region which model said last."""
+
+    mine: bool  # whether the model said any of it
+    others: bool  # whether another one did
+    left: list[Region]  # the parts that no other one said: the whole, or pieces
+
+
+def _parts(record: ResultRecord, section: int, region: Region, model_file: str) -> _Parts:
+    left, others = [region], False
+    mine: list[Region] = []
     for run in reversed(record.runs):
-        if view[0].section in run.sections and any(run.over(spans_of(each.region)) for each in view):
-            return run.model_file == model_file
-    return record.last.model_file == model_file
+        if section not in run.sections:
+            continue
+        over = region_from(run.region) if run.region else region
+        said = [part for each in left if (part := common(each, over))]
+        left = [piece for each in left for piece in without(each, over)]
+        if run.model_file == model_file:
+            mine += said
+        elif said:
+            others = True
+    return _Parts(bool(mine), others, [*mine, *left] if others else [region])
 
 
 def _blocks(region: Region, centre: tuple[int, int]) -> list[Region]:
