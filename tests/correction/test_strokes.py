@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
-from napari_feedback_seg.correction.strokes import find_strokes, not_muted, still_settled
+from napari_feedback_seg.correction.strokes import Settled, find_strokes, not_muted
 
 SYNAPSE, CYTOPLASM = 3, 4
 
@@ -21,44 +22,49 @@ def labels() -> np.ndarray:
 
 
 @pytest.fixture
-def settled(labels: np.ndarray) -> np.ndarray:
-    """What was put right around each."""
-    settled = np.zeros_like(labels)
-    settled[6:16, 6:20] = settled[26:36, 6:20] = SYNAPSE
-    settled[6:16, 36:50] = CYTOPLASM
-    settled[labels > 0] = 0
-    return settled
+def settled(labels: np.ndarray) -> Settled:
+    """What was put right around each; the areas of the first two touch."""
+    owners = np.zeros(labels.shape, np.int32)
+    owners[6:20, 6:20], owners[20:36, 6:20], owners[6:16, 36:50] = 1, 2, 3
+    return Settled(sparse.csr_array(owners), np.array([SYNAPSE, SYNAPSE, CYTOPLASM], np.uint8))
 
 
-def still(settled: np.ndarray, labels: np.ndarray, muted: tuple = ()) -> np.ndarray:
-    return still_settled(settled, labels, not_muted(find_strokes(labels), muted, ()))
+def classes(settled: Settled) -> np.ndarray:
+    return np.array([0, *settled.values], np.uint8)[settled.owners.toarray()]
 
 
-def test_it_stays_as_long_as_its_strokes_do(labels: np.ndarray, settled: np.ndarray) -> None:
-    assert np.array_equal(still(settled, labels), settled)
+def still(settled: Settled, labels: np.ndarray, muted: tuple = ()) -> np.ndarray:
+    owners, right = settled.still(labels, not_muted(find_strokes(labels), muted, ()))
+    assert np.array_equal(right, np.where(labels > 0, 0, np.array([0, *settled.values])[owners]))
+    return right
 
 
-def test_a_part_goes_with_its_stroke(labels: np.ndarray, settled: np.ndarray) -> None:
-    expected = settled.copy()
+def test_it_stays_as_long_as_its_strokes_do(labels: np.ndarray, settled: Settled) -> None:
+    assert np.array_equal(still(settled, labels), np.where(labels > 0, 0, classes(settled)))
+
+
+def test_a_part_goes_with_its_stroke_and_the_one_beside_it_stays(
+    labels: np.ndarray, settled: Settled
+) -> None:
+    expected = np.where(labels > 0, 0, classes(settled))
     expected[:20, :30] = 0
-    muted = still(settled, labels, ((0, 10, 12),))
-    assert np.array_equal(muted, expected)
+    assert np.array_equal(still(settled, labels, ((0, 10, 12),)), expected)
     labels[:20, :30] = 0
     assert np.array_equal(still(settled, labels), expected)
 
 
-def test_a_part_goes_where_another_class_is_painted(labels: np.ndarray, settled: np.ndarray) -> None:
-    labels[7, 8] = CYTOPLASM
-    expected = settled.copy()
-    expected[:20, :30] = 0
+def test_paint_of_another_class_is_a_wall(labels: np.ndarray, settled: Settled) -> None:
+    labels[8, 6:20] = CYTOPLASM
+    expected = np.where(labels > 0, 0, classes(settled))
+    expected[6:9, 6:20] = 0
     assert np.array_equal(still(settled, labels), expected)
 
 
-def test_what_is_painted_since_is_no_part_of_it(labels: np.ndarray, settled: np.ndarray) -> None:
+def test_what_is_painted_since_is_no_part_of_it(labels: np.ndarray, settled: Settled) -> None:
     labels[6:10, 6:20] = SYNAPSE
     found = still(settled, labels)
     assert not found[labels > 0].any()
-    assert np.array_equal(found[labels == 0], settled[labels == 0])
+    assert np.array_equal(found[labels == 0], classes(settled)[labels == 0])
 
 
 def test_a_stroke_stays_the_same_whatever_else_is_painted(labels: np.ndarray) -> None:

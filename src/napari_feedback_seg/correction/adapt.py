@@ -14,7 +14,7 @@ from napari_feedback_seg.correction.image_statistics import with_statistics
 from napari_feedback_seg.correction.instant import InstantAnswers
 from napari_feedback_seg.correction.mistakes import put_right
 from napari_feedback_seg.correction.seen import Readers, Seen
-from napari_feedback_seg.correction.strokes import find_strokes, not_muted
+from napari_feedback_seg.correction.strokes import Settled, classes_of, find_strokes, not_muted
 from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.models.model import Model
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.correction.answer import FitProgress
     from napari_feedback_seg.correction.corrections import CorrectedSection
+    from napari_feedback_seg.correction.strokes import Stroke
     from napari_feedback_seg.segmentation.prediction import Prediction
 
 
@@ -190,25 +191,52 @@ def corrected(
     ndarray
         (Y, X) class values, 0 where the strokes say nothing.
     """
-    grown = with_statistics(add_classes(model, adaptation.new_classes), adaptation.statistics)
-    seen = Seen(grown, Readers(grown.card), choose_device(device), 0)
-    strokes = not_muted(
-        find_strokes(section.labels, (section.source, section.index)),
-        adaptation.muted,
-        adaptation.muted_classes,
-    )
-    try:
-        right = yield from put_right(seen, section, strokes, adaptation, region)
-    except BlankSection:
-        return section.labels
-    finally:
-        seen.cache.close()
+    strokes = _learnt_from(section, adaptation)
+    owners = yield from _owners(model, adaptation, section, strokes, device, region)
     result = section.labels.copy()
     part = result[region] if region is not None else result
-    part[part == 0] = right[part == 0]
+    part[part == 0] = classes_of(owners, strokes)[part == 0]
     if section.settled is not None:
         result[result == 0] = section.settled[result == 0]
     return result
+
+
+def settled_by(
+    model: Model, adaptation: Adaptation, section: CorrectedSection, *, device: str = "auto"
+) -> Generator[None, None, Settled]:
+    """Return what is right around the strokes of a section, to be kept; see :func:`corrected`."""
+    from scipy import sparse
+
+    strokes = _learnt_from(section, adaptation)
+    owners = yield from _owners(model, adaptation, section, strokes, device)
+    for number, stroke in enumerate(strokes, 1):
+        owners[tuple(stroke.pixels.T)] = number
+    return Settled(sparse.csr_array(owners), np.array([each.value for each in strokes], np.uint8))
+
+
+def _learnt_from(section: CorrectedSection, adaptation: Adaptation) -> list[Stroke]:
+    """Return the strokes of a section that were learnt from."""
+    strokes = find_strokes(section.labels, (section.source, section.index))
+    return not_muted(strokes, adaptation.muted, adaptation.muted_classes)
+
+
+def _owners(
+    model: Model,
+    adaptation: Adaptation,
+    section: CorrectedSection,
+    strokes: Sequence[Stroke],
+    device: str,
+    region: tuple[slice, slice] | None = None,
+) -> Generator[None, None, npt.NDArray[np.int32]]:
+    """Return which strokes put what right, see :func:`put_right`; nothing on a blank section."""
+    grown = with_statistics(add_classes(model, adaptation.new_classes), adaptation.statistics)
+    seen = Seen(grown, Readers(grown.card), choose_device(device), 0)
+    try:
+        return (yield from put_right(seen, section, strokes, adaptation, region))
+    except BlankSection:
+        return np.zeros(section.labels[region or ...].shape, np.int32)
+    finally:
+        seen.cache.close()
 
 
 def _same(image: Any, other: Any) -> bool:

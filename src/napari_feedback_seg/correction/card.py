@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg import __version__
 from napari_feedback_seg.correction.corrections import count_pixels
+from napari_feedback_seg.correction.strokes import digest_of_labels, painted_digest
 from napari_feedback_seg.models.model import Model, TrainingData
 from napari_feedback_seg.segmentation.device import machine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import torch
 
@@ -39,7 +40,10 @@ def corrected_model(parent: Model, adaptation: Adaptation, sections: Sequence[Co
         If the strokes were learnt for another model.
     """
     adapted = adaptation.apply(parent)
-    recipe = {**_recipe(parent, adapted, sections), "strokes": adaptation.strokes}
+    recipe = {
+        **_recipe(parent, adapted, sections, adaptation.muted, adaptation.muted_classes),
+        "strokes": adaptation.strokes,
+    }
     sources = _sources(sections)
     card = replace(
         adapted.card,
@@ -112,7 +116,14 @@ def finetuned_model(
     )
 
 
-def _recipe(parent: Model, child: Model, sections: Sequence[CorrectedSection]) -> dict[str, Any]:
+def _recipe(
+    parent: Model,
+    child: Model,
+    sections: Sequence[CorrectedSection],
+    muted: Collection[tuple[int, int, int]] = (),
+    muted_classes: Collection[int] = (),
+) -> dict[str, Any]:
+    painted = [(each.index, digest_of_labels(each.labels)) for each in sections]
     card = parent.card
     names = {each.value: each.name for each in child.card.classes}
     ancestors = card.recipe.get("ancestors", [])
@@ -122,6 +133,7 @@ def _recipe(parent: Model, child: Model, sections: Sequence[CorrectedSection]) -
         **training,
         "parent": card.name,
         "ancestors": [*ancestors, {"name": card.name, "sha256": parent.digest}],
+        "painted": painted_digest(painted, muted, muted_classes),
         "corrected_pixels": {names[value]: count for value, count in count_pixels(sections).items()},
     }
 

@@ -66,7 +66,7 @@ class CorrectedSection:
         Name of the image.
     settled : ndarray or None
         (Y, X) uint8 class values of what strokes had put right around themselves when the model
-        learnt them, 0 elsewhere; see :func:`~napari_feedback_seg.correction.strokes.still_settled`.
+        learnt them, 0 elsewhere; see :func:`~napari_feedback_seg.correction.strokes.Settled`.
     """
 
     image: npt.NDArray[np.generic] | Plane

@@ -29,7 +29,7 @@ from napari_feedback_seg.correction.image_statistics import (
 from napari_feedback_seg.correction.mistakes import put_right
 from napari_feedback_seg.correction.samples import pixels_to_learn
 from napari_feedback_seg.correction.seen import Readers, Seen
-from napari_feedback_seg.correction.strokes import SectionKey, Stroke, find_strokes, not_muted
+from napari_feedback_seg.correction.strokes import SectionKey, Stroke, classes_of, find_strokes, not_muted
 from napari_feedback_seg.generators import finish, forward
 from napari_feedback_seg.models.model import weights_digest
 from napari_feedback_seg.segmentation.device import choose_device
@@ -349,7 +349,8 @@ class InstantAnswers:
         key = section.source, section.index
         labels, strokes = self._learnt_from.get(key, (section.labels, []))
         section = replace(section, labels=labels)
-        return (yield from put_right(self._now, section, strokes, self.adaptation, region))
+        owners = yield from put_right(self._now, section, strokes, self.adaptation, region)
+        return classes_of(owners, strokes)
 
     def _segment(
         self,

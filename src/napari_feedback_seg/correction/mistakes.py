@@ -56,8 +56,8 @@ def put_right(
     strokes: Sequence[Stroke],
     adaptation: Adaptation,
     region: _Slices | None = None,
-) -> Generator[None, None, npt.NDArray[np.uint8]]:
-    """Return the classes of what is put right around strokes; yield after each stroke.
+) -> Generator[None, None, npt.NDArray[np.int32]]:
+    """Return which strokes put something right around themselves, and where; yield after each stroke.
 
     Parameters
     ----------
@@ -75,16 +75,21 @@ def put_right(
     Returns
     -------
     ndarray
-        (Y, X) class values of the region, 0 where nothing is put right, and where something is painted.
+        (Y, X) of the region, the place of a stroke among ``strokes``, from 1 on; 0 where nothing is put
+        right, and where something is painted.
     """
     rows, columns = region or tuple(slice(0, length) for length in section.image.shape)
-    result = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+    result = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int32)
     if adaptation.residual is None or not strokes:
         return result
     nearest = np.full(result.shape, np.inf, np.float32)
     place = _Place(seen, section, adaptation.residual.times(1 / adaptation.share))
-    few = [each for each in strokes if 0 < adaptation.of_class.get(each.value, 0) < VERY_MANY]
-    for stroke in sorted(few, key=lambda each: (each.pixels[0] // BLOCK).tolist()):
+    few = [
+        (number, each)
+        for number, each in enumerate(strokes, 1)
+        if 0 < adaptation.of_class.get(each.value, 0) < VERY_MANY
+    ]
+    for number, stroke in sorted(few, key=lambda each: (each[1].pixels[0] // BLOCK).tolist()):
         box = place.around(stroke)
         of_image = place.of_image(box)
         inside = intersection(of_image[0], rows), intersection(of_image[1], columns)
@@ -94,7 +99,7 @@ def put_right(
             outside = seen.outside(section, inside)
             found = found if outside is None else found & ~outside
             found &= away < nearest[at]
-            result[at][found], nearest[at][found] = stroke.value, away[found]
+            result[at][found], nearest[at][found] = number, away[found]
         yield
     return result
 

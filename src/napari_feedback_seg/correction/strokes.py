@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
 BLOCK = 128
 """Side in pixels of the blocks that cut what is larger, as dense labels are."""
@@ -57,6 +57,35 @@ class Stroke:
     def lies_on(self, z: int, row: int, column: int) -> bool:
         """Return whether it lies on a pixel of a section."""
         return self.section[1] == z and bool((self.pixels == (row, column)).all(axis=1).any())
+
+
+def digest_of_labels(labels: npt.NDArray[np.uint8]) -> str:
+    """Return what tells what is painted on a section (Y, X) from anything else."""
+    return hashlib.blake2b(np.ascontiguousarray(labels).data, digest_size=12).hexdigest()
+
+
+def painted_digest(
+    sections: Iterable[tuple[int, str]],
+    muted: Collection[tuple[int, int, int]] = (),
+    muted_classes: Collection[int] = (),
+) -> str:
+    """Return what tells what was painted on an image, and learnt from, from anything else.
+
+    Parameters
+    ----------
+    sections : iterable of tuple
+        Number and :func:`digest_of_labels` of each section that is painted on.
+    muted, muted_classes : collection
+        What was not learnt from, see :func:`not_muted`.
+    """
+    about = sorted(sections), sorted(map(tuple, muted)), sorted(muted_classes)
+    return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
+
+
+def classes_of(owners: npt.NDArray[np.int32], strokes: Sequence[Stroke]) -> npt.NDArray[np.uint8]:
+    """Return the class of the stroke that each pixel belongs to: its place among strokes, from 1 on, or 0."""
+    classes: npt.NDArray[np.uint8] = np.array([0, *(each.value for each in strokes)], np.uint8)[owners]
+    return classes
 
 
 def not_muted(
@@ -120,37 +149,60 @@ def _scattered(places: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
     return number ^ (number >> np.uint64(31))
 
 
-def still_settled(
-    settled: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], strokes: Iterable[Stroke]
-) -> npt.NDArray[np.uint8]:
-    """Return what is still right of what strokes had put right around themselves.
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What strokes had put right around themselves, on a section, when a model learnt them.
 
-    That are the parts that touch a stroke of their class, and in which nothing else is painted.
-
-    Parameters
+    Attributes
     ----------
-    settled : ndarray
-        (Y, X) class values of what was put right, 0 elsewhere.
-    labels : ndarray
-        (Y, X) class values of what is painted now.
-    strokes : iterable of Stroke
-        Those of it that count: one that is muted keeps nothing right.
-
-    Returns
-    -------
-    ndarray
-        (Y, X) class values, 0 elsewhere and where something is painted.
+    owners : sparse array
+        (Y, X) int32, the number of the stroke that a pixel belongs to, from 1 on; its own pixels are
+        among them. 0 elsewhere.
+    values : ndarray
+        (N,) uint8, the class of each stroke.
     """
-    from scipy import ndimage
 
-    result = np.zeros_like(settled)
-    painted = np.zeros_like(settled)
-    for stroke in strokes:
-        painted[tuple(stroke.pixels.T)] = stroke.value
-    for value in np.unique(settled[settled > 0]):
-        parts, _ = ndimage.label((settled == value) | (painted == value), np.ones((3, 3)))
-        touched = np.unique(parts[painted == value])
-        denied = np.unique(parts[(settled == value) & (labels > 0) & (labels != value)])
-        still = np.isin(parts, np.setdiff1d(touched, [0, *denied]))
-        result[still & (settled == value) & (labels == 0)] = value
-    return result
+    owners: Any
+    values: npt.NDArray[np.uint8]
+
+    def still(
+        self, labels: npt.NDArray[np.uint8], strokes: Iterable[Stroke]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """Return what of it is still right.
+
+        That is what belonged to a stroke of which something is still painted there, and is reached from
+        it. Paint of another class is a wall.
+
+        Parameters
+        ----------
+        labels : ndarray
+            (Y, X) class values of what is painted now.
+        strokes : iterable of Stroke
+            Those of it that count: one that is muted keeps nothing right.
+
+        Returns
+        -------
+        owners : ndarray
+            (Y, X) the stroke that a pixel belongs to, 0 elsewhere.
+        right : ndarray
+            (Y, X) class values, 0 elsewhere and where something is painted.
+        """
+        from scipy import ndimage
+
+        owners = self.owners.toarray()
+        painted = np.zeros_like(labels)
+        for stroke in strokes:
+            painted[tuple(stroke.pixels.T)] = stroke.value
+        still = np.zeros_like(owners)
+        boxes = ndimage.find_objects(owners)
+        for number, (box, value) in enumerate(zip(boxes, self.values, strict=False), 1):
+            if box is None:
+                continue
+            free = (labels[box] == 0) | (labels[box] == value)
+            own = (owners[box] == number) & free
+            parts, _ = ndimage.label((owners[box] > 0) & free, np.ones((3, 3)))
+            touched = np.unique(parts[own & (painted[box] == value)])
+            still[box][own & np.isin(parts, touched)] = number
+        right = np.concatenate([np.zeros(1, np.uint8), self.values])[still]
+        right[labels > 0] = 0
+        return still, right

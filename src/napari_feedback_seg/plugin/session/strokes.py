@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +10,16 @@ import numpy as np
 from napari_feedback_seg.generators import forward
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.correction.adaptation import Adaptation
     from napari_feedback_seg.correction.corrections import CorrectedSection
+    from napari_feedback_seg.correction.strokes import Settled
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
-    from napari_feedback_seg.plugin.session.regions import Region
     from napari_feedback_seg.segmentation.events import SectionDone
     from napari_feedback_seg.segmentation.lazy import Plane
-
-Settled = Mapping[int, Any]
-"""Section to a sparse array (Y, X) of class values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +33,12 @@ class Strokes:
     muted_classes: frozenset[int] = frozenset()  # classes that are not learnt from
     new_classes: tuple[LabelClass, ...] = ()  # those that the model lacks
     pixel_size_nm: Any = None  # side of a pixel, if the image is rescaled for the model
+    painted: str = ""  # what tells all that is painted from anything else, as in the card of a model
+    known: bool = False  # whether the model has learnt all that
     token: str = ""  # what tells all of that from others; empty if nothing is learnt
     learnt: Adaptation | None = None  # what was learnt of them, if it was already
-    # what strokes had put right when the model learnt them
-    settled: Settled = field(default_factory=dict)
+    # section to what strokes had put right when the model learnt them
+    settled: Mapping[int, Settled] = field(default_factory=dict)
 
     def section(self, z: int, image: np.ndarray | Plane | None = None) -> CorrectedSection:
         """Return a section, with what is painted on it; of its image it may be given what was read."""
@@ -54,13 +52,32 @@ class Strokes:
 
     def settled_on(self, z: int) -> np.ndarray | None:
         """Return what is still right of what strokes had put right on a section; None if that is nothing."""
-        from napari_feedback_seg.correction.strokes import find_strokes, not_muted, still_settled
+        still = self._still(z)
+        return None if still is None else still[1]
+
+    def settle(self, z: int, settled: Settled | None = None) -> Settled | None:
+        """Return what strokes have put right on a section, and what is still right of what they had."""
+        from scipy import sparse
+
+        still = self._still(z)
+        if still is None or settled is None:
+            return settled if still is None else replace(self.settled[z], owners=sparse.csr_array(still[0]))
+        now, before = settled.owners.toarray(), still[0]
+        number = np.arange(len(self.settled[z].values) + 1) + len(settled.values)
+        painted = (self.labels[z] > 0) & (now > 0)
+        number[before[painted]] = now[painted]  # a stroke that is among both
+        owners = np.where((now == 0) & (before > 0), number[before], now).astype(np.int32)
+        values = np.concatenate([settled.values, self.settled[z].values])
+        return replace(settled, owners=sparse.csr_array(owners), values=values)
+
+    def _still(self, z: int) -> tuple[np.ndarray, np.ndarray] | None:
+        from napari_feedback_seg.correction.strokes import find_strokes, not_muted
 
         settled, labels = self.settled.get(z), self.labels.get(z)
         if settled is None or labels is None:
             return None
         strokes = not_muted(find_strokes(labels, (self.image, z)), self.muted, self.muted_classes)
-        return still_settled(settled.toarray(), labels, strokes)
+        return settled.still(labels, strokes)
 
 
 def adaptation_to(
@@ -99,50 +116,36 @@ def corrected_section(
     strokes: Strokes | None, adaptation: Adaptation | None, model: Model, device: str, done: SectionDone
 ) -> Generator[None, None, SectionDone]:
     """Return a segmented section with what its strokes put right around themselves."""
+    from napari_feedback_seg.correction.adapt import corrected
     from napari_feedback_seg.segmentation.prediction import painted_over
 
     z = done.section
     if strokes is None or z not in strokes.labels:
         return done
-    right = yield from _put_right(strokes, z, adaptation, model, device, done.prediction.region)
+    right, values = strokes.settled_on(z), [each.value for each in model.card.classes]
+    if adaptation is not None:
+        section = replace(strokes.section(z), settled=right)
+        right = yield from corrected(model, adaptation, section, device=device, region=done.prediction.region)
+        values += [each.value for each in adaptation.new_classes]
     if right is not None:
-        new = adaptation.new_classes if adaptation is not None else ()
-        painted_over(done.prediction, right, [each.value for each in (*model.card.classes, *new)])
+        # What is painted lies on top of the result, and is not written into it.
+        painted_over(done.prediction, np.where(strokes.labels[z] > 0, 0, right), values)
     return done
 
 
 def settle(
     strokes: Strokes | None, adaptation: Adaptation | None, model: Model, device: str
-) -> Generator[None, None, Settled]:
+) -> Generator[None, None, dict[int, Settled]]:
     """Return what strokes put right around themselves: a model that learns them does not have that."""
-    from scipy import sparse
+    from napari_feedback_seg.correction.adapt import settled_by
 
     found = {}
     for z in strokes.labels if strokes is not None else ():
         assert strokes is not None
-        right = yield from _put_right(strokes, z, adaptation, model, device)
-        if right is not None and right.any():
-            found[z] = sparse.csr_array(right)
+        now = None
+        if adaptation is not None:
+            now = yield from settled_by(model, adaptation, strokes.section(z), device=device)
+        settled = strokes.settle(z, now)
+        if settled is not None:
+            found[z] = settled
     return found
-
-
-def _put_right(
-    strokes: Strokes,
-    z: int,
-    adaptation: Adaptation | None,
-    model: Model,
-    device: str,
-    region: Region | None = None,
-) -> Generator[None, None, np.ndarray | None]:
-    """Return what strokes put right on a section, (Y, X), but for what is painted; None if that is nothing.
-
-    What is painted lies on top of a result, and is not written into it.
-    """
-    from napari_feedback_seg.correction.adapt import corrected
-
-    settled = strokes.settled_on(z)
-    if adaptation is None:
-        return settled
-    section = replace(strokes.section(z), settled=settled)
-    right = yield from corrected(model, adaptation, section, device=device, region=region)
-    return np.where(strokes.labels[z] > 0, 0, right)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import napari_feedback_seg
+from napari_feedback_seg.correction.adapt import adapt
+from napari_feedback_seg.correction.card import corrected_model
 from napari_feedback_seg.correction.config import FinetuneConfig
+from napari_feedback_seg.correction.corrections import corrected_sections
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.plugin.session.drafts import unsaved_folder
 from napari_feedback_seg.plugin.session.regions import Part
@@ -326,3 +329,79 @@ class TestWhatStrokesPutRightAroundThemselves:
         assert (session.result.data[0] == before)[around].all()
         alone = napari_feedback_seg.segment(session.image.data[0], session.entry.path).labels
         assert (alone != before)[around].any()
+
+    def test_of_two_beside_each_other_one_goes_with_its_stroke(
+        self, session, runner, answered, permanent, paint, around
+    ):
+        layer = session.correcting.corrections.layer
+        paint(layer, MEMBRANE, 0, 60, 20, side=5)
+        runner.finish()
+        permanent()
+        settled = session.instant.strokes().settled[0]
+        owners = settled.owners.toarray()
+        first = int(owners[42, 57])
+        assert owners[62, 22] not in (0, first)
+        paint(layer, 0, 0, 40, 55, side=5)
+        runner.finish()
+        still = session.instant.strokes().settled_on(0) > 0
+        assert still.sum() > 100
+        assert np.array_equal(still, (owners != first) & (owners > 0) & (layer.data[0] == 0))
+
+    def test_permanent_on_permanent_keeps_both(self, session, runner, answered, permanent, paint, around):
+        permanent()
+        kept = session.instant.strokes().settled_on(0)
+        paint(session.correcting.corrections.layer, SYNAPSE, 0, 8, 8, side=5)
+        runner.finish()
+        permanent()
+        assert session.model_name == "small corrected 2"
+        now = session.instant.strokes().settled_on(0)
+        painted = session.correcting.corrections.labels(0)
+        assert ((now > 0) | (painted > 0))[kept > 0].all()
+        assert (now == MEMBRANE).sum() > 100
+
+
+class TestWhatTheModelHasLearnt:
+    """Its card tells."""
+
+    def test_its_strokes_are_not_learnt_again_another_day(
+        self, session, viewer, runner, answered, permanent, segment
+    ):
+        permanent()
+        session.correcting.save_as("mine")
+        image = session.image.data
+        painted = session.correcting.corrections.layer.data.copy()
+        viewer.layers.clear()
+        runner.finish()
+        viewer.add_image(image, name="cells")
+        viewer.dims.set_point(0, 0)
+        session.correcting.paint_with(SYNAPSE)
+        session.correcting.corrections.layer.data = painted
+        session.correcting.corrections.look_at_all()
+        runner.finish()
+        segment(Part((0, 1)))
+        alone = napari_feedback_seg.segment(image[1], load_model("mine")).labels
+        assert np.array_equal(session.result.data[1], alone)
+        assert session.instant.strokes().known
+        assert not session.permanent.make()
+        assert "knows these strokes already" in session.correcting.status
+        session.model_name = "small"
+        runner.finish()
+        assert not session.instant.strokes().known
+
+    def test_what_is_muted_meanwhile_was_learnt(self, session, runner, answered):
+        assert session.permanent.make()
+        runner.step()
+        session.instant.mute_class(SYNAPSE, True)
+        runner.finish()
+        assert session.model_name == "small corrected"
+        assert not session.instant.strokes().known
+        session.instant.mute_class(SYNAPSE, False)
+        runner.finish()
+        assert session.instant.strokes().known
+
+    def test_so_does_that_of_a_model_of_a_terminal(self, session, runner, answered, tmp_path):
+        labels = session.correcting.corrections.layer.data
+        learnt = adapt(load_model("small"), [(session.image.data, labels)])
+        sections = corrected_sections(session.image.data, labels, load_model("small").card.classes)
+        model = corrected_model(load_model("small"), learnt, sections)
+        assert model.card.recipe["painted"] == session.instant.strokes().painted

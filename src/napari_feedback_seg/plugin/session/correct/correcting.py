@@ -166,7 +166,7 @@ class Correcting:
         result, path = found
         run.remove_checkpoint()
         self.journal.note_model(path, run.draft)
-        session.instant.teaching.made_permanent(path, run.image, run.painted, run.settled)
+        session.instant.teaching.keep_right(path, run.strokes, run.settled)
         which = "held-out corrections" if result.held_out else "the corrections that it learnt from"
         proposal = Proposal(
             run.parent,

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from napari_feedback_seg.correction.config import FinetuneConfig
     from napari_feedback_seg.correction.events import FinetuneCheck, FinetuneResult, FinetuneStep
     from napari_feedback_seg.correction.finetune import FineTuning
+    from napari_feedback_seg.correction.strokes import Settled
     from napari_feedback_seg.models.model import Model
     from napari_feedback_seg.plugin.layers.image import Sections
-    from napari_feedback_seg.plugin.session.correct.painted.teaching import Digests
     from napari_feedback_seg.plugin.session.drafts import Draft
     from napari_feedback_seg.plugin.session.session import Session
-    from napari_feedback_seg.plugin.session.strokes import Settled, Strokes
+    from napari_feedback_seg.plugin.session.strokes import Strokes
 
 _SMOOTH = 0.2
 
@@ -40,7 +40,6 @@ class FinetuneWork:
     image: Image
     sections: Sections  # its grey values
     corrections: dict[int, np.ndarray]  # section to its corrections (Y, X), as they were
-    painted: Digests  # what tells them from others
     draft: Draft  # where they are kept, and the state of the fine-tune
     parent: str  # name of the model
     load_model: Callable[[], Model]  # returns the model. Called off the GUI thread.
@@ -50,8 +49,8 @@ class FinetuneWork:
     source: str  # name of the image
     path_for: Callable[[str], Path]  # returns, for the name of a model, the file that it is written to
     # the corrections as they are answered at once, which is what the fine-tune begins with
-    strokes: Strokes | None = None
-    settled: Settled = field(default_factory=dict)  # what they put right around themselves
+    strokes: Strokes
+    settled: dict[int, Settled] = field(default_factory=dict)  # what they put right around themselves
     tuning: FineTuning | None = None
     keep_best: bool = False  # of what was learnt before it is stopped
 
@@ -67,7 +66,7 @@ class FinetuneWork:
             for z in self.corrections
         ]
         # Learnt anew, so that a fine-tune that was cut off finds its checkpoint.
-        strokes = self.strokes and replace(self.strokes, learnt=None)
+        strokes = replace(self.strokes, learnt=None)
         begin = yield from forward(
             self._learn(strokes, model), lambda _: FinetuneStep(0, 0, "learning from the strokes")
         )
@@ -94,7 +93,7 @@ class FinetuneWork:
         with suppress(OSError):  # the next fine-tune writes over it
             self.draft.checkpoint.unlink(missing_ok=True)
 
-    def _learn(self, strokes: Strokes | None, model: Model) -> Generator[None, None, Model]:
+    def _learn(self, strokes: Strokes, model: Model) -> Generator[None, None, Model]:
         """Return the model as it answers strokes, and keep what they put right around themselves."""
         adaptation = yield from adaptation_to(strokes, model, self.device)
         self.settled = yield from settle(strokes, adaptation, model, self.device)
@@ -105,7 +104,7 @@ class FinetuneWork:
         from napari_feedback_seg.correction.strokes import find_strokes
 
         labels, strokes = self.corrections[z].copy(), self.strokes
-        if strokes is not None and (strokes.muted or strokes.muted_classes):
+        if strokes.muted or strokes.muted_classes:
             for stroke in find_strokes(labels, (strokes.image, z)):
                 muted = any(stroke.lies_on(*each) for each in strokes.muted)
                 if muted or stroke.value in strokes.muted_classes:
@@ -115,7 +114,9 @@ class FinetuneWork:
     def _keep(self, result: FinetuneResult) -> tuple[FinetuneResult, Path]:
         from napari_feedback_seg.models.model_file import save_model
 
-        return result, save_model(result.tuned, self.path_for(result.tuned.card.name))
+        card = result.tuned.card
+        card = replace(card, recipe={**card.recipe, "painted": self.strokes.painted})  # with what was muted
+        return result, save_model(replace(result.tuned, card=card), self.path_for(card.name))
 
 
 @dataclass(frozen=True)
@@ -184,13 +185,15 @@ def prepare(session: Session) -> FinetuneWork:
         raise TrainingError(f"{pixels} corrected px are too little to learn from: paint a few strokes.")
     if draft is None:
         raise InputError("This image has no place for its corrections. Save it as a TIFF, and open that.")
+    strokes = session.instant.strokes()
+    if strokes is None:
+        raise InputError(f"The model '{session.model_name}' cannot be used. Choose another one.")
     known = {each.value for each in session.card.classes} if session.card else set()
     new = tuple(each for each in corrections.classes if each.value in total.keys() - known)
     return FinetuneWork(
         image,
         sections,
         {z: corrections.labels(z) for z in corrections.counts},
-        session.instant.teaching.digests,
         draft,
         session.model_name,
         partial(session.load_model, session.entry),
@@ -199,5 +202,5 @@ def prepare(session: Session) -> FinetuneWork:
         session.segmenting.options_of_result.pixel_size_nm,
         image.name,
         correcting.models.path_for,
-        session.instant.strokes(),
+        strokes,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_feedback_seg.errors import FeedbackSegError, InputError, TrainingError
 from napari_feedback_seg.plugin.session.strokes import adaptation_to, settle
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
+    from napari_feedback_seg.correction.strokes import Settled
     from napari_feedback_seg.models.library import ModelEntry
-    from napari_feedback_seg.plugin.session.correct.painted.teaching import Digests
     from napari_feedback_seg.plugin.session.drafts import Draft
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.plugin.session.strokes import Strokes
@@ -29,9 +29,8 @@ class _Run:
     image: Image
     entry: ModelEntry
     strokes: Strokes
-    digests: Digests
     draft: Draft | None
-    settled: dict[int, Any] = field(default_factory=dict)  # what they put right around themselves
+    settled: dict[int, Settled] = field(default_factory=dict)  # what they put right around themselves
 
 
 class Permanent:
@@ -85,15 +84,13 @@ class Permanent:
             raise InputError(f"The model '{session.model_name}' cannot be used. Choose another one.")
         if not strokes.labels:
             raise TrainingError("Nothing is corrected yet: choose a class and paint over what is wrong.")
-        digests = session.instant.teaching.digests
         if not strokes.token:
-            knows = session.instant.teaching.is_permanent(session.entry.path)
             raise TrainingError(
                 f"'{session.model_name}' knows these strokes already: paint others."
-                if knows
+                if strokes.known
                 else "All strokes are muted: learn from some of them, and try again."
             )
-        return _Run(session.image, session.entry, strokes, digests, session.correcting.journal.draft)
+        return _Run(session.image, session.entry, strokes, session.correcting.journal.draft)
 
     def _finish(self, run: _Run, path: Path | None) -> None:
         session = self._session
@@ -103,7 +100,7 @@ class Permanent:
             )
             return
         session.correcting.journal.note_model(path, run.draft)
-        session.instant.teaching.made_permanent(path, run.image, run.digests, run.settled)
+        session.instant.teaching.keep_right(path, run.strokes, run.settled)
         in_use = session.entry is not None and session.entry.path == run.entry.path
         try:
             if in_use:

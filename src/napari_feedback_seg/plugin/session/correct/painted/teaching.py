@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_feedback_seg.correction.strokes import digest_of_labels, painted_digest
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.plugin.session.records import CorrectionsRecord
 from napari_feedback_seg.plugin.session.strokes import Strokes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from napari.layers import Image
 
-    from napari_feedback_seg.correction.strokes import Stroke
+    from napari_feedback_seg.correction.strokes import Settled, Stroke
     from napari_feedback_seg.plugin.session.session import Session
-    from napari_feedback_seg.plugin.session.strokes import Settled
 
 Digests = list[tuple[int, str]]
-
-
-@dataclass(frozen=True, eq=False)
-class _Learnt:
-    """What a model has learnt, and what was put right around it."""
-
-    image: str  # identity of the image
-    digests: Digests
-    muted: Any
-    settled: Settled
 
 
 class Teaching:
@@ -44,7 +34,8 @@ class Teaching:
         self._session = session
         self._labels: dict[int, tuple[str, np.ndarray]] = {}  # with its digest
         self._of: tuple[Any, Any] = (None, None)  # the image and the layer that these are of
-        self._permanent: dict[str, _Learnt] = {}  # by file of the model
+        # file of a model to the image and what strokes had put right there when it learnt them
+        self._settled: dict[str, tuple[str, Mapping[int, Settled]]] = {}
         self._versions: dict[Any, int] = {}
 
     def strokes(self, on: bool) -> Strokes | None:
@@ -61,19 +52,30 @@ class Teaching:
         of_image = corrections.image == image
         labels = {z: each[1] for z, each in self._labels.items()} if of_image else {}
         known = {each.value for each in card.classes}
-        painted = {value for counts in corrections.counts.values() for value in counts} if of_image else set()
-        new = tuple(each for each in corrections.classes if each.value in painted - known)
+        used = {value for counts in corrections.counts.values() for value in counts} if of_image else set()
+        new = tuple(each for each in corrections.classes if each.value in used - known)
         size = session.segmenting.options_of_result.pixel_size_nm
         model, token = str(entry.path), ""
-        muted, muted_classes = self._all_muted
-        if on and labels and painted - set(muted_classes) and not self.is_permanent(entry.path):
+        muted, muted_classes = self._record.muted, self._record.muted_classes
+        painted = painted_digest(digests, muted, muted_classes)
+        known_already = card.recipe.get("painted") == painted
+        if on and labels and used - set(muted_classes) and not known_already:
             about = model, digests, size, [each.to_json() for each in new], muted, muted_classes
             token = hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
         source = self._source(image)
-        learnt = self._permanent.get(model)
-        settled = learnt.settled if learnt is not None and learnt.image == source else {}
+        of_settled, settled = self._settled.get(model, ("", {}))
         return Strokes(
-            source, sections, labels, muted, frozenset(muted_classes), new, size, token, settled=settled
+            source,
+            sections,
+            labels,
+            muted,
+            frozenset(muted_classes),
+            new,
+            size,
+            painted,
+            known_already,
+            token,
+            settled=settled if of_settled == source else {},
         )
 
     @property
@@ -90,7 +92,7 @@ class Teaching:
         for z in counts.keys() - self._labels.keys():
             labels = corrections.labels(z)
             if labels.any():
-                self._labels[z] = hashlib.blake2b(labels.data, digest_size=12).hexdigest(), labels
+                self._labels[z] = digest_of_labels(labels), labels
         return sorted((z, each[0]) for z, each in self._labels.items())
 
     def labels(self, z: int) -> np.ndarray | None:
@@ -134,11 +136,6 @@ class Teaching:
         self._note(muted=tuple(sorted([*others, (stroke.section[1], *stroke.centre)] if muted else others)))
 
     @property
-    def _all_muted(self) -> tuple[tuple[tuple[int, int, int], ...], tuple[int, ...]]:
-        record = self._record
-        return record.muted, record.muted_classes
-
-    @property
     def _record(self) -> CorrectionsRecord:
         layer = self._session.correcting.corrections.layer
         corrections = self._session.layers.corrections
@@ -158,19 +155,11 @@ class Teaching:
         """Take note that an image has other pixels."""
         self._versions[image.unique_id] = self._versions.get(image.unique_id, 0) + 1
 
-    def made_permanent(self, model: Path, image: Image, digests: Digests, settled: Settled) -> None:
-        """Take note that a model has learnt what is painted: with it nothing else is to be answered.
-
-        What was put right around the strokes stays right as long as they are there.
-        """
-        self._permanent[str(model)] = _Learnt(self._source(image), digests, self._all_muted, settled)
-
-    def is_permanent(self, model: Path) -> bool:
-        """Return whether a model has learnt what is painted now."""
-        learnt = self._permanent.get(str(model))
-        return learnt is not None and (learnt.digests, learnt.muted) == (self.digests, self._all_muted)
+    def keep_right(self, model: Path, strokes: Strokes, settled: Mapping[int, Settled]) -> None:
+        """Let what strokes had put right when a model learnt them stay right, as long as they are there."""
+        self._settled[str(model)] = strokes.image, settled
 
     def renamed(self, before: Path, after: Path) -> None:
         """Take note that a model is in another file now."""
-        if str(before) in self._permanent:
-            self._permanent[str(after)] = self._permanent.pop(str(before))
+        if str(before) in self._settled:
+            self._settled[str(after)] = self._settled.pop(str(before))
