@@ -7,7 +7,8 @@ import pytest
 from qtpy.QtWidgets import QToolButton
 
 from napari_feedback_seg.classes import EM_CLASSES
-from napari_feedback_seg.plugin.correct.text import changes
+from napari_feedback_seg.correction.strokes import Stroke
+from napari_feedback_seg.plugin.correct.text import changes, reason
 from napari_feedback_seg.plugin.layers.changes import CHANGES_KEY
 from napari_feedback_seg.plugin.session.jobs import State
 
@@ -132,3 +133,9 @@ def test_the_dock_closed_in_the_middle_leaves_nothing_running(viewer, dock, tab,
 )
 def test_what_has_changed_in_words(changed, text):
     assert changes(changed, EM_CLASSES).endswith(text)
+
+
+def test_a_reason_in_words():
+    stroke = Stroke(("cells", 3), SYNAPSE, np.array([[10, 20]], np.int32))
+    assert reason(stroke, 1.26, EM_CLASSES) == "synapse, section 3, 10, 20 (+1.3)"
+    assert reason(stroke, -0.04, EM_CLASSES) == "synapse, section 3, 10, 20"

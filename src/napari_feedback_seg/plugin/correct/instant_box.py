@@ -78,7 +78,7 @@ class InstantBox(QFrame):
 
     def _show_why(self) -> None:
         instant, classes = self._session.instant, self._session.correcting.corrections.classes
-        found = instant.why.reasons[:MOST_REASONS] if instant.why is not None else ()
+        found = instant.why.speak_for[:MOST_REASONS] if instant.why is not None else ()
         text = "Click on a place in the image." if instant.picking and instant.why is None else ""
         if instant.why is not None:
             text = why(instant.why)

@@ -73,14 +73,14 @@ def changes(changed: dict[int, dict[int, int]], classes: Sequence[LabelClass]) -
 def why(found: Why) -> str:
     """Return what is known of a place, over the strokes that moved it."""
     place = f"row {found.row}, column {found.column} of section {found.section}"
-    if not found.reasons:
+    if not found.speak_for:
         return f"No stroke changed the class at {place}."
     return f"The class at {place} comes mostly from:"
 
 
 def reason(stroke: Stroke, moved: float, classes: Sequence[LabelClass]) -> str:
-    """Return which stroke that is, and whether it speaks for what is said."""
+    """Return which stroke that is, and how much it speaks for what is said."""
     name = next((each.name for each in classes if each.value == stroke.value), str(stroke.value))
     row, column = stroke.centre
-    how = f" ({moved:+.1f})" if moved else ""
+    how = f" ({moved:+.1f})" if round(moved, 1) else ""
     return f"{name}, section {stroke.section[1]}, {row}, {column}{how}"

@@ -329,6 +329,40 @@ class TestChoices:
         session.instant.mute(first, False)
         assert not session.instant.teaching.muted
 
+    def test_the_answer_to_why_follows_the_strokes(self, session, runner, single, strokes, paint):
+        layer = strokes()
+        session.instant.ask(0, 60, 60)
+        runner.finish()
+        first = session.instant.why.speak_for[0].stroke
+        session.instant.mute(first, True)
+        runner.finish()
+        assert first.key not in {each.stroke.key for each in session.instant.why.reasons}
+        session.instant.mute(first, False)
+        runner.finish()
+        assert first.key in {each.stroke.key for each in session.instant.why.reasons}
+        session.instant.mute_class(first.value, True)
+        runner.finish()
+        assert first.value not in {each.stroke.value for each in session.instant.why.reasons}
+        paint(layer, MEMBRANE, 58, 58)
+        runner.finish()
+        assert session.instant.why.reasons[0].stroke.value == MEMBRANE
+
+    def test_strokes_that_speak_for_the_class_are_those_above_zero_and_the_one_that_lies_there(
+        self, session, runner, single, strokes
+    ):
+        strokes()
+        session.instant.ask(0, 10, 10)
+        runner.finish()
+        why = session.instant.why
+        session.instant.mute(why.reasons[0].stroke, True)
+        runner.finish()
+        why = session.instant.why
+        assert min(each.moved for each in why.reasons) < 0
+        on_it, *others = why.speak_for
+        assert (on_it.moved, on_it.stroke.lies_on(0, 10, 10)) == (0, True)
+        assert others
+        assert all(round(each.moved, 1) > 0 for each in others)
+
     def test_a_muted_stroke_stays_muted_as_it_grows_and_when_the_image_is_replaced(
         self, session, runner, single, strokes, section
     ):

@@ -91,18 +91,21 @@ class Instant:
         """Answer strokes at once, or show what the model says without them."""
         if on != self.on:
             self.on = on
+            self._ask_again()
             self._begin_here()
 
     def mute_class(self, value: int, muted: bool) -> None:
         """Learn from no stroke of a class, or from all again."""
         self.teaching.mute_class(value, muted)
         self._session.correcting.strokes_changed()
+        self._ask_again()
         self._begin_here()
 
     def mute(self, stroke: Stroke, muted: bool) -> None:
         """Do not learn from a stroke, or learn from it again."""
         self.teaching.mute(stroke, muted)
         self._session.correcting.strokes_changed()
+        self._ask_again()
         self._begin_here()
 
     def go_to(self, stroke: Stroke) -> None:
@@ -147,6 +150,11 @@ class Instant:
         self._stop()
         self._begin_here()
 
+    def _ask_again(self) -> None:
+        """Ask once more what was asked last: other strokes are learnt from now."""
+        if self.why is not None and self._question is None:
+            self._question = self.why.section, self.why.row, self.why.column
+
     def end_flash(self) -> None:
         """Outline no longer what the last stroke has changed."""
         self._layers.hide()
@@ -177,6 +185,7 @@ class Instant:
             for z, labels in before.items():
                 self._last = where_changed(labels, self.teaching.labels(z)) or self._last
         self.shown.show_before(False)
+        self._ask_again()
         self.look()
 
     def _begin_here(self) -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _LEARNING = "learning"
 """The token of no strokes."""
 
+_LEAST = 0.05
+"""What moved a pixel less, in logits, would be shown as 0.0."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -60,6 +63,12 @@ class Why:
     row: int
     column: int
     reasons: tuple[Reason, ...]
+
+    @property
+    def speak_for(self) -> tuple[Reason, ...]:
+        """The reasons without strokes that lie elsewhere and speak against it, or hardly moved it."""
+        here = self.section, self.row, self.column
+        return tuple(each for each in self.reasons if each.moved >= _LEAST or each.stroke.lies_on(*here))
 
 
 @dataclass
