@@ -167,6 +167,23 @@ class TestFinetune:
         press(tab.redo_button)
         np.testing.assert_array_equal(result.data, after)
 
+    def test_its_progress_and_the_recommendation_come_into_view(
+        self, dock, tab, correcting, corrected, press, finish, qtbot
+    ):
+        dock.resize(360, 420)
+        tab.settings_fold.expand()
+        qtbot.waitUntil(lambda: tab.form.isVisible(), timeout=LONG)
+
+        def in_view(widget):
+            return widget.isVisible() and widget.visibleRegion().boundingRect() == widget.rect()
+
+        assert not in_view(tab.save_button)
+        press(tab.tune_button)
+        qtbot.waitUntil(lambda: in_view(tab.status), timeout=LONG)
+        finish(dock)
+        qtbot.waitUntil(lambda: in_view(tab.proposal_box.keep_button), timeout=LONG)
+        assert in_view(tab.proposal_box.sentence)
+
     def test_save_the_model_asks_for_a_name(
         self, dock, tab, correcting, corrected, press, finish, monkeypatch, models_folder
     ):

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFrame, QGridLayout
 
 from napari_feedback_seg.plugin.forms.fold import Fold
-from napari_feedback_seg.plugin.forms.row import button, column, sentence
+from napari_feedback_seg.plugin.forms.row import button, column, scroll_to, sentence
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QShowEvent
+
     from napari_feedback_seg.plugin.session.correct.correcting import Correcting
 
 
@@ -44,6 +46,11 @@ class ProposalBox(QFrame):
             each.clicked.connect(partial(self._go_to, number))
         self.keep_button.clicked.connect(correcting.keep)
         self.back_button.clicked.connect(correcting.go_back)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Come into view: there is something to decide."""
+        super().showEvent(event)
+        scroll_to(self)
 
     def redraw(self) -> None:
         """Show the proposal that there is."""

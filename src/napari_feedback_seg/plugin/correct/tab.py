@@ -14,7 +14,7 @@ from napari_feedback_seg.plugin.correct.proposal import ProposalBox
 from napari_feedback_seg.plugin.correct.text import missing, where
 from napari_feedback_seg.plugin.forms.fold import Fold
 from napari_feedback_seg.plugin.forms.options_form import OptionsForm
-from napari_feedback_seg.plugin.forms.row import button, column, row, say, sentence
+from napari_feedback_seg.plugin.forms.row import button, column, row, say, scroll_to, sentence
 from napari_feedback_seg.plugin.session.jobs import State
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class CorrectTab(QWidget):
         self.form.changed.connect(correcting.set_config)
         self.permanent_button.clicked.connect(session.permanent.make)
         self.tune_button.clicked.connect(correcting.fine_tune)
+        for each in (self.permanent_button, self.tune_button):  # whose progress, or refusal, is further down
+            each.clicked.connect(lambda: scroll_to(self.status))
         self.keep_button.clicked.connect(partial(correcting.stop, keep_best=True))
         self.back_button.clicked.connect(partial(correcting.stop, keep_best=False))
         self.before_button.clicked.connect(correcting.show_before)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QFlowLayout
 
 from napari_feedback_seg.plugin.forms.options_form import narrow
@@ -33,6 +42,19 @@ def say(label: QLabel, words: str) -> None:
     """Show words in a label, and no label without any."""
     label.setText(words)
     label.setVisible(bool(words))
+
+
+def scroll_to(widget: QWidget) -> None:
+    """Scroll to a widget as soon as what has changed around it is laid out."""
+
+    def scroll() -> None:
+        area = widget.parentWidget()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is not None and widget.isVisible():
+            area.ensureWidgetVisible(widget)
+
+    QTimer.singleShot(0, widget, scroll)
 
 
 def copy_text(words: str) -> None:
