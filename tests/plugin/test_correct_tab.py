@@ -59,6 +59,29 @@ class TestPainting:
         assert (layer.name, layer.selected_label, layer.mode) == ("cells corrections", 2, "paint")
         assert tab.classes.buttons[2].isChecked()
 
+    def test_the_button_that_is_down_is_the_tool_in_hand(self, viewer, dock, tab, press, section):
+        def down():
+            return [value for value, each in tab.classes.buttons.items() if each.isChecked()]
+
+        press(tab.classes.buttons[2])
+        assert down() == []  # there is no image
+        image = viewer.add_image(section, name="cells")
+        press(tab.classes.buttons[2])
+        assert down() == [2]
+        press(tab.classes.buttons[2])
+        assert down() == [2]
+        layer = viewer.layers.selection.active
+        layer.selected_label = 3
+        assert down() == [3]
+        layer.mode = "erase"
+        assert down() == [0]
+        dock.session.instant.set_picking(True)  # which takes the tool away, as panning does
+        dock.session.instant.set_picking(False)
+        assert down() == []
+        press(tab.classes.buttons[1])
+        viewer.layers.selection.active = image
+        assert down() == []
+
     @pytest.mark.window
     def test_so_does_a_chord(self, viewer, dock, tab, correcting, qtbot, section):
         viewer.add_image(section)

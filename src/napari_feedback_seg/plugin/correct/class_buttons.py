@@ -70,6 +70,15 @@ class ClassButtons(QWidget):
             if value in self.mutes:
                 self.mutes[value].setVisible(found is not None or value in muted)
                 self.mutes[value].setChecked(value in muted)
+        self.show_tool()
+
+    def show_tool(self) -> None:
+        """Show by the button that is down what a stroke would be of; none is down with no tool in hand."""
+        in_hand = self._session.correcting.in_hand
+        self._group.setExclusive(False)
+        for value, button in self.buttons.items():
+            button.setChecked(value == in_hand)
+        self._group.setExclusive(True)
 
     def _show_classes(self, classes: Sequence[LabelClass], added: Collection[LabelClass]) -> None:
         """Make the buttons anew if the classes are others; those that were added can be removed."""

@@ -140,6 +140,8 @@ class CorrectTab(QWidget):
     def _on_changed(self, part: str) -> None:
         if part == "job":
             self._redraw_job()
+        elif part == "tool":
+            self.classes.show_tool()
         elif part in ("correcting", "instant", "image", "layers", "model", "result"):
             self._redraw()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 
+from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.layers.image import (
     CORRECTIONS_KEY,
@@ -162,6 +163,16 @@ class CorrectionLayers:
         if size is not None:
             layer.brush_size = size
         layer.mode = "paint"
+
+    def in_hand(self, *layers: Labels | None) -> int | None:
+        """Return the value that a click paints on one of these layers, 0 to erase; None without a tool."""
+        active = self._viewer().layers.selection.active
+        if active is None or active not in layers:
+            return None
+        mode = str(active.mode)
+        if mode == "erase":
+            return UNLABELLED
+        return int(active.selected_label) if mode in ("paint", "fill", "polygon") else None
 
     @staticmethod
     def source(image: Image) -> str:

@@ -77,6 +77,8 @@ class ViewerLayers:
         An image has other pixels.
     looked
         Another section is shown, or another part of it.
+    tool_changed
+        Another tool, or another label to paint with, is taken in hand on a Labels layer.
     """
 
     # What a session may ask of layers, without knowing napari.
@@ -115,6 +117,7 @@ class ViewerLayers:
     moved = Signal(object)
     replaced = Signal(object)
     looked = Signal()
+    tool_changed = Signal()
 
     def __init__(self, viewer: ViewerModel, later: Callable[[Callable[[], None]], None]) -> None:
         self._viewer = ref(viewer)
@@ -247,6 +250,8 @@ class ViewerLayers:
             verb = "connect" if layer in layers else "disconnect"
             if isinstance(layer, Labels):
                 getattr(layer.events.data, verb)(self._on_labels)
+                for emitter in (layer.events.mode, layer.events.selected_label):
+                    getattr(emitter, verb)(self._on_tool)
             elif isinstance(layer, Image):
                 getattr(layer.events.data, verb)(self._on_data)
                 for name in ("scale", "translate", "rotate", "shear", "affine", "units"):
@@ -259,6 +264,9 @@ class ViewerLayers:
     def _on_labels(self, event: Any) -> None:
         if RESULT_KEY in event.source.metadata:  # corrections are replaced by whoever adopts them
             self.changed.emit()
+
+    def _on_tool(self, _: Any) -> None:
+        self.tool_changed.emit()
 
     def _on_dimensions(self, event: Any) -> None:
         if event.value == 2:

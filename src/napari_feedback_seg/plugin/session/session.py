@@ -55,7 +55,8 @@ class Session:
         ``result``, ``settings``, ``job`` (its state or its progress), ``segmenting``
         (what and how to segment), ``correcting`` (what is painted, offered, learnt), ``beside``
         (what is shown side by side), ``instant`` (answers to strokes), ``corrected`` (there are other
-        corrections), ``measuring``, ``comparing``, ``attention``, ``objects``, ``batch``, ``status``.
+        corrections), ``measuring``, ``comparing``, ``attention``, ``objects``, ``batch``, ``status``,
+        ``tool`` (another one is in hand).
     said : str, str
         What a person should read, and its level: info, warning or error.
     """
@@ -94,6 +95,7 @@ class Session:
         layers.changed.connect(self._on_layers)
         layers.removed.connect(self._on_removed)
         layers.activated.connect(self._on_active)
+        layers.tool_changed.connect(self._on_tool)
         layers.moved.connect(self._on_moved)
         layers.replaced.connect(self._on_replaced)
         self.refresh_models()
@@ -190,6 +192,9 @@ class Session:
         if active is not None and active != self._active and self.layers.is_image(active):
             self._active = self.image = active  # it is complete now
         self.tell("layers", "result")
+
+    def _on_tool(self) -> None:
+        self.tell("tool")
 
     def _on_active(self) -> None:
         active = self.layers.active

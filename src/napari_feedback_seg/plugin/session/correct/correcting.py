@@ -73,6 +73,11 @@ class Correcting:
         if layer is not None:
             self._session.layers.corrections.take_brush(layer, value, BRUSH if new else None)
 
+    @property
+    def in_hand(self) -> int | None:
+        """The class that a stroke would be of, 0 for the eraser; None with no tool in hand."""
+        return self._session.layers.corrections.in_hand(self.corrections.layer, self._session.result)
+
     def add_class(self, name: str, color: str) -> None:
         """Add a class that the model does not know, and paint with it."""
         new = self._try(self.corrections.add_class, name, color)
