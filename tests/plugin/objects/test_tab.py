@@ -94,6 +94,14 @@ def test_the_table_shows_sorts_and_jumps(tab, dock, viewer, qtbot):
     assert tab.table.selected() == [3]
 
 
+def test_what_was_found_is_said_beside_what_a_tool_does(tab, press):
+    found = tab.status.text()
+    press(tab.tools["delete"])
+    assert tab.status.text() == f"{found} Click the object."
+    press(tab.tools["delete"])
+    assert tab.status.text() == found
+
+
 @pytest.mark.window
 def test_a_click_in_the_viewer_selects_the_row(tab, dock, viewer, qtbot):
     dock.session.objects.select(1)

@@ -205,7 +205,7 @@ class ObjectsTab(QWidget):
             widget.setVisible(found is not None)
         self.colour.setRowVisible(self.measure_box, found is not None)
         self._draw_measures()
-        say(self.status, objects.status or objects.hint)
+        say(self.status, f"{objects.status or objects.hint} {objects.editing.hint}".strip())
         self._draw_job()
 
     def _draw_choices(self) -> None:

@@ -198,8 +198,9 @@ def test_pointing_with_a_tool(objects, found, session):
     point = session.layers.objects.pointed.emit
     objects.editing.set_tool("merge")
     point([(6, 20, 15)])
-    assert "other" in objects.status
+    assert "other" in objects.editing.hint
     point([(6, 20, 32)])
+    assert objects.editing.hint == "Click two objects."
     assert len(objects.table) == 2
     objects.editing.set_tool("split")
     point([(6, 20, 15)])
@@ -213,9 +214,13 @@ def test_pointing_with_a_tool(objects, found, session):
     assert len(objects.table) == 3
     objects.editing.set_tool("delete")
     point([(0, 0, 0)])
-    assert "no object" in objects.status
+    assert "no object" in objects.editing.hint
+    assert "3 mitochondria" in objects.status
     point([(6, 40, 70)])
     assert len(objects.table) == 2
+    objects.editing.set_tool("")
+    assert objects.status.startswith("2 mitochondria, ")
+    assert objects.editing.hint == ""
 
 
 def test_painting_adds_extends_and_erases(objects, found, paint, runner):

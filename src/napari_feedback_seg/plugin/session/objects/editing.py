@@ -44,11 +44,13 @@ class ObjectEditing:
     ----------
     tool : str
         What a click does: ``split``, ``merge``, ``delete`` or ``add``; empty: it selects.
+    hint : str
+        What to do with the tool, or why it did nothing, in a sentence.
     """
 
     def __init__(self, objects: Objects, layers: ObjectLayers) -> None:
         self._objects, self._layers = objects, layers
-        self.tool = ""
+        self.tool = self.hint = ""
         self._first: Place | None = None
         self._layers.pointed.connect(self._pointed)
         self._layers.painted.connect(self._on_painted)
@@ -57,7 +59,7 @@ class ObjectEditing:
 
     def forget(self) -> None:
         """Put the tool away; may be called again."""
-        self.tool = ""
+        self.tool = self.hint = ""
         self._layers.follow(None)
 
     def set_tool(self, tool: str) -> None:
@@ -72,7 +74,7 @@ class ObjectEditing:
         self._layers.follow(found.layer if found is not None and tool in (SPLIT, MERGE, DELETE) else None)
         if tool == ADD and found is not None:
             self._layers.take_brush(found.layer, int(found.labels.max(initial=0)) + 1)
-        self._objects.status = _HINTS.get(tool, "" if before else self._objects.status)
+        self.hint = _HINTS.get(tool, "")
         self._objects.tell()
 
     def _pointed(self, places: Sequence[Place]) -> None:
@@ -85,9 +87,7 @@ class ObjectEditing:
             self.do(Delete(last))
         elif self._first is None:
             self._first = last
-            self._objects.status = (
-                "Now click the other place." if self.tool == SPLIT else "Now click the other object."
-            )
+            self.hint = "Now click the other place." if self.tool == SPLIT else "Now click the other object."
             self._objects.tell()
         else:
             first, self._first = self._first, None
@@ -117,9 +117,10 @@ class ObjectEditing:
         try:
             change = found.editor.do(edit)
         except InputError as error:
-            self._first = None
-            self._objects.say(str(error))
+            self._first, self.hint = None, str(error)
+            self._objects.warn(self.hint)
             return False
+        self.hint = _HINTS.get(self.tool, "")
         self._objects.show_change(found, change.numbers)
         return True
 

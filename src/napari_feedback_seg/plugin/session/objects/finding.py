@@ -321,6 +321,10 @@ class Objects:
     def say(self, sentence: str) -> None:
         """Say a sentence, in the tab and as a warning."""
         self.status = sentence
+        self.warn(sentence)
+
+    def warn(self, sentence: str) -> None:
+        """Say a sentence as a warning."""
         self._session.said.emit(sentence, "warning")
         self.tell()
 
