@@ -313,6 +313,11 @@ class TestWhoReads:
         assert dock.session.comparing.scores["mean_iou"] == pytest.approx(1)
 
 
+def test_undo_says_what_it_undoes(tab):
+    for each in (tab.tune_button, tab.permanent_button):
+        assert each.text() in tab.undo_button.toolTip()
+
+
 @pytest.mark.parametrize(
     ("counts", "sentence"),
     [

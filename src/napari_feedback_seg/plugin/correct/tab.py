@@ -36,8 +36,10 @@ class CorrectTab(QWidget):
 
     def _make_widgets(self) -> None:
         self.model_label = sentence()
-        self.undo_button = button("Undo", "Go back to the model before the last fine-tune, and what it says")
-        self.redo_button = button("Redo", "Take the fine-tuned model again, and what it says")
+        self.undo_button = button(
+            "Undo", "Go back to the model before the last Fine-tune or Make it permanent, and what it says"
+        )
+        self.redo_button = button("Redo", "Take the model that was undone again, and what it says")
         self.offer = QFrame()
         self.offer.setFrameShape(QFrame.Shape.StyledPanel)
         self.offer_label = sentence()
