@@ -34,7 +34,7 @@ def test_one_of_an_earlier_version_is_read(draft):
     np.testing.assert_array_equal(draft.load_section(0), labels)
     about = {"image": "cells", "shape": [3, 70, 50], "time": 5.0, "model": "gone.safetensors"}
     (draft.folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
-    assert (draft.of, draft.time, draft.model) == ("cells", 5.0, None)
+    assert (draft.of, draft.time, draft.models) == ("cells", 5.0, [])
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", b"PK\x03\x04"])

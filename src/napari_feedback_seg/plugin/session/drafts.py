@@ -66,7 +66,7 @@ class Draft:
             np.savez(file, **content)  # not compressed: a person paints on meanwhile
 
     def note(self, what: Mapping[str, Any]) -> None:
-        """Write down what else belongs to the corrections, such as the model that learnt from them."""
+        """Write down what else belongs to the corrections, such as the models that learnt from them."""
         about = {**self.about, **what, "image": self.image, "shape": list(self.shape), "time": time.time()}
         with replacing(self.folder / ABOUT, overwrite=True, beside=False) as temporary:
             temporary.write_text(json.dumps(about, indent=2), encoding="utf-8")
@@ -86,11 +86,16 @@ class Draft:
         return str(self.about.get("image", self.image))
 
     @property
-    def model(self) -> Path | None:
-        """The file of the model that learnt from the corrections, if it is there and not saved."""
-        found = self.about.get("model")
-        path = Path(found) if isinstance(found, str) else None
-        return path if path is not None and path.is_file() else None
+    def noted_models(self) -> list[Path]:
+        """The files of the models that learnt from the corrections, the oldest first, there or not."""
+        about = self.about
+        found = about.get("models") or [about.get("model")]  # an earlier version noted one
+        return [Path(each) for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+    @property
+    def models(self) -> list[Path]:
+        """Those of them that are there: they are not saved."""
+        return [each for each in self.noted_models if each.is_file()]
 
     @property
     def time(self) -> float:
@@ -240,7 +245,7 @@ class Writer:
                 if not self._try(lambda: draft.save_section(z, labels)):  # noqa: B023  # called at once
                     failed[draft, z] = labels
             for draft, about in abouts.items():
-                if draft.saved or about.get("model"):
+                if draft.saved or about.get("models"):
                     self._try(lambda: draft.note(about))  # noqa: B023
 
     def _try(self, write: Callable[[], None]) -> bool:

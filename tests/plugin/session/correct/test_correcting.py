@@ -252,10 +252,10 @@ class TestFinetune:
         tuned()
         draft = correcting.journal.draft
         correcting.journal.flush()
-        assert draft.model == unsaved_folder() / "small fine-tuned.safetensors"
+        assert draft.models == [unsaved_folder() / "small fine-tuned.safetensors"]
         correcting.save_as("mine")
         correcting.journal.flush()
-        assert draft.model is None
+        assert draft.noted_models == []
 
     def test_models_of_an_earlier_time_are_in_nobodys_way(self, session, correcting, single, tuned):
         earlier = unsaved_folder() / "small fine-tuned.safetensors"
@@ -316,7 +316,7 @@ class TestMeanwhile:
         correcting.journal.flush()
         assert session.image == other
         assert "go to 'cells' and segment" in said()
-        assert draft.model.name == "small fine-tuned.safetensors"
+        assert draft.models[0].name == "small fine-tuned.safetensors"
         assert (correcting.models.earlier, correcting.models.current) == ("small", "small fine-tuned")
 
     def test_something_is_painted_while_all_is_segmented(self, session, runner, correcting, stack, paint):

@@ -301,6 +301,66 @@ class TestWhatIsThere:
         assert not found.offer
         np.testing.assert_array_equal(draft().load_section(0), labels)
 
+    @pytest.fixture
+    def two_models(self, journal, stroke, draft, small_model, image):
+        """Corrections, and two models that learnt from them."""
+        stroke(2, 20, 20)
+        folder = draft().folder.parent
+        paths = [
+            save_model(small_model, folder / f"small {name}.safetensors") for name in ("first", "second")
+        ]
+        for path in paths:
+            journal.note_model(save_model(small_model, path))
+        return paths
+
+    def test_all_models_that_learnt_from_them_are_restored_the_oldest_first(
+        self, viewer, two_models, killed, section
+    ):
+        new = killed()
+        viewer.add_image(section, name="cells")
+        found = new.correcting.journal
+        assert found.offer.endswith("on 1 section, and 2 models that learnt from them.")
+        found.restore()
+        assert new.model_name == "small second"
+        new.correcting.undo()
+        assert new.model_name == "small first"
+        assert not found.offer
+        viewer.layers.remove(new.correcting.corrections.layer)
+        assert found.offer.endswith("on 1 section.")  # the models are there
+        found.discard()
+        assert all(path.exists() for path in two_models)
+
+    def test_or_discarded_all(self, viewer, two_models, killed, section):
+        new = killed()
+        viewer.add_image(section, name="cells")
+        new.correcting.journal.discard()
+        assert not any(path.exists() for path in two_models)
+        assert not new.correcting.journal.offer
+
+    def test_one_that_is_saved_is_no_longer_kept(self, viewer, two_models, killed, section):
+        new = killed()
+        viewer.add_image(section, name="cells")
+        found = new.correcting.journal
+        found.restore()
+        new.correcting.save_as("mine")
+        found.flush()
+        assert found.draft.noted_models == two_models[:1]
+
+    def test_a_draft_of_an_earlier_version_names_one(
+        self, viewer, image, journal, stroke, killed, section, draft, small_model
+    ):
+        stroke(2, 20, 20)
+        path = save_model(small_model, draft().folder.parent / "small fine-tuned.safetensors")
+        journal.note({"model": str(path)})
+        new = killed()
+        viewer.add_image(section, name="cells")
+        found = new.correcting.journal
+        found.restore()
+        assert new.model_name == "small fine-tuned"
+        new.correcting.save_as("mine")
+        found.flush()
+        assert found.draft.noted_models == []
+
     def test_the_model_is_restored_with_the_corrections(
         self, viewer, image, journal, stroke, killed, section, draft, small_model
     ):

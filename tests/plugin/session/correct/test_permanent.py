@@ -132,7 +132,7 @@ def test_the_rest_is_segmented_with_it(session, runner, answered, permanent):
 def test_it_is_offered_again_after_a_crash(session, runner, answered, permanent):
     permanent()
     session.correcting.journal.flush()
-    assert session.correcting.journal.draft.model == unsaved_folder() / "small corrected.safetensors"
+    assert session.correcting.journal.draft.models == [unsaved_folder() / "small corrected.safetensors"]
 
 
 def test_muted_strokes_are_not_in_it(session, runner, answered, permanent):

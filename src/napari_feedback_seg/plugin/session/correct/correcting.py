@@ -315,14 +315,15 @@ class Correcting:
 
     def save_as(self, name: str) -> None:
         """Save the model in use to the library."""
-        before = self.models.current
+        before, entry = self.models.current, self._session.entry
         try:
             self.models.save_as(name)
         except FeedbackSegError as error:
             self.fail(error)
             return
         self.answers.rename(before, name)
-        self.journal.note_model(None)
+        if entry is not None:
+            self.journal.forget_model(entry.path)
         self._session.said.emit(f"The model '{name}' is in your models folder now.", "info")
         self._session.tell("correcting")
 

@@ -15,7 +15,7 @@ from napari_feedback_seg.plugin.session.drafts import Draft, Writer, drafts, fir
 from napari_feedback_seg.plugin.session.records import CorrectionsRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from napari.layers import Image
@@ -52,17 +52,30 @@ class Journal:
             self._of_layer[layer.unique_id] = free(first, list(self._of_layer.values()))
         return self._of_layer[layer.unique_id]
 
-    def note_model(self, path: Path | None, draft: Draft | None = None) -> None:
-        """Remember which file holds the model that learnt from corrections; None: it is saved.
+    def note_model(self, path: Path, draft: Draft | None = None) -> None:
+        """Remember which file holds a model that learnt from corrections.
 
         Parameters
         ----------
-        path : Path or None
+        path : Path
             The file.
         draft : Draft, optional
             Where those corrections are kept; those of the image if not given.
         """
-        self.note({"model": str(path) if path else None}, draft)
+        draft = draft or self.draft
+        if draft is not None:
+            self._note_models(draft, lambda noted: [*noted, path])
+
+    def forget_model(self, path: Path) -> None:
+        """Take note that the model in a file is saved."""
+        for draft in set(self._of_layer.values()):
+            if path in draft.noted_models:
+                self._note_models(draft, lambda noted: [each for each in noted if each != path])
+
+    def _note_models(self, draft: Draft, change: Callable[[list[Path]], list[Path]]) -> None:
+        self._writer.wait()  # what was noted before is to be read
+        models = dict.fromkeys(change(draft.models))
+        self.note({"models": list(map(str, models)), "model": None}, draft)
 
     def note(self, about: Mapping[str, Any], draft: Draft | None = None) -> None:
         """Write down what else belongs to corrections, those of the image if no draft is given."""
@@ -119,8 +132,7 @@ class Journal:
             said.emit(f"The image '{draft.of}' is no longer there: open it, and try again.", "warning")
             return
         problems = [] if self._is_there(draft) else self._put_back(draft)
-        model = draft.model
-        if model is not None and not problems:
+        for model in [] if problems else self._lost(draft):
             try:
                 self._models.add(model)
             except FeedbackSegError as error:
@@ -136,12 +148,11 @@ class Journal:
         if not self._offers:
             return
         draft = self._offers[0]
-        model = draft.model
-        if model is not None:
+        for model in self._lost(draft):
             with suppress(OSError):
                 model.unlink()
         if self._is_there(draft):
-            self.note_model(None, draft)
+            self._note_models(draft, list)
         else:
             self._remove(draft)
         self._find_offers()
@@ -174,8 +185,9 @@ class Journal:
 
     def _merge(self, draft: Draft, own: Draft) -> None:
         """Remove a draft whose corrections are in another one now."""
-        if draft.model is not None:
-            self.note_model(draft.model, own)
+        models = draft.models
+        if models:
+            self._note_models(own, lambda noted: [*models, *noted])
         self._writer.wait()
         if set(draft.saved) <= set(own.saved):
             self._remove(draft)
@@ -193,13 +205,13 @@ class Journal:
             same = next((each for each in found if self._is_there(each) and not self._is_used(each)), None)
             if same is not None:  # it was saved as a file, too, and opened from there
                 self._of_layer[layer.unique_id] = same
-        known = {each.path for each in self._session.models}
-        self._offers = [
-            each
-            for each in found
-            if not self._is_there(each) or (each.model is not None and each.model not in known)
-        ]
+        self._offers = [each for each in found if not self._is_there(each) or self._lost(each)]
         self._session.tell("correcting")
+
+    def _lost(self, draft: Draft) -> list[Path]:
+        """Return the models of a draft that are not among those of the session."""
+        known = {each.path for each in self._session.models}
+        return [each for each in draft.models if each not in known]
 
     def _is_used(self, draft: Draft) -> bool:
         """Whether its corrections are in a layer that is there."""
@@ -241,8 +253,10 @@ class Journal:
 
     def _contents(self, draft: Draft) -> str:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(draft.time))
+        count, models = len(draft.saved), len(self._lost(draft))
         if self._is_there(draft):
-            return f"is a model of {when} that learnt from the corrections of '{draft.of}'"
-        model = " and the model that learnt from them" if draft.model is not None else ""
-        count = len(draft.saved)
-        return f"are corrections of '{draft.of}' from {when}, on {count} section{'s' * (count != 1)}{model}"
+            what = f"are {models} models" if models > 1 else "is a model"
+            return f"{what} of {when} that learnt from the corrections of '{draft.of}'"
+        learnt = f", and {models} models" if models > 1 else ", and the model" if models else ""
+        more = f"{learnt} that learnt from them" if models else ""
+        return f"are corrections of '{draft.of}' from {when} on {count} section{'s' * (count != 1)}{more}"
