@@ -74,6 +74,8 @@ def why(found: Why) -> str:
     """Return what is known of a place, over the strokes that moved it."""
     place = f"row {found.row}, column {found.column} of section {found.section}"
     if not found.speak_for:
+        if found.settled:
+            return f"What is at {place} was put right around a stroke that the model has learnt since."
         return f"No stroke changed the class at {place}."
     return f"The class at {place} comes mostly from:"
 

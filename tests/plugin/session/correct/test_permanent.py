@@ -11,6 +11,7 @@ from napari_feedback_seg.correction.card import corrected_model
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.correction.corrections import corrected_sections
 from napari_feedback_seg.models.library import load_model
+from napari_feedback_seg.plugin.correct.text import why
 from napari_feedback_seg.plugin.session.drafts import unsaved_folder
 from napari_feedback_seg.plugin.session.regions import Part
 
@@ -292,6 +293,18 @@ class TestWhatStrokesPutRightAroundThemselves:
         runner.finish()
         assert session.layers.record_of(answered).last.strokes == ""
         assert (answered.data[0] == before)[around].all()
+
+    def test_why_tells_of_it(self, session, runner, answered, permanent, around):
+        permanent()
+        row, column = map(int, np.argwhere(around)[0])
+        session.instant.ask(0, row, column)
+        runner.finish()
+        assert session.instant.why.settled
+        assert "put right around a stroke" in why(session.instant.why)
+        session.instant.ask(1, row, column)
+        runner.finish()
+        assert not session.instant.why.settled
+        assert "No stroke changed" in why(session.instant.why)
 
     def test_it_goes_with_its_strokes(self, session, runner, answered, permanent, segment, around):
         before = answered.data[0].copy()

@@ -63,6 +63,7 @@ class Why:
     row: int
     column: int
     reasons: tuple[Reason, ...]
+    settled: bool = False  # whether it was put right around a stroke before the model learnt that
 
     @property
     def speak_for(self) -> tuple[Reason, ...]:
@@ -102,7 +103,9 @@ class Engine:
             yield from self._answer(answers, strokes, view)
         if question is not None:
             z, row, column = question
-            yield Why(z, row, column, tuple(_reasons(answers, self._section(strokes, z), row, column)))
+            reasons = tuple(_reasons(answers, self._section(strokes, z), row, column))
+            settled = strokes.settled_on(z)
+            yield Why(z, row, column, reasons, settled is not None and bool(settled[row, column]))
         yield from self._answer(answers, strokes, rest)
 
     def close(self) -> None:
