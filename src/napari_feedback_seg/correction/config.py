@@ -19,7 +19,8 @@ class FinetuneConfig:
     Parameters
     ----------
     steps : int
-        Optimiser steps with the held-out corrections left out; a third as many follow with all of them.
+        Optimiser steps with some corrections held out; a third as many follow with all of them. With
+        few corrections each third is held out once, which takes about twice as many in all.
     learning_rate : float
         AdamW's; it rises for a tenth of the steps and falls to 0 along a cosine.
     weight_decay : float
