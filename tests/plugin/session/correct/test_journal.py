@@ -305,10 +305,9 @@ class TestWhatIsThere:
     def two_models(self, journal, stroke, draft, small_model, image):
         """Corrections, and two models that learnt from them."""
         stroke(2, 20, 20)
-        folder = draft().folder.parent
-        paths = [
-            save_model(small_model, folder / f"small {name}.safetensors") for name in ("first", "second")
-        ]
+        journal.flush()
+        names = ("small first", "small second")
+        paths = [draft().folder.parent / f"{name}.safetensors" for name in names]
         for path in paths:
             journal.note_model(save_model(small_model, path))
         return paths
@@ -350,6 +349,7 @@ class TestWhatIsThere:
         self, viewer, image, journal, stroke, killed, section, draft, small_model
     ):
         stroke(2, 20, 20)
+        journal.flush()
         path = save_model(small_model, draft().folder.parent / "small fine-tuned.safetensors")
         journal.note({"model": str(path)})
         new = killed()
