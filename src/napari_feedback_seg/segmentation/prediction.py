@@ -249,7 +249,7 @@ def merge_messages(messages: Sequence[Sequence[str]]) -> tuple[str, ...]:
         for message in said:
             sections.setdefault(message, []).append(z)
     return tuple(
-        message if len(found) == len(messages) else f"{_name_sections(found)}: {message}"
+        message if len(found) == len(messages) else f"{name_sections(found)}: {message}"
         for message, found in sections.items()
     )
 
@@ -311,9 +311,10 @@ def _model_length(length: int, side_nm: float, card: ModelCard) -> int:
     return length if abs(ratio - 1) <= 0.01 else max(1, round(length * ratio))
 
 
-def _name_sections(found: list[int]) -> str:
+def name_sections(found: Sequence[int]) -> str:
+    """Return sections in words: "Section 3", "Sections 0 to 2", "Sections 0, 1 and 4"."""
     if len(found) == 1:
         return f"Section {found[0]}"
-    if found == list(range(found[0], found[-1] + 1)):
+    if list(found) == list(range(found[0], found[-1] + 1)):
         return f"Sections {found[0]} to {found[-1]}"
     return f"Sections {', '.join(map(str, found[:-1]))} and {found[-1]}"

@@ -8,9 +8,10 @@ from qtpy.QtWidgets import QToolButton
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.correction.strokes import Stroke
-from napari_feedback_seg.plugin.correct.text import changes, reason
+from napari_feedback_seg.plugin.correct.text import changes, reason, unknown
 from napari_feedback_seg.plugin.layers.changes import CHANGES_KEY
 from napari_feedback_seg.plugin.session.jobs import State
+from napari_feedback_seg.plugin.session.regions import Part
 
 LONG = 120_000
 SYNAPSE, CYTOPLASM = 3, 4
@@ -86,6 +87,26 @@ def test_without_strokes_and_back_and_off(dock, box, painted, press, settle):
     assert not box.why_button.isEnabled()
 
 
+def test_without_strokes_says_where_that_is_not_known(viewer, dock, box, section, press, settle, finish):
+    viewer.add_image(np.stack([section, section[::-1]]), name="cells")
+    viewer.dims.set_point(0, 0)
+    session = dock.session
+    session.segmenting.segment(Part((0,)))
+    finish(dock)
+    session.correcting.paint_with(SYNAPSE)
+    session.correcting.corrections.layer.data_setitem((np.zeros(9, int), np.arange(9), np.arange(9)), SYNAPSE)
+    settle()
+    assert "not known" not in box.before_button.toolTip()
+    session.segmenting.segment(Part((1,)))
+    finish(dock)
+    settle()
+    assert "Section 1 was segmented with the strokes" in box.before_button.toolTip()
+    assert not box.unknown.isVisibleTo(box)
+    press(box.before_button)
+    assert box.unknown.text().startswith("Section 1 was segmented with the strokes")
+    assert box.unknown.isVisibleTo(box)
+
+
 def test_why_lists_strokes_to_go_to_and_to_mute(viewer, dock, tab, box, painted, settle, qtbot, press):
     press(box.why_button)
     assert box.why.text() == "Click on a place in the image."
@@ -133,6 +154,12 @@ def test_the_dock_closed_in_the_middle_leaves_nothing_running(viewer, dock, tab,
 )
 def test_what_has_changed_in_words(changed, text):
     assert changes(changed, EM_CLASSES).endswith(text)
+
+
+def test_what_is_not_known_in_words():
+    assert unknown([]) == ""
+    assert unknown([3]).startswith("Section 3 was segmented with the strokes: ")
+    assert unknown([0, 1, 4]).startswith("Sections 0, 1 and 4 were segmented with the strokes: ")
 
 
 def test_a_reason_in_words():

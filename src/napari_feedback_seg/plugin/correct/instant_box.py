@@ -8,7 +8,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QFrame, QGridLayout, QToolButton, QWidget
 
 from napari_feedback_seg.plugin.correct.class_buttons import mute_button
-from napari_feedback_seg.plugin.correct.text import changes, reason, why
+from napari_feedback_seg.plugin.correct.text import changes, reason, unknown, why
 from napari_feedback_seg.plugin.forms.row import button, column, row, say, sentence
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ FLASH_MS = 1500
 """How long what has changed is outlined."""
 
 MOST_REASONS = 5
+
+_WITHOUT = "Show what the model says without the strokes"
 
 
 class InstantBox(QFrame):
@@ -36,8 +38,8 @@ class InstantBox(QFrame):
             "<qt>Each stroke also corrects similar places, here and on all segmented sections, "
             "in about a second. The model stays as it is.</qt>"
         )
-        self.changes, self.why = sentence(), sentence()
-        self.before_button = button("Without strokes", "Show what the model says without the strokes")
+        self.changes, self.unknown, self.why = sentence(), sentence(), sentence()
+        self.before_button = button("Without strokes", _WITHOUT)
         self.why_button = button("Why?", "Click on a place in the image to see which strokes changed it")
         for each in (self.before_button, self.why_button):
             each.setCheckable(True)
@@ -50,7 +52,7 @@ class InstantBox(QFrame):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(session.instant.end_flash)
         buttons = row(self.before_button, self.why_button)
-        column(self, self.on_box, self.changes, buttons, self.why, self.rows, margin=6)
+        column(self, self.on_box, self.changes, buttons, self.unknown, self.why, self.rows, margin=6)
         self.on_box.clicked.connect(session.instant.set_on)
         self.before_button.clicked.connect(session.instant.show_before)
         self.why_button.clicked.connect(session.instant.set_picking)
@@ -69,6 +71,9 @@ class InstantBox(QFrame):
         say(self.changes, instant.status or changes(instant.shown.changed_pixels, corrections.classes))
         self.before_button.setEnabled(instant.can_show_before and not self._session.jobs.busy)
         self.before_button.setChecked(instant.shows_before)
+        text = unknown(instant.shown.unknown)
+        self.before_button.setToolTip(f"<qt>{_WITHOUT}. {text}</qt>" if text else f"<qt>{_WITHOUT}</qt>")
+        say(self.unknown, text if instant.shows_before else "")
         self.why_button.setEnabled(instant.on and self._session.result is not None)
         self.why_button.setChecked(instant.picking)
         if instant.shown.outlines != self._shown:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_feedback_seg.correction.corrections import LEAST_PIXELS
 from napari_feedback_seg.plugin.session.correct.painted.counts import summed
+from napari_feedback_seg.segmentation.prediction import name_sections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,17 @@ def changes(changed: dict[int, dict[int, int]], classes: Sequence[LabelClass]) -
         return "The strokes change nothing beside themselves." if changed else ""
     sections = sum(any(each.values()) for each in changed.values())
     return f"Changed: {', '.join(parts)}; on {sections} section{'s' * (sections != 1)}."
+
+
+def unknown(sections: Sequence[int]) -> str:
+    """Return that it is not known what the model says of these sections without the strokes."""
+    if not sections:
+        return ""
+    were = "were" if len(sections) > 1 else "was"
+    return (
+        f"{name_sections(sections)} {were} segmented with the strokes: what the model says without them is "
+        "not known there."
+    )
 
 
 def why(found: Why) -> str:

@@ -284,6 +284,29 @@ class TestChoices:
         np.testing.assert_array_equal(session.result.data, after)
         assert session.layers.record_of(session.result).last.strokes
 
+    def test_it_is_not_known_on_sections_that_were_segmented_with_the_strokes(
+        self, session, runner, stack, strokes, segment
+    ):
+        strokes(1)
+        segment(Part((3,)))
+        assert session.instant.shown.unknown == [3]
+        assert session.instant.can_show_before
+        session.instant.show_before(True)
+        assert session.instant.shown.unknown == [3]
+        record = session.layers.record_of(session.result)
+        assert {z for run in record.runs if run.strokes for z in run.sections} == {3}
+        session.instant.show_before(False)
+        segment(Part((0, 1, 2, 3)))
+        assert session.instant.shown.unknown == [0, 1, 2, 3]
+        assert not session.instant.can_show_before
+
+    def test_without_strokes_there_is_nothing_to_compare(self, session, runner, single, stroke):
+        stroke(SYNAPSE, 20, 20, side=12)
+        assert session.instant.can_show_before
+        stroke(0, 20, 20, side=12)
+        assert not session.instant.can_show_before
+        assert session.instant.shown.unknown == []
+
     def test_a_stroke_while_the_before_is_shown_is_answered(self, session, runner, single, strokes, stroke):
         strokes()
         session.instant.show_before(True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Layer
 
     from napari_feedback_seg.plugin.session.correct.instant.engine import Answered
+    from napari_feedback_seg.plugin.session.records import ResultRecord, RunRecord
     from napari_feedback_seg.plugin.session.session import Session
     from napari_feedback_seg.plugin.session.strokes import Strokes
 
@@ -40,9 +41,22 @@ class ShownAnswers:
 
     @property
     def knows_before(self) -> bool:
-        """Whether it is known what the model says without the strokes."""
-        result = self._result
-        return bool(self._before.sections) and result is not None and result in self._session.layers
+        """Whether it is known what the model says without the strokes, of any section that has answers."""
+        return self._is_there and any(z in self.changed_pixels for z in self._before.sections)
+
+    @property
+    def unknown(self) -> list[int]:
+        """The sections that were segmented with strokes, and not without them."""
+        result = self._session.result
+        record = self._session.layers.record_of(result) if result is not None else None
+        taught = (
+            {z for run in record.runs if run.strokes for z in run.sections} if record is not None else set()
+        )
+        return sorted(taught - set(self._before.sections if result == self._result else ()))
+
+    @property
+    def _is_there(self) -> bool:
+        return self._result is not None and self._result in self._session.layers
 
     def is_in(self, layer: Layer) -> bool:
         """Return whether a layer is the result that has the answers."""
@@ -93,15 +107,24 @@ class ShownAnswers:
         if wanted == self.shows_before:
             return
         self.shows_before = wanted
-        record = layers.record_of(result) if result is not None and self.knows_before else None
+        record = layers.record_of(result) if result is not None and self._is_there else None
         if result is None or record is None:
             self._forget_before()
             return
         if wanted:
-            runs = tuple(replace(each, strokes="") for each in record.runs)
-            self._before.record = replace(record, runs=runs)
+            self._before.record = replace(record, runs=self._without_strokes(record))
         self._before.swap(layers, result)
         self._session.tell("result")
+
+    def _without_strokes(self, record: ResultRecord) -> tuple[RunRecord, ...]:
+        """Return the runs as they are without the strokes, on the sections where that is known."""
+        known, runs = set(self._before.sections), []
+        for run in record.runs:
+            here = tuple(z for z in run.sections if z in known)
+            others = tuple(z for z in run.sections if z not in known)
+            runs += [replace(run, strokes="", sections=here)] if here else []
+            runs += [replace(run, sections=others)] if others else []
+        return tuple(runs)
 
     def forget(self, z: int | None = None) -> None:
         """Forget what was changed, or what was changed on a section that is about to be segmented anew."""
