@@ -100,7 +100,7 @@ def adapt(
         adaptation, (sections,) = learn_from(
             loaded, [(image, corrections)], new_class, device=device, size=size, rescale=rescale
         )
-        say(adaptation)
+        say(adaptation, loaded, sections)
         if output.suffix == SUFFIX:
             path = save_adaptation(adaptation, output, overwrite=overwrite)
         else:
@@ -158,14 +158,23 @@ def _read(
     return found
 
 
-def say(adaptation: Adaptation) -> None:
+def say(adaptation: Adaptation, model: Model, sections: Sequence[CorrectedSection]) -> None:
     """Print what was learnt."""
+    from napari_feedback_seg.correction.card import has_learnt
+
+    if has_learnt(model.card, sections):
+        err.print(f"[yellow]'{escape(model.card.name)}' has learnt these strokes already.[/yellow]")
+        return
     if adaptation.statistics:
         out.print("the grey values are spread unlike the model's own: statistics of the images were taken")
     if adaptation.strokes == 0:
         err.print("[yellow]Nothing is painted where there is something to see: nothing was learnt.[/yellow]")
     else:
-        out.print(f"learnt from {adaptation.strokes} strokes")
+        out.print(f"learnt from {_strokes(adaptation)}")
+
+
+def _strokes(adaptation: Adaptation) -> str:
+    return f"{adaptation.strokes} stroke{'s' * (adaptation.strokes != 1)}"
 
 
 def with_strokes(
@@ -202,11 +211,11 @@ def with_strokes(
         adaptation = load_adaptation(Path(files[0]))
         adaptation.check(model)
         name = escape(Path(files[0]).name)
-        out.print(f"{name}: learnt from {adaptation.strokes} strokes; no others are learnt from")
+        out.print(f"{name}: learnt from {_strokes(adaptation)}; no others are learnt from")
         found = _read(pairs, (*model.card.classes, *adaptation.new_classes), how["size"], how["rescale"])
     else:
         adaptation, found = learn_from(model, pairs, new_class, **how)
-        say(adaptation)
+        say(adaptation, model, [section for sections in found for section in sections])
     wanted = {key for image in images for key in file_keys(image)}
     painted: dict[Path, dict[int, np.ndarray]] = {}
     for (image, _), sections in zip(pairs, found, strict=True):

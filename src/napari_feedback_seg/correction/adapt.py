@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.correction.adaptation import Adaptation
+from napari_feedback_seg.correction.card import has_learnt
 from napari_feedback_seg.correction.classes import add_classes
 from napari_feedback_seg.correction.corrections import corrected_sections
 from napari_feedback_seg.correction.image_statistics import with_statistics
@@ -17,7 +18,7 @@ from napari_feedback_seg.correction.seen import Readers, Seen
 from napari_feedback_seg.correction.strokes import Settled, classes_of, find_strokes, not_muted
 from napari_feedback_seg.generators import finish
 from napari_feedback_seg.models.library import load_model
-from napari_feedback_seg.models.model import Model
+from napari_feedback_seg.models.model import Model, weights_digest
 from napari_feedback_seg.segmentation import predict
 from napari_feedback_seg.segmentation.device import choose_device
 from napari_feedback_seg.segmentation.prediction import painted_over
@@ -129,8 +130,7 @@ def adapt(
     Returns
     -------
     Adaptation
-        What was learnt: nothing, if nothing is painted or leaving out strokes in turn tells
-        that it would not help.
+        What was learnt: nothing, if nothing is painted, or the model has learnt it already.
 
     Raises
     ------
@@ -152,7 +152,12 @@ def learn(
     muted: Collection[tuple[int, int, int]] = (),
     muted_classes: Collection[int] = (),
 ) -> Generator[FitProgress, None, Adaptation]:
-    """Learn from the strokes of sections; yield after each step; return what was learnt."""
+    """Learn from the strokes of sections; yield after each step; return what was learnt.
+
+    That is nothing if the model has learnt them already.
+    """
+    if has_learnt(model.card, sections, muted, muted_classes):
+        return Adaptation(None, model.card.name, weights_digest(model), tuple(new_classes))
     answers = InstantAnswers(model, new_classes=new_classes, device=device, memory_mb=0)
     try:
         answers.set_strokes(sections, muted=muted, muted_classes=muted_classes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_feedback_seg import __version__
 from napari_feedback_seg.correction.corrections import count_pixels
 from napari_feedback_seg.correction.strokes import digest_of_labels, painted_digest
-from napari_feedback_seg.models.model import Model, TrainingData
+from napari_feedback_seg.models.model import Model, ModelCard, TrainingData
 from napari_feedback_seg.segmentation.device import machine
 
 if TYPE_CHECKING:
@@ -20,6 +20,26 @@ if TYPE_CHECKING:
     from napari_feedback_seg.correction.config import FinetuneConfig
     from napari_feedback_seg.correction.corrections import CorrectedSection
     from napari_feedback_seg.correction.held_out import Scores
+
+
+def has_learnt(
+    card: ModelCard,
+    sections: Sequence[CorrectedSection],
+    muted: Collection[tuple[int, int, int]] = (),
+    muted_classes: Collection[int] = (),
+) -> bool:
+    """Return whether a model has learnt all that is painted, and nothing else since.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of the model.
+    sections : sequence of CorrectedSection
+        What is painted on an image.
+    muted, muted_classes : collection
+        What is not to be learnt from, see :func:`~napari_feedback_seg.correction.strokes.not_muted`.
+    """
+    return bool(sections) and card.recipe.get("painted") == _painted(sections, muted, muted_classes)
 
 
 def corrected_model(parent: Model, adaptation: Adaptation, sections: Sequence[CorrectedSection]) -> Model:
@@ -123,7 +143,6 @@ def _recipe(
     muted: Collection[tuple[int, int, int]] = (),
     muted_classes: Collection[int] = (),
 ) -> dict[str, Any]:
-    painted = [(each.index, digest_of_labels(each.labels)) for each in sections]
     card = parent.card
     names = {each.value: each.name for each in child.card.classes}
     ancestors = card.recipe.get("ancestors", [])
@@ -133,9 +152,18 @@ def _recipe(
         **training,
         "parent": card.name,
         "ancestors": [*ancestors, {"name": card.name, "sha256": parent.digest}],
-        "painted": painted_digest(painted, muted, muted_classes),
+        "painted": _painted(sections, muted, muted_classes),
         "corrected_pixels": {names[value]: count for value, count in count_pixels(sections).items()},
     }
+
+
+def _painted(
+    sections: Sequence[CorrectedSection],
+    muted: Collection[tuple[int, int, int]],
+    muted_classes: Collection[int],
+) -> str:
+    digests = [(each.index, digest_of_labels(each.labels)) for each in sections]
+    return painted_digest(digests, muted, muted_classes)
 
 
 def _sources(sections: Sequence[CorrectedSection]) -> str:
