@@ -35,3 +35,16 @@ def test_a_folder_that_cannot_be_written_closes_it_for_now(viewer, dock, models_
     viewer.show()
     QTest.mouseClick(dock.hint.close_button, Qt.MouseButton.LeftButton)
     assert not dock.hint.isVisible()
+
+
+def test_a_low_dock_is_left_to_its_tabs(viewer, dock, qtbot):
+    low = FeedbackDock(viewer)
+    qtbot.addWidget(low)
+    low.resize(360, 250)
+    low.show()
+    assert not low.hint.isVisible()
+    low.resize(360, 600)
+    qtbot.waitUntil(low.hint.isVisible)
+    QTest.mouseClick(low.hint.close_button, Qt.MouseButton.LeftButton)
+    low.resize(360, 640)
+    assert not low.hint.isVisible()

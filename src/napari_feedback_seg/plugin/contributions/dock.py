@@ -22,7 +22,7 @@ from napari_feedback_seg.plugin.segment.tab import SegmentTab
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-    from qtpy.QtGui import QHideEvent
+    from qtpy.QtGui import QHideEvent, QResizeEvent
 
 PLUGIN, NAME = "napari-feedback-seg", "Feedback segmentation"
 
@@ -88,6 +88,11 @@ class FeedbackDock(QWidget):
         if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.cleanup()
         return super().event(event)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Leave a low dock to its tabs."""
+        super().resizeEvent(event)
+        self.hint.make_room(self.height())
 
     def hideEvent(self, event: QHideEvent | None) -> None:
         """Save what was painted: the window may be about to close."""

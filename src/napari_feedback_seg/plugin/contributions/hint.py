@@ -20,6 +20,8 @@ LINES = (
     "3. Then <b>Measure</b> and <b>Export...</b> (help: F1)",
 )
 
+_LEAST_HEIGHT = 400  # of the dock, in pixels
+
 
 class Hint(QFrame):
     """Shows the three lines at the first opening, and at later ones until they are closed."""
@@ -37,12 +39,18 @@ class Hint(QFrame):
         layout.addWidget(self.text, 1)
         layout.addWidget(self.close_button, 0, Qt.AlignmentFlag.AlignTop)
         self.close_button.clicked.connect(self._on_closed)
-        self.setVisible(not _file().exists())
+        self._closed = _file().exists()
+        self.setVisible(not self._closed)
+
+    def make_room(self, height: int) -> None:
+        """Hide in a dock of less than so many pixels, such as one below the list of layers."""
+        self.setVisible(height >= _LEAST_HEIGHT and not self._closed)
 
     def _on_closed(self) -> None:
         with suppress(OSError):  # then it is shown again
             _file().parent.mkdir(parents=True, exist_ok=True)
             _file().touch()
+        self._closed = True
         self.hide()
 
 
