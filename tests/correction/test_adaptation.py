@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,11 @@ from napari_feedback_seg.correction.adaptation import (
     Adaptation,
     load_adaptation,
     save_adaptation,
+    taken_apart,
 )
+from napari_feedback_seg.correction.card import corrected_model
+from napari_feedback_seg.correction.classes import add_classes
+from napari_feedback_seg.correction.corrections import corrected_sections
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError, OutputError
 from napari_feedback_seg.models.model import weights_digest
@@ -138,3 +143,22 @@ def test_what_fits_no_network_is_refused(small_model: Model, tmp_path: Path) -> 
 def test_no_file_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         load_adaptation(tmp_path / "none.strokes")
+
+
+def test_a_model_made_of_it_comes_apart_again(learnt: Adaptation, small_model: Model, tmp_path: Path) -> None:
+    sections = corrected_sections(IMAGE, CORRECTIONS, (*small_model.card.classes, NUCLEUS))
+    made = corrected_model(small_model, learnt, sections)
+    model = load_model_file(save_model(made, tmp_path / "mine.safetensors"))
+    assert taken_apart(small_model) is None
+    found = taken_apart(model)
+    assert found is not None
+    plain, again = found
+    assert again.about == learnt.about
+    assert again.residual is not None
+    assert learnt.residual is not None
+    assert torch.equal(again.residual.weight, learnt.residual.weight)
+    grown = add_classes(small_model, [NUCLEUS])
+    assert np.array_equal(segment(IMAGE, plain).labels, segment(IMAGE, grown).labels)
+    assert np.array_equal(segment(IMAGE, again.apply(plain)).labels, segment(IMAGE, model).labels)
+    odd = replace(model.card, recipe={**model.card.recipe, "adaptation": {"strokes": "many"}})
+    assert taken_apart(replace(model, card=odd)) is None

@@ -17,7 +17,7 @@ from napari_feedback_seg.correction.image_statistics import with_statistics
 from napari_feedback_seg.errors import InputError, ModelError, OutputError
 from napari_feedback_seg.io import check_output, replacing
 from napari_feedback_seg.models.model import Model, weights_digest
-from napari_feedback_seg.networks.residual import Residual, adapted
+from napari_feedback_seg.networks.residual import AdaptedNetwork, Residual, adapted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +80,18 @@ class Adaptation:
         """Whether the model says anything else with it than without."""
         return self.residual is not None or bool(self.statistics)
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it was learnt from, as JSON can hold it."""
+        return {
+            "strokes": self.strokes,
+            "share": self.share,
+            "known": self.known,
+            "of_class": {str(value): count for value, count in self.of_class.items()},
+            "muted": [[int(number) for number in each] for each in self.muted],
+            "muted_classes": [int(value) for value in self.muted_classes],
+        }
+
     def check(self, model: Model) -> None:
         """Raise a ModelError unless the adaptation was learnt for this model."""
         if weights_digest(model) != self.model_digest:
@@ -127,12 +139,7 @@ def save_adaptation(adaptation: Adaptation, path: str | Path, *, overwrite: bool
         "model_name": adaptation.model_name,
         "model_digest": adaptation.model_digest,
         "new_classes": [each.to_json() for each in adaptation.new_classes],
-        "strokes": adaptation.strokes,
-        "share": adaptation.share,
-        "known": adaptation.known,
-        "of_class": {str(value): count for value, count in adaptation.of_class.items()},
-        "muted": [[int(number) for number in each] for each in adaptation.muted],
-        "muted_classes": [int(value) for value in adaptation.muted_classes],
+        **adaptation.about,
     }
     residual = adaptation.residual
     tensors = {} if residual is None else {"weight": residual.weight, "bias": residual.bias}
@@ -184,6 +191,35 @@ def load_adaptation(path: str | Path) -> Adaptation:
     return _adaptation(about, tensors, path)
 
 
+def taken_apart(model: Model) -> tuple[Model, Adaptation] | None:
+    """Return a model without what strokes taught it, and that; None if it did not come of strokes.
+
+    See :func:`~napari_feedback_seg.correction.card.corrected_model`.
+    """
+    network, about = model.network, model.card.recipe.get("adaptation")
+    if not isinstance(network, AdaptedNetwork) or not isinstance(about, dict):
+        return None
+    card = replace(model.card, spec=replace(model.card.spec, adapted=False))
+    plain = Model(card, network.network)
+    learnt = Adaptation(network.residual, card.name, weights_digest(plain))
+    try:
+        return plain, replace(learnt, **_learnt_from(about))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _learnt_from(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what :attr:`Adaptation.about` says; an older version says less."""
+    return {
+        "strokes": int(about["strokes"]),
+        "share": float(about.get("share", 1)),
+        "known": bool(about.get("known", False)),
+        "of_class": {int(value): int(count) for value, count in about.get("of_class", {}).items()},
+        "muted": tuple((int(z), int(row), int(column)) for z, row, column in about.get("muted", ())),
+        "muted_classes": tuple(int(value) for value in about.get("muted_classes", ())),
+    }
+
+
 def _read(path: Path) -> bytes:
     """Return what is in a file that safetensors may parse."""
     try:
@@ -211,13 +247,8 @@ def _adaptation(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], p
             str(about["model_name"]),
             str(about["model_digest"]),
             new_classes,
-            int(about["strokes"]),
-            statistics,
-            float(about.get("share", 1)),
-            bool(about.get("known", False)),
-            {int(value): int(count) for value, count in about.get("of_class", {}).items()},
-            tuple((int(z), int(row), int(column)) for z, row, column in about.get("muted", ())),
-            tuple(int(value) for value in about.get("muted_classes", ())),
+            statistics=statistics,
+            **_learnt_from(about),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"'{path}' is damaged: make or copy it again.") from error

@@ -63,6 +63,7 @@ def corrected_model(parent: Model, adaptation: Adaptation, sections: Sequence[Co
     recipe = {
         **_recipe(parent, adapted, sections, adaptation.muted, adaptation.muted_classes),
         "strokes": adaptation.strokes,
+        "adaptation": adaptation.about,
     }
     sources = _sources(sections)
     card = replace(

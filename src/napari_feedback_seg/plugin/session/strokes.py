@@ -10,7 +10,7 @@ import numpy as np
 from napari_feedback_seg.generators import forward
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Collection, Generator, Mapping
 
     from napari_feedback_seg.classes import LabelClass
     from napari_feedback_seg.correction.adaptation import Adaptation
@@ -134,14 +134,13 @@ def corrected_section(
 
 
 def settle(
-    strokes: Strokes | None, adaptation: Adaptation | None, model: Model, device: str
+    strokes: Strokes, adaptation: Adaptation | None, model: Model, device: str
 ) -> Generator[None, None, dict[int, Settled]]:
     """Return what strokes put right around themselves: a model that learns them does not have that."""
     from napari_feedback_seg.correction.adapt import settled_by
 
     found = {}
-    for z in strokes.labels if strokes is not None else ():
-        assert strokes is not None
+    for z in strokes.labels:
         now = None
         if adaptation is not None:
             now = yield from settled_by(model, adaptation, strokes.section(z), device=device)
@@ -149,3 +148,19 @@ def settle(
         if settled is not None:
             found[z] = settled
     return found
+
+
+def settle_known(
+    strokes: Strokes, sections: Collection[int], model: Model, device: str
+) -> Generator[None, None, Strokes]:
+    """Return strokes with what they had put right on sections, if the model learnt them another day."""
+    from napari_feedback_seg.correction.adaptation import taken_apart
+
+    wanted = set(sections) - strokes.settled.keys()
+    missing = {z: labels for z, labels in strokes.labels.items() if z in wanted}
+    apart = taken_apart(model) if strokes.known and missing else None
+    if apart is None:
+        return strokes
+    plain, adaptation = apart
+    found = yield from settle(replace(strokes, labels=missing), adaptation, plain, device)
+    return replace(strokes, settled={**strokes.settled, **found})

@@ -343,6 +343,28 @@ class TestWhatStrokesPutRightAroundThemselves:
         alone = napari_feedback_seg.segment(session.image.data[0], session.entry.path).labels
         assert (alone != before)[around].any()
 
+    def test_it_is_found_again_another_day(
+        self, session, viewer, runner, answered, permanent, segment, paint, around
+    ):
+        before, image = answered.data[0].copy(), session.image.data
+        permanent()
+        session.correcting.save_as("mine")
+        painted = session.correcting.corrections.layer.data.copy()
+        viewer.layers.clear()
+        runner.finish()
+        viewer.add_image(image, name="cells")
+        viewer.dims.set_point(0, 0)
+        session.correcting.paint_with(MEMBRANE)
+        layer = session.correcting.corrections.layer
+        layer.data = painted
+        session.correcting.corrections.look_at_all()
+        assert not session.instant.strokes().settled
+        segment(Part((0, 1)))
+        assert (session.result.data[0] == before)[around].all()
+        paint(layer, SYNAPSE, 0, 88, 2)  # and kept from then on
+        runner.finish()
+        assert (session.result.data[0] == before)[around].mean() > 0.9
+
     def test_of_two_beside_each_other_one_goes_with_its_stroke(
         self, session, runner, answered, permanent, paint, around
     ):

@@ -11,7 +11,7 @@ from napari_feedback_seg.correction.corrections import LEAST_PIXELS
 from napari_feedback_seg.errors import InputError, TrainingError
 from napari_feedback_seg.generators import forward
 from napari_feedback_seg.plugin.session.correct.painted.counts import summed
-from napari_feedback_seg.plugin.session.strokes import adaptation_to, settle
+from napari_feedback_seg.plugin.session.strokes import adaptation_to, settle, settle_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -95,6 +95,7 @@ class FinetuneWork:
 
     def _learn(self, strokes: Strokes, model: Model) -> Generator[None, None, Model]:
         """Return the model as it answers strokes, and keep what they put right around themselves."""
+        strokes = yield from settle_known(strokes, strokes.labels, model, self.device)
         adaptation = yield from adaptation_to(strokes, model, self.device)
         self.settled = yield from settle(strokes, adaptation, model, self.device)
         return model if adaptation is None else adaptation.apply(model)

@@ -13,12 +13,13 @@ from napari_feedback_seg.errors import FeedbackSegError, InputError, in_words
 from napari_feedback_seg.plugin.session.jobs import State
 from napari_feedback_seg.plugin.session.records import RunRecord, RunSettings
 from napari_feedback_seg.plugin.session.regions import Part
-from napari_feedback_seg.plugin.session.strokes import adaptation_to, corrected_section
+from napari_feedback_seg.plugin.session.strokes import adaptation_to, corrected_section, settle_known
 from napari_feedback_seg.segmentation.events import SectionDone, TileDone
 from napari_feedback_seg.segmentation.prediction import SegmentOptions, merge_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from pathlib import Path
 
     from napari.layers import Image, Layer
 
@@ -56,6 +57,7 @@ class Run:
     messages: dict[int, tuple[str, ...]] = field(default_factory=dict)
     device: str = ""
     strokes: Strokes | None = None
+    model: Path | None = None  # its file
     classes: tuple[LabelClass, ...] = ()
 
 
@@ -212,6 +214,7 @@ class Segmenting:
         work = partial(self.work, run, partial(session.load_model, session.entry))
         session.correcting.before_segmenting()
         run.strokes = session.instant.strokes()
+        run.model = session.entry.path if session.entry is not None else None
         before, self._run = self._run, run
         if not session.jobs.run(
             work,
@@ -266,6 +269,8 @@ class Segmenting:
         device = run.options.device
         adaptation = yield from adaptation_to(run.strokes, loaded, device)
         model = loaded if adaptation is None else adaptation.apply(loaded)
+        if run.strokes is not None:
+            run.strokes = yield from settle_known(run.strokes, run.part.sections, loaded, device)
         run.classes = tuple(model.card.classes)
         self._session.layers.prepare(run.classes)
         yield loaded
@@ -303,6 +308,8 @@ class Segmenting:
             session.tell("result")
             return
         strokes = run.strokes.token if run.strokes is not None else ""
+        if run.strokes is not None and run.model is not None and run.strokes.settled:
+            session.instant.teaching.keep_right(run.model, run.strokes, run.strokes.settled)
         record = RunRecord.of(event, run.options, run.pixel_size_nm, strokes)
         run.writer = session.layers.result_writer(
             run.image, run.sections.shape, run.classes, record, run.part.region, keep=True
