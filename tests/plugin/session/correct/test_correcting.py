@@ -8,6 +8,7 @@ import pytest
 
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.models.library import load_model
+from napari_feedback_seg.models.model_file import save_model
 from napari_feedback_seg.plugin.session.drafts import unsaved_folder
 from napari_feedback_seg.plugin.session.jobs import State
 from napari_feedback_seg.plugin.session.regions import Part
@@ -285,6 +286,47 @@ class TestFinetune:
         session.segmenting.segment(Part((0,)))
         runner.finish()
         assert [each for each in viewer.layers if "feedback-seg" in each.metadata] == [result]
+
+
+class TestAnotherModel:
+    def test_sections_that_only_the_later_one_has_segmented_are_said_to_be_empty(
+        self, session, runner, correcting, stack, tuned
+    ):
+        tuned()
+        correcting.keep()
+        correcting.segment_rest()
+        runner.finish()
+        assert stack.data.any(axis=(1, 2)).all()
+        correcting.undo()
+        empty = np.flatnonzero(~stack.data.any(axis=(1, 2))).tolist()
+        assert empty == [2]  # section 0 was segmented for the comparison
+        sentence = "'small' has not segmented section 2: it is empty until you segment it."
+        assert correcting.status == sentence
+        correcting.redo()
+        assert correcting.status == ""
+        correcting.undo()
+        correcting.segment_rest()
+        assert correcting.status == ""
+        runner.finish()
+
+    def test_what_is_said_of_a_fine_tune_goes_with_its_models(
+        self, session, correcting, single, tuned, small_model, models_folder
+    ):
+        save_model(small_model, models_folder / "other.safetensors")
+        session.refresh_models()
+        tuned()
+        correcting.keep()
+        assert "is in use" in correcting.status
+        correcting.undo()
+        correcting.redo()
+        correcting.save_as("mine")
+        assert correcting.losses.training
+        correcting.undo()
+        assert correcting.losses.training
+        correcting.say("Stopped: the model stays as it was.")
+        session.model_name = "other"
+        assert correcting.status == ""
+        assert not correcting.losses.training
 
 
 class TestMeanwhile:

@@ -14,9 +14,10 @@ from napari_feedback_seg.plugin.session.correct.journal import Journal
 from napari_feedback_seg.plugin.session.correct.painted.corrections import Corrections
 from napari_feedback_seg.plugin.session.correct.tuned import Answers, TunedModels
 from napari_feedback_seg.plugin.session.regions import Part
+from napari_feedback_seg.segmentation.prediction import name_sections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from napari.layers import Image
@@ -49,7 +50,9 @@ class Correcting:
         self.losses = Losses()  # of the last fine-tune
         self.proposal: Proposal | None = None  # a model to keep or to go back from
         self.status = ""  # how the fine-tune is going, or how it ended
-        self._refused = ""
+        self._passing = ""  # a status that holds until there are other strokes, or sections
+        self._model = ""  # name of the model that the status is about
+        self._tuned: set[str] = set()  # names of those that the losses are about
         self._before_of: Image | None = None
         self.corrections.changed.connect(self._on_corrections)
 
@@ -113,7 +116,7 @@ class Correcting:
             on_stopped=self._stopped,
         ):
             return False
-        self._run, self.proposal, self.losses = run, None, Losses()
+        self._run, self.proposal, self.losses, self._tuned = run, None, Losses(), {run.parent}
         self.say("Getting ready: loading the model, and asking it what it is sure of.")
         return True
 
@@ -169,6 +172,7 @@ class Correcting:
             self.say("Stopped before anything was learnt: the model stays as it was.")
             return
         result, path = found
+        self._tuned.add(path.stem)
         run.remove_checkpoint()
         self.journal.note_model(path, run.draft)
         session.instant.teaching.keep_right(path, run.strokes, run.settled)
@@ -243,7 +247,9 @@ class Correcting:
         if self.proposal is not None:
             tuned = self.proposal.tuned
             self.undo()
-            self.say(f"'{self.models.current}' is in use again. Redo brings '{tuned}' back.")
+            again = f"'{self.models.current}' is in use again. Redo brings '{tuned}' back. {self.status}"
+            self._passing = again.rstrip()
+            self.say(self._passing)
 
     @property
     def shows_before(self) -> bool:
@@ -294,12 +300,21 @@ class Correcting:
 
     def _move(self, step: Any) -> None:
         self.show_before(False)
-        before = self.models.current
+        before, segmented = self.models.current, self._session.segmented
         step()
         self.answers.swap(self._session.image, before, self.models.current)
         self._session.last_run.forget()
         self.proposal = None
-        self.say("")
+        self._passing = self._emptied(segmented - self._session.segmented)
+        self.say(self._passing)
+
+    def _emptied(self, sections: Collection[int]) -> str:
+        """Return that the model in use has not segmented these sections."""
+        if not sections:
+            return ""
+        which, many = name_sections(sorted(sections)).lower(), len(sections) > 1
+        empty = "they are empty until you segment them" if many else "it is empty until you segment it"
+        return f"'{self.models.current}' has not segmented {which}: {empty}."
 
     # --- the rest
 
@@ -315,12 +330,15 @@ class Correcting:
 
     def save_as(self, name: str) -> None:
         """Save the model in use to the library."""
-        before, entry = self.models.current, self._session.entry
+        before, entry, losses = self.models.current, self._session.entry, self.losses
         try:
             self.models.save_as(name)
         except FeedbackSegError as error:
             self.fail(error)
             return
+        if before in self._tuned:
+            self._tuned.add(name)
+            self.losses = losses
         self.answers.rename(before, name)
         if entry is not None:
             self.journal.forget_model(entry.path)
@@ -340,20 +358,29 @@ class Correcting:
             if self.proposal is not None and self.proposal.tuned != self.models.current:
                 self.proposal = None
                 self.say("")
+            if self._model != self.models.current and not self.is_tuning:
+                self._turn_to_model()
+
+    def _turn_to_model(self) -> None:
+        """Forget what was said of another model, and its losses."""
+        self._model, self.status = self.models.current, ""
+        if self._model not in self._tuned:
+            self.losses = Losses()
 
     def before_segmenting(self) -> None:
         """Show what the model in use says: the image is about to be segmented."""
+        self.take_back()
         self.corrections.look()
         self.show_before(False)
 
-    def strokes_changed(self) -> None:
-        """Take back what was refused: there are other strokes, or others are muted."""
-        if self.status == self._refused:
+    def take_back(self) -> None:
+        """Take back what may hold no longer: there are other strokes, or others are muted, or sections."""
+        if self.status == self._passing:
             self.say("")
 
     def _on_corrections(self, sections: list[int]) -> None:
         if sections:
-            self.strokes_changed()
+            self.take_back()
         self._session.tell(*(["corrected"] if sections else []), "correcting")
 
     def say(self, status: str) -> None:
@@ -371,8 +398,8 @@ class Correcting:
 
     def fail(self, error: Exception) -> None:
         """Say why something could not begin, or could not be kept."""
-        self._refused = str(error)
-        self.say(self._refused)
+        self._passing = str(error)
+        self.say(self._passing)
         self._session.said.emit(str(error), "error")
 
     def forget(self) -> None:

@@ -97,14 +97,14 @@ class Instant:
     def mute_class(self, value: int, muted: bool) -> None:
         """Learn from no stroke of a class, or from all again."""
         self.teaching.mute_class(value, muted)
-        self._session.correcting.strokes_changed()
+        self._session.correcting.take_back()
         self._ask_again()
         self._begin_here()
 
     def mute(self, stroke: Stroke, muted: bool) -> None:
         """Do not learn from a stroke, or learn from it again."""
         self.teaching.mute(stroke, muted)
-        self._session.correcting.strokes_changed()
+        self._session.correcting.take_back()
         self._ask_again()
         self._begin_here()
 
