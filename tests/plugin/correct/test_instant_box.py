@@ -165,4 +165,5 @@ def test_what_is_not_known_in_words():
 def test_a_reason_in_words():
     stroke = Stroke(("cells", 3), SYNAPSE, np.array([[10, 20]], np.int32))
     assert reason(stroke, 1.26, EM_CLASSES) == "synapse, section 3, 10, 20 (+1.3)"
-    assert reason(stroke, -0.04, EM_CLASSES) == "synapse, section 3, 10, 20"
+    for moved in (0.04, -0.04, -0.2):  # of a stroke that lies there
+        assert reason(stroke, moved, EM_CLASSES) == "synapse, section 3, 10, 20"

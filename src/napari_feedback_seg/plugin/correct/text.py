@@ -96,5 +96,5 @@ def reason(stroke: Stroke, moved: float, classes: Sequence[LabelClass]) -> str:
     """Return which stroke that is, and how much it speaks for what is said."""
     name = next((each.name for each in classes if each.value == stroke.value), str(stroke.value))
     row, column = stroke.centre
-    how = f" ({moved:+.1f})" if round(moved, 1) else ""
+    how = f" ({moved:+.1f})" if round(moved, 1) > 0 else ""  # below it is painted so, and no more
     return f"{name}, section {stroke.section[1]}, {row}, {column}{how}"
