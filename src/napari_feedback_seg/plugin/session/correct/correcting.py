@@ -375,7 +375,7 @@ class Correcting:
 
     def take_back(self) -> None:
         """Take back what may hold no longer: there are other strokes, or others are muted, or sections."""
-        if self.status == self._passing:
+        if self.status and self.status == self._passing:
             self.say("")
 
     def _on_corrections(self, sections: list[int]) -> None:
