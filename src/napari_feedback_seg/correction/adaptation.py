@@ -203,12 +203,12 @@ def taken_apart(model: Model) -> tuple[Model, Adaptation] | None:
     plain = Model(card, network.network)
     learnt = Adaptation(network.residual, card.name, weights_digest(plain))
     try:
-        return plain, replace(learnt, **_learnt_from(about))
+        return plain, replace(learnt, **_read_about(about))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _learnt_from(about: Mapping[str, Any]) -> dict[str, Any]:
+def _read_about(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return what :attr:`Adaptation.about` says; an older version says less."""
     return {
         "strokes": int(about["strokes"]),
@@ -248,7 +248,7 @@ def _adaptation(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], p
             str(about["model_digest"]),
             new_classes,
             statistics=statistics,
-            **_learnt_from(about),
+            **_read_about(about),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"'{path}' is damaged: make or copy it again.") from error

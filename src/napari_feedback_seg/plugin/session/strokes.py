@@ -55,7 +55,7 @@ class Strokes:
         still = self._still(z)
         return None if still is None else still[1]
 
-    def settle(self, z: int, settled: Settled | None = None) -> Settled | None:
+    def merged(self, z: int, settled: Settled | None) -> Settled | None:
         """Return what strokes have put right on a section, and what is still right of what they had."""
         from scipy import sparse
 
@@ -144,7 +144,7 @@ def settle(
         now = None
         if adaptation is not None:
             now = yield from settled_by(model, adaptation, strokes.section(z), device=device)
-        settled = strokes.settle(z, now)
+        settled = strokes.merged(z, now)
         if settled is not None:
             found[z] = settled
     return found

@@ -247,6 +247,26 @@ def test_on_such_a_layer_cancelling_leaves_everything_as_it_was(session, viewer,
     assert not list(unsaved_folder().glob("*.safetensors"))
 
 
+@pytest.fixture
+def another_day(session, viewer, runner):
+    """Save the model as 'mine', and open the image and its corrections anew; return the corrections."""
+
+    def another_day():
+        session.correcting.save_as("mine")
+        image, painted = session.image.data, session.correcting.corrections.layer.data.copy()
+        viewer.layers.clear()
+        runner.finish()
+        viewer.add_image(image, name="cells")
+        viewer.dims.set_point(0, 0)
+        session.correcting.paint_with(MEMBRANE)
+        session.correcting.corrections.layer.data = painted
+        session.correcting.corrections.look_at_all()
+        runner.finish()
+        return session.correcting.corrections.layer
+
+    return another_day
+
+
 class TestWhatStrokesPutRightAroundThemselves:
     """It is not in the network, and stays right on the image."""
 
@@ -344,20 +364,11 @@ class TestWhatStrokesPutRightAroundThemselves:
         assert (alone != before)[around].any()
 
     def test_it_is_found_again_another_day(
-        self, session, viewer, runner, answered, permanent, segment, paint, around
+        self, session, runner, answered, permanent, another_day, segment, paint, around
     ):
-        before, image = answered.data[0].copy(), session.image.data
+        before = answered.data[0].copy()
         permanent()
-        session.correcting.save_as("mine")
-        painted = session.correcting.corrections.layer.data.copy()
-        viewer.layers.clear()
-        runner.finish()
-        viewer.add_image(image, name="cells")
-        viewer.dims.set_point(0, 0)
-        session.correcting.paint_with(MEMBRANE)
-        layer = session.correcting.corrections.layer
-        layer.data = painted
-        session.correcting.corrections.look_at_all()
+        layer = another_day()
         assert not session.instant.strokes().settled
         segment(Part((0, 1)))
         assert (session.result.data[0] == before)[around].all()
@@ -399,20 +410,11 @@ class TestWhatTheModelHasLearnt:
     """Its card tells."""
 
     def test_its_strokes_are_not_learnt_again_another_day(
-        self, session, viewer, runner, answered, permanent, segment
+        self, session, runner, answered, permanent, another_day, segment
     ):
         permanent()
-        session.correcting.save_as("mine")
+        another_day()
         image = session.image.data
-        painted = session.correcting.corrections.layer.data.copy()
-        viewer.layers.clear()
-        runner.finish()
-        viewer.add_image(image, name="cells")
-        viewer.dims.set_point(0, 0)
-        session.correcting.paint_with(SYNAPSE)
-        session.correcting.corrections.layer.data = painted
-        session.correcting.corrections.look_at_all()
-        runner.finish()
         segment(Part((0, 1)))
         alone = napari_feedback_seg.segment(image[1], load_model("mine")).labels
         assert np.array_equal(session.result.data[1], alone)

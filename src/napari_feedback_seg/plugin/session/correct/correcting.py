@@ -12,12 +12,11 @@ from napari_feedback_seg.plugin.session.correct.doubt import DoubtfulPlaces
 from napari_feedback_seg.plugin.session.correct.fine_tuning import FinetuneWork, Losses, Proposal, prepare
 from napari_feedback_seg.plugin.session.correct.journal import Journal
 from napari_feedback_seg.plugin.session.correct.painted.corrections import Corrections
-from napari_feedback_seg.plugin.session.correct.tuned import Answers, TunedModels
+from napari_feedback_seg.plugin.session.correct.tuned import Answers, TunedModels, emptied
 from napari_feedback_seg.plugin.session.regions import Part
-from napari_feedback_seg.segmentation.prediction import name_sections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari.layers import Image
@@ -305,16 +304,8 @@ class Correcting:
         self.answers.swap(self._session.image, before, self.models.current)
         self._session.last_run.forget()
         self.proposal = None
-        self._passing = self._emptied(segmented - self._session.segmented)
+        self._passing = emptied(self.models.current, segmented - self._session.segmented)
         self.say(self._passing)
-
-    def _emptied(self, sections: Collection[int]) -> str:
-        """Return that the model in use has not segmented these sections."""
-        if not sections:
-            return ""
-        which, many = name_sections(sorted(sections)).lower(), len(sections) > 1
-        empty = "they are empty until you segment them" if many else "it is empty until you segment it"
-        return f"'{self.models.current}' has not segmented {which}: {empty}."
 
     # --- the rest
 

@@ -13,8 +13,10 @@ from napari_feedback_seg.models.library import ModelEntry, list_models, save_to_
 from napari_feedback_seg.models.model_file import SUFFIX, load_model_file, read_card
 from napari_feedback_seg.plugin.session.drafts import unsaved_folder
 from napari_feedback_seg.plugin.session.versions import Version
+from napari_feedback_seg.segmentation.prediction import name_sections
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from napari.layers import Image
@@ -157,3 +159,12 @@ class Answers:
         for gone in self._of_image.keys() - present:
             del self._of_image[gone]
         return self._of_image.setdefault(image.unique_id, {}) if image is not None else {}
+
+
+def emptied(model: str, sections: Collection[int]) -> str:
+    """Return that a model that was gone back to has not segmented these sections; empty if there are none."""
+    if not sections:
+        return ""
+    which, many = name_sections(sorted(sections)).lower(), len(sections) > 1
+    empty = "they are empty until you segment them" if many else "it is empty until you segment it"
+    return f"'{model}' has not segmented {which}: {empty}."

@@ -152,14 +152,15 @@ class Engine:
     ) -> Generator[object, None, None]:
         from napari_feedback_seg.segmentation.sections import BlankSection
 
+        settled: dict[int, np.ndarray | None] = {}  # of the section at hand, which may be many places
         for place in places:
-            section = self._section(strokes, place.section)
+            z = place.section
+            if z not in settled:
+                settled = {z: strokes.settled_on(z)}
+            section = self._section(strokes, z)
             # What is painted lies on top of the result, and is not written into it.
-            section = replace(
-                section,
-                labels=np.zeros(section.image.shape, np.uint8),
-                settled=strokes.settled_on(place.section),
-            )
+            blank = np.zeros(section.image.shape, np.uint8)
+            section = replace(section, labels=blank, settled=settled[z])
             try:
                 with closing(answers.answer(section, place.region)) as events:
                     answer = yield from forward(events)
