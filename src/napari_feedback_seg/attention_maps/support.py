@@ -23,4 +23,4 @@ def why_no_attention(card: ModelCard) -> str | None:
         reason = f"brings its first output back by {spec.mode.replace('_', ' ')}, and not by attention"
     else:
         reason = f"is a {spec.kind.replace('_', ' ')}, whose feedback is no attention"
-    return f"The model {card.name} {reason}. Choose a model with feedback attention, such as self-w16."
+    return f"The model {card.name} {reason}. Choose a model with feedback attention, such as general."

@@ -149,6 +149,8 @@ def test_undo_and_redo_by_the_button(viewer, dock, tab, press, segment, section)
     result = segment()
     press(tab.undo_button)
     assert not result.data.any()
+    assert tab.undo_button.text() == "Redo"
+    assert tab.undo_button.shortcut().toString() == "Alt+N"
     press(tab.undo_button)
     assert result.data.any()
 

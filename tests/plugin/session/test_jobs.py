@@ -170,6 +170,37 @@ def test_steps_of_one_batch_count_as_one(apart):
     assert found[16] == pytest.approx(16, rel=0.2)  # in the middle of a batch, too
 
 
+def test_the_time_left_is_never_none_while_work_is_left(runner, jobs, monkeypatch):
+    now = iter((0.0, 1.0, 1.1, 2.0, 2.1))
+    monkeypatch.setattr("napari_feedback_seg.plugin.session.jobs.time.monotonic", lambda: next(now))
+
+    def work():
+        yield "the model is loaded"
+        for done in range(1, 5):
+            yield TileDone(done, 4)
+            if done == 2:
+                yield "a section is done"
+
+    found = []
+    jobs.progressed.connect(lambda *_: found.append(jobs.in_words))
+    jobs.run(work, title="Counting")
+    runner.finish()
+    assert found == [
+        "Counting: 25 %, about 3 s left",
+        "Counting: 50 %, about 1 s left",
+        "Counting: 75 %, about 1 s left",
+        "Counting: 100 %",
+    ]
+
+
+def test_another_count_begins_anew():
+    pace = Pace()
+    pace.begin(0.0)
+    for step in range(1, 11):
+        pace.seconds_left(step, 10, float(step))
+    assert pace.seconds_left(1, 10, 15.0) == pytest.approx(45)
+
+
 def test_what_comes_before_the_first_step_does_not_count():
     pace = Pace()
     assert pace.seconds_left(1, 10, 100.0) < 0

@@ -45,7 +45,7 @@ class ComparePanel(QWidget):
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._form.addRow("&Labels", self.labels_box.native)
         self._form.addRow("&Truth", self.truth_box.native)
-        self._form.addRow("It is: (&G)", self.kind_box)
+        self._form.addRow("&Given as", self.kind_box)
         self._form.addRow("&0 means", self.rest_box)
         column(self, self._form, self.compare_button, self.table, self.note, self.copy_button)
         self.compare_button.clicked.connect(session.comparing.start)

@@ -149,7 +149,8 @@ class SegmentTab(QWidget):
         self.segment_button.setShortcut("Ctrl+Return")  # which setText takes away
         self.cancel_button.setText("Cancelling..." if cancelling else "&Cancel")
         self.cancel_button.setEnabled(busy and not cancelling)
-        self.undo_button.setText("Redo (&N)" if last.undone else "U&ndo")
+        self.undo_button.setText("Redo" if last.undone else "U&ndo")
+        self.undo_button.setShortcut("Alt+N")  # there is no N in Redo
         for each in (self.undo_button, self.split_button):
             each.setEnabled(last.writer is not None)
         self.progress.setVisible(busy)

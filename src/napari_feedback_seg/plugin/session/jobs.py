@@ -105,6 +105,8 @@ class Pace:
 
     def seconds_left(self, done: int, total: int, now: float) -> float:
         """Note that so many steps of all are done; return the seconds left, negative if unknown."""
+        if self._marks and done < self._marks[-1][1]:  # another count has begun
+            self._marks = [(self._marks[-1][0], 0)]
         marks = self._marks
         of_one = (marks[-1][0] - marks[0][0]) / (len(marks) - 1) if len(marks) > 1 else 0.0
         if marks and now - marks[-1][0] < BURST * of_one:
@@ -167,7 +169,7 @@ class Jobs:
         """What the job is doing, and for how long still."""
         if not self.total:
             return f"{self.title}: getting ready"
-        left = f", about {duration(self.seconds_left)} left" if self.seconds_left >= 0 else ""
+        left = f", about {duration(self.seconds_left)} left" if self.seconds_left > 0 else ""
         return f"{self.title}: {100 * self.done / self.total:.0f} %{left}"
 
     def state_of(self, owner: object) -> State:
@@ -246,7 +248,7 @@ class Jobs:
             if job.running is not None:
                 job.running.show(event.done, event.total)
             self.progressed.emit(event.done, event.total, self.seconds_left)
-        else:
+        elif job.state is State.LOADING:
             self._pace.begin(time.monotonic())
         try:
             if job.on_event is not None:
@@ -291,8 +293,8 @@ class Jobs:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as a person reads it."""
-    seconds = round(seconds)
+    """Return a time as a person reads it, at least a second."""
+    seconds = max(1, round(seconds))
     if seconds < 90:
         return f"{seconds} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
