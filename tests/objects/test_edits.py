@@ -167,6 +167,66 @@ def test_a_single_section_is_edited_too():
     assert section[20, 20] != section[20, 55]
 
 
+@pytest.fixture(params=["section", "flat stack", "slab within a stack", "thick stack", "large"])
+def dumbbell(request) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Return two discs 300 nm apart with a bar between them, through some sections; and its voxel."""
+    depth, low, high, voxel = {
+        "section": (1, 0, 1, (30.0, 6.0, 6.0)),
+        "flat stack": (4, 0, 4, (30.0, 6.0, 6.0)),
+        "slab within a stack": (20, 8, 10, (30.0, 6.0, 6.0)),
+        "thick stack": (30, 5, 25, (6.0, 6.0, 6.0)),
+        "large": (40, 0, 40, (6.0, 2.0, 2.0)),
+    }[request.param]
+    y, x = np.indices((round(360 / voxel[1]), round(600 / voxel[2]))) * voxel[1]
+    profile = (np.hypot(y - 180, x - 150) <= 100) | (np.hypot(y - 180, x - 450) <= 60)
+    profile |= (abs(y - 180) <= 25) & (x > 150) & (x < 450)
+    labels = np.zeros((depth, *y.shape), np.uint32)
+    labels[low:high] = profile
+    return labels, voxel
+
+
+def test_two_clicks_split_a_dumbbell_in_its_bar_in_all_sections(dumbbell):
+    before, voxel = dumbbell
+    places = np.argwhere(before)
+    left, right = places[places[:, 2] * voxel[2] < 240], places[places[:, 2] * voxel[2] > 400]
+    random = np.random.default_rng(0)
+
+    for one, other in zip(random.choice(left, 4), random.choice(right, 4), strict=True):
+        labels = before.copy()
+
+        ObjectEditor(labels, voxel).do(Split(tuple(one.tolist()), tuple(other.tolist())))
+
+        assert np.array_equal(labels > 0, before > 0)
+        for section in labels[before.any(axis=(1, 2))]:
+            discs = [section[:, round(x / voxel[2])] for x in (150, 450)]
+            assert [set(np.unique(each)) - {0} for each in discs] in ([{1}, {2}], [{2}, {1}])
+
+
+def test_a_line_across_a_dumbbell_cuts_all_sections_there(dumbbell):
+    labels, voxel = dumbbell
+    z, x = int(np.argmax(labels.any(axis=(1, 2)))), round(320 / voxel[2])
+
+    ObjectEditor(labels, voxel).do(Cut(((z, 0, x), (z, labels.shape[1] - 1, x))))
+
+    for section in labels[labels.any(axis=(1, 2))]:
+        near = round(12 / voxel[2])
+        assert set(np.unique(section[:, : x - near])) == {0, 1}
+        assert set(np.unique(section[:, x + near :])) == {0, 2}
+
+
+def test_two_clicks_on_a_plate_give_no_crumbs():
+    plate = np.zeros((6, 60, 100), np.uint32)
+    plate[2:4, 5:55, 5:95] = 1
+    random = np.random.default_rng(0)
+    for one, other in random.choice(np.argwhere(plate), (20, 2)):
+        if abs(one - other)[2] < 40:
+            continue
+        labels = plate.copy()
+        ObjectEditor(labels, (30.0, 6.0, 6.0)).do(Split(tuple(one.tolist()), tuple(other.tolist())))
+
+        assert (labels == 2).sum() > 0.15 * (plate == 1).sum()
+
+
 def test_a_split_and_a_merge_of_a_large_stack_are_quick():
     labels = np.zeros((20, 1024, 1024), np.uint32)
     labels[2:18, 100:180, 100:300] = 1

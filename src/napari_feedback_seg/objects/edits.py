@@ -16,6 +16,7 @@ import numpy as np
 from skimage.draw import line as pixels_of_line
 
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.objects.halves import Widths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class Split:
-    """Cut an object in two between two places on it, along the narrowest way."""
+    """Cut an object in two between two places on it: in a neck between them, or else half way."""
 
     one: Place
     other: Place
@@ -40,7 +41,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Cut:
-    """Cut an object along a line across its profile; through z along the narrowest way.
+    """Cut an object along a line across its profile; in other sections where both sides are equally near.
 
     Attributes
     ----------
@@ -142,27 +143,11 @@ def apply(labels: Any, edit: Edit, voxel: Voxel, count: int) -> Change:
             raise InputError("The two places are on two objects. To split an object, click two places on it.")
         box = box_of(labels, number)
         inside = labels[box] == number
-        one, two = (
-            tuple(at - each.start for at, each in zip(place, box, strict=True))
-            for place in (edit.one, edit.other)
-        )
-        if one == two:
-            raise InputError("The two places are the same. To split an object, click two places on it.")
-        distance = _distance(inside, voxel)
-        climbed = [_climb(distance, place) for place in (one, two)]
-        if climbed[0][-1] == climbed[1][-1]:  # there is no neck between them: half way, then
-            return _write(
-                labels,
-                box,
-                inside & _nearer(inside.shape, two, one, voxel),
-                count + 1,
-                (number, count + 1),
-                count,
-            )
-        seeds = np.zeros(inside.shape, np.uint32)
-        for seed, way in enumerate(climbed, start=1):
-            seeds[tuple(np.transpose(way))] = seed
-        return _share(labels, number, box, distance, inside, seeds, count)
+        corner = [each.start for each in box]
+        one, two = (np.array([place]) - corner for place in (edit.one, edit.other))
+        widths = _widths(inside, voxel, box, labels.shape)
+        parts = widths.nearer(*widths.middles(one, two))
+        return _share(labels, number, box, np.where(inside, parts, 0), count)
     if isinstance(edit, Merge):
         keep, gone = number_at(labels, edit.one), number_at(labels, edit.other)
         if keep == gone:
@@ -239,58 +224,25 @@ def _cut(labels: Any, edit: Cut, voxel: Voxel, count: int) -> Change:
     if (sizes > 0).sum() < 2:
         raise InputError("The line does not cut the object. Draw it across, from outside to outside.")
     largest = np.argsort(-sizes)[:2]
-    seeds = np.zeros(inside.shape, np.uint32)
-    for seed, side in enumerate(largest, start=1):
-        seeds[section][sides == side] = seed
-    return _share(labels, number, box, _distance(inside, voxel), inside, seeds, count)
+    one, two = (np.insert(np.argwhere(sides == side), 0, section, axis=1) for side in largest)
+    parts = _widths(inside, voxel, box, labels.shape).nearer(one, two)
+    for part, side in enumerate(largest, start=1):
+        parts[section][sides == side] = part
+    return _share(labels, number, box, np.where(inside, parts, 0), count)
 
 
-def _share(
-    labels: Any,
-    number: int,
-    box: Box,
-    distance: npt.NDArray[np.float32],
-    inside: npt.NDArray[np.bool_],
-    seeds: npt.NDArray[np.uint32],
-    count: int,
-) -> Change:
-    """Give each voxel of an object to one of two seeds; the larger part keeps the number."""
-    parts = bic.segmentation.watershed(-distance, seeds, mask=inside)
-    sizes = np.bincount(parts.ravel().astype(np.int64), minlength=3)
+def _share(labels: Any, number: int, box: Box, parts: npt.NDArray[np.uint8], count: int) -> Change:
+    """Make two objects of the parts 1 and 2 of one; the larger part keeps the number."""
+    sizes = np.bincount(parts.ravel(), minlength=3)
+    if not sizes[1] or not sizes[2]:
+        raise InputError("The two places are the same, or nearly so. Click two places further apart.")
     smaller = 1 if sizes[1] < sizes[2] else 2
     return _write(labels, box, parts == smaller, count + 1, (number, count + 1), count)
 
 
-def _distance(inside: npt.NDArray[np.bool_], voxel: Voxel) -> npt.NDArray[np.float32]:
-    """Return how far it is to the outline, in nm; of a single section within it."""
-    mask, sides = (inside[0], voxel[1:]) if inside.shape[0] == 1 else (inside, voxel)
-    distance = bic.distance.distance_transform(np.pad(mask, 1), sampling=list(sides))
-    distance = distance[(slice(1, -1),) * mask.ndim].reshape(inside.shape)
-    return np.ascontiguousarray(distance, np.float32)
-
-
-def _climb(distance: npt.NDArray[np.float32], place: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the way from a place up to the middle of what it is in."""
-    way = [place]
-    while True:
-        corner = [max(0, at - 2) for at in place]
-        around = distance[tuple(slice(low, at + 3) for low, at in zip(corner, place, strict=True))]
-        step = np.unravel_index(int(around.argmax()), around.shape)
-        higher = tuple(int(low + at) for low, at in zip(corner, step, strict=True))
-        if distance[higher] <= distance[place]:
-            return way
-        way.append(higher)
-        place = higher
-
-
-def _nearer(shape: tuple[int, ...], one: tuple[int, ...], two: tuple[int, ...], voxel: Voxel) -> Any:
-    """Return where a box is nearer to the first place than to the second."""
-    places = np.ogrid[tuple(slice(0, length) for length in shape)]
-    first, second = (
-        sum(((axis - at) * side) ** 2 for axis, at, side in zip(places, place, voxel, strict=True))
-        for place in (one, two)
-    )
-    return first < second
+def _widths(inside: npt.NDArray[np.bool_], voxel: Voxel, box: Box, shape: tuple[int, ...]) -> Widths:
+    beside = [(each.start > 0, each.stop < length) for each, length in zip(box, shape, strict=True)]
+    return Widths.of(inside, voxel, beside)
 
 
 def _paint(labels: Any, edit: Paint, count: int) -> Change:
