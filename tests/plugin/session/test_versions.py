@@ -49,3 +49,14 @@ def test_a_run_that_is_undone_takes_its_probabilities_along(session, viewer, res
     assert all(each.data.any() for each in probability_layers(viewer, result))
     session.last_run.undo()
     assert not any(each.data.any() for each in probability_layers(viewer, result))
+
+
+def test_the_first_run_that_is_undone_leaves_nothing_and_says_so(session, viewer, result):
+    labels = result.data.copy()
+    session.last_run.undo()
+    assert not result.data.any()
+    assert probability_layers(viewer, result) == []
+    assert session.status == "The result of the last run is gone: there was none before."
+    session.last_run.undo()
+    np.testing.assert_array_equal(result.data, labels)
+    assert session.status == "The result of the last run is back."

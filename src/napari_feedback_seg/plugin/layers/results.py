@@ -245,6 +245,12 @@ def forget_probabilities(
             redraw(layer)
 
 
+def remove_probabilities(viewer: ViewerModel, labels: Labels) -> None:
+    """Remove the probability layers of a result."""
+    for layer in probability_layers(viewer, labels):
+        viewer.layers.remove(layer)
+
+
 def agree(classes: Sequence[LabelClass], others: Sequence[LabelClass]) -> bool:
     """Return whether no value and no name means one class here and another there."""
     merged = {(each.value, each.name) for each in _union(classes, others)}

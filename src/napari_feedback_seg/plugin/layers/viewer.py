@@ -26,6 +26,7 @@ from napari_feedback_seg.plugin.layers.results import (
     record_of,
     redraw,
     region_of,
+    remove_probabilities,
     write_record,
 )
 from napari_feedback_seg.plugin.layers.side_by_side import SideBySide
@@ -110,6 +111,7 @@ class ViewerLayers:
     masks = property(_with_viewer(comparison.masks))
     show_errors = _with_viewer(comparison.show_errors)
     forget_probabilities = _with_viewer(forget_probabilities)
+    remove_probabilities = _with_viewer(remove_probabilities)
 
     changed = Signal()
     removed = Signal(object)

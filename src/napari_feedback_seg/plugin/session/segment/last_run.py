@@ -40,12 +40,19 @@ class LastRun:
             return
         session.correcting.before_segmenting()  # the model before is shown no longer
         session.beside.close()
+        before, sections = writer.before.record, writer.before.sections
+        there = before.sections if before is not None else frozenset()
         writer.before.swap(session.layers, writer.layer)
-        for z in writer.before.sections:
+        for z in sections:
             session.layers.forget_probabilities(writer.layer, z)
+        if not there:
+            session.layers.remove_probabilities(writer.layer)
         self.undone = not self.undone
         session.tell("result", "segmenting")
-        session.note(f"The result {'before' if self.undone else 'of'} the last run is back.")
+        if there.isdisjoint(sections):
+            session.note("The result of the last run is gone: there was none before.")
+        else:
+            session.note(f"The result {'before' if self.undone else 'of'} the last run is back.")
 
     def forget(self) -> None:
         """Undo it no more, because the result says what another model says."""
