@@ -113,7 +113,10 @@ class TestPixelSize:
         assert not dock.pixel_size.isVisibleTo(dock)
         viewer.add_image(section)
         assert dock.pixel_size.isVisibleTo(dock)
+        assert dock.pixel_size.text.text().replace("&", "") == "Pixel size unknown:"
         dock.pixel_size.box.setValue(9.2)
+        assert dock.pixel_size.text.text().replace("&", "") == "Pixel size:"
+        assert not dock.pixel_size.taken_over.isVisibleTo(dock.pixel_size)
         assert dock.session.pixel_sizes.size == (9.2, 9.2)
         assert tab.pixel_note.isVisibleTo(tab)
         assert "may be better" in tab.pixel_note.text.text()

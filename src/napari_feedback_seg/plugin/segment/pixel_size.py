@@ -19,7 +19,10 @@ class PixelSizeLine(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        text = QLabel("Pixel size &unknown:")
+        self.text = QLabel()
+        self.taken_over = sentence(
+            "As typed for another image of this folder. If this one differs, type its own."
+        )
         self.box = QDoubleSpinBox()
         PointOrComma(self.box)
         self.box.setRange(0, 100_000)
@@ -29,14 +32,14 @@ class PixelSizeLine(QWidget):
         self.box.setSpecialValueText("? nm")
         self.box.setKeyboardTracking(False)
         self.box.setToolTip(
-            "<qt>Side of a pixel in nm (Alt+U). It is remembered for this file, and offered for the next "
-            "image that does not say its own.</qt>"
+            "<qt>Side of a pixel in nm (Alt+X). It is remembered for this file, and taken over by others of "
+            "its folder that do not say their own.</qt>"
         )
-        text.setBuddy(self.box)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 0)
-        layout.addWidget(text)
-        layout.addWidget(self.box, 1)
+        self.text.setBuddy(self.box)
+        line = QHBoxLayout()
+        line.addWidget(self.text)
+        line.addWidget(self.box, 1)
+        column(self, line, self.taken_over, margin=6)
         self.box.valueChanged.connect(self._take)
         session.changed.connect(self._draw)
         self._draw("image")
@@ -50,6 +53,8 @@ class PixelSizeLine(QWidget):
             self.box.blockSignals(True)
             self.box.setValue(sizes.typed)
             self.box.blockSignals(False)
+            self.text.setText("Pi&xel size:" if sizes.typed else "Pi&xel size unknown:")
+            self.taken_over.setVisible(sizes.taken_over)
             self.setVisible(sizes.unknown)
 
 

@@ -14,6 +14,7 @@ def from_file(viewer, tmp_path, section):
 
     def open_file(name="cells.tif", size_nm=None):
         path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
         options = {}
         if size_nm:
             height, width = size_nm
@@ -64,20 +65,47 @@ def test_else_somebody_has_to_say_it(sizes, from_file):
     assert sizes.unknown  # it can still be put right
 
 
-def test_what_was_typed_is_remembered_for_the_file_and_for_the_next_image(
+def test_what_was_typed_is_remembered_for_the_file_and_for_no_other_folder(
     session, sizes, viewer, runner, from_file, section
 ):
-    from_file("one.tif")
+    from_file("one/a.tif")
     sizes.typed = 6.0
-    viewer.add_image(section, name="another")
-    assert sizes.size == (6, 6)
-    sizes.typed = 9.0
+    from_file("two/b.tif")
+    assert sizes.size is None
+    viewer.add_image(section, name="of no file")
+    assert sizes.size is None
     later = Session(ViewerLayers(viewer, runner.later), runner)  # napari was started again
-    later.image = viewer.layers["one.tif"]
+    later.image = viewer.layers["one/a.tif"]
     assert later.pixel_sizes.size == (6, 6)
-    later.image = viewer.add_image(section, name="a third")
-    assert later.pixel_sizes.size == (9, 9)
+    later.image = viewer.layers["two/b.tif"]
+    assert later.pixel_sizes.size is None
     later.cleanup()
+
+
+def test_an_image_of_the_same_folder_takes_it_over_until_another_is_typed(sizes, from_file, session, viewer):
+    from_file("a.tif")
+    sizes.typed = 6.0
+    assert not sizes.taken_over
+    from_file("b.tif")
+    assert (sizes.size, sizes.taken_over) == ((6, 6), True)
+    sizes.typed = 9.0
+    assert (sizes.size, sizes.taken_over) == ((9, 9), False)
+    from_file("c.tif")
+    assert (sizes.size, sizes.taken_over) == ((9, 9), True)  # the last one that was typed
+    session.image = viewer.layers["a.tif"]
+    assert (sizes.size, sizes.taken_over) == ((6, 6), False)
+    from_file("d.tif", size_nm=(4, 4))
+    assert sizes.size == pytest.approx((4, 4))
+
+
+def test_what_an_older_version_remembered_for_the_next_image_is_for_none(
+    models_folder, viewer, runner, section
+):
+    (models_folder / "pixel-sizes.json").write_text('{"": 10.0}')
+    session = Session(ViewerLayers(viewer, runner.later), runner)
+    viewer.add_image(section)
+    assert session.pixel_sizes.size is None
+    session.cleanup()
 
 
 def test_a_damaged_memory_is_none(models_folder, viewer, runner, section):

@@ -26,14 +26,12 @@ NOTABLE = 0.25
 Size = tuple[float, float]
 """Height and width of a pixel in nm."""
 
-_LAST = ""
-"""Under this key the size that was typed in last is remembered, for the next image without one."""
-
 
 class PixelSizes:
     """What is known of the size of pixels: from the layer, or else its file, or else as typed in.
 
-    What is typed in is remembered for the file, also when napari is started again.
+    What is typed in is remembered for the file, also when napari is started again. Other files of its
+    folder that say none take it over, until another one is typed in for them.
     """
 
     def __init__(self, session: Session) -> None:
@@ -55,9 +53,26 @@ class PixelSizes:
         """Return what was typed in for an image, in nm; 0 if nothing was."""
         if image is None:
             return 0.0
-        last = self._remembered.get(_LAST, 0.0)
-        remembered = self._remembered.get(self._session.layers.path(image) or _LAST, last)
-        return self._typed.get(image.unique_id, remembered)
+        return self._typed.get(image.unique_id, self.typed_for_file(self._session.layers.path(image)))
+
+    def typed_for_file(self, path: str) -> float:
+        """Return what was typed in for a file, or last for another of its folder; 0 if nothing was."""
+        if not path:
+            return 0.0
+        path = os.path.abspath(path)
+        if path in self._remembered:
+            return self._remembered[path]
+        folder = os.path.dirname(path)
+        last_first = reversed(self._remembered.items())
+        return next((size for file, size in last_first if size and os.path.dirname(file) == folder), 0.0)
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether the size of the image is what was typed in for another image of its folder."""
+        image = self._session.image
+        if image is None or image.unique_id in self._typed or not self.typed:
+            return False
+        return os.path.abspath(self._session.layers.path(image)) not in self._remembered
 
     def of(self, image: Image | None) -> Size | None:
         """Return the height and width of a pixel of an image in nm; None if that is unknown."""
@@ -80,9 +95,13 @@ class PixelSizes:
         if image is None or value == self.typed:
             return
         self._typed[image.unique_id] = value
-        self._remembered |= {_LAST: value, self._session.layers.path(image) or _LAST: value}
-        _write(self._remembered)
-        self._session.tell("image")
+        path = self._session.layers.path(image)
+        if path:
+            path = os.path.abspath(path)
+            self._remembered.pop(path, None)  # the last one comes last
+            self._remembered[path] = value
+            _write(self._remembered)
+        self._session.tell("image", "batch")
 
     @property
     def size(self) -> Size | None:
