@@ -194,6 +194,30 @@ def test_cells_have_a_form_of_their_own(tab, dock, press, finish):
     assert cells(tab.table) == ["1", "2"]
 
 
+def test_what_is_said_moves_neither_the_table_nor_a_tool(tab, dock, press):
+    dock.resize(280, 700)
+    dock.show()
+    QApplication.processEvents()
+    tools = tab.tools["split"].parentWidget()
+    before = tab.table.geometry().top(), tools.geometry()
+    for _ in range(2):
+        press(tab.tools["split"])
+        dock.session.objects.editing.hint = "The line does not cut the object. Draw it across. " * 3
+        dock.session.objects.tell()
+        QApplication.processEvents()
+        assert (tab.table.geometry().top(), tools.geometry()) == before
+
+
+def test_the_table_takes_the_height_that_is_free(tab, dock):
+    heights = []
+    for height in (700, 1000):
+        dock.resize(360, height)
+        dock.show()
+        QApplication.processEvents()
+        heights.append(tab.table.height())
+    assert heights[1] - heights[0] > 200
+
+
 def test_nothing_is_cut_in_a_narrow_dock(tab, dock):
     dock.resize(260, 600)
     QApplication.processEvents()

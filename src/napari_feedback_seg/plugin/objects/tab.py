@@ -88,22 +88,24 @@ class ObjectsTab(QWidget):
             each.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("&Objects", self.what_box)
         self.colour.addRow("Colour &by", self.measure_box)
-        column(
+        layout = column(
             self,
             form,
             self.how,
             row(self.find_button, self.preview_button),
-            row(self.progress, self.cancel_button),
-            self.status,
-            self.table,
             row(*self.tools.values(), self.undo_button, self.redo_button),
+            self.table,
+            row(self.progress, self.cancel_button),  # below what the mouse is on, which they would move
+            self.status,
             self.colour,
             self.histogram,
             row(self.mesh_button, self.save_meshes_button),
             row(self.copy_button, self.save_button),
             row(self.save_edits_button, self.open_edits_button),
             margin=9,
-        ).addStretch(1)
+        )
+        layout.setStretchFactor(self.table, 1)  # all the height that is left
+        layout.addStretch(0)
 
     def _connect(self) -> None:
         objects = self._objects
@@ -205,7 +207,7 @@ class ObjectsTab(QWidget):
             widget.setVisible(found is not None)
         self.colour.setRowVisible(self.measure_box, found is not None)
         self._draw_measures()
-        say(self.status, f"{objects.status or objects.hint} {objects.editing.hint}".strip())
+        say(self.status, f"{objects.status} {objects.editing.hint}".strip())
         self._draw_job()
 
     def _draw_choices(self) -> None:

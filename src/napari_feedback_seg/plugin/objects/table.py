@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from napari_feedback_seg.objects.table import Table
 
-_ROWS = 9
-"""Rows to be seen at once; the others are scrolled to."""
+_ROWS = 6
+"""Rows to be seen at least; the others are scrolled to."""
 
 _UNITS = {"um": "µm", "um2": "µm²", "um3": "µm³", "nm": "nm", "px": "px", "deg": "°"}
 
@@ -56,7 +56,7 @@ class ObjectTable(QTableView):
         rows.setDefaultSectionSize(self.fontMetrics().height() + 6)
         columns.setMinimumSectionSize(20)
         columns.setDefaultSectionSize(self.fontMetrics().horizontalAdvance("elongation") + 16)
-        self.setFixedHeight(columns.sizeHint().height() * 2 + _ROWS * rows.defaultSectionSize())
+        self.setMinimumHeight(columns.sizeHint().height() * 2 + _ROWS * rows.defaultSectionSize())
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.clicked.connect(self._on_clicked)
 
