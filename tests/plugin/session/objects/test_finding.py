@@ -279,6 +279,36 @@ def test_edits_are_kept_and_done_again_when_objects_are_found_again(objects, fou
     assert len(objects.table) == 3
 
 
+def test_edits_that_are_kept_are_said_before_objects_are_found(
+    objects, found, viewer, session, labels, add_result, runner
+):
+    objects.editing.do(Delete((6, 40, 70)))
+    viewer.layers.clear()  # as after a crash
+    assert objects.status == "Open an image and segment it: its objects are found in the result."
+    viewer.add_image(np.zeros(labels.shape, np.uint8), name="stack", scale=(20, 10, 10), units=UNITS)
+    assert objects.status.startswith("Segment the image first")
+    assert objects.status.endswith(
+        "Edits of its mitochondria are kept, and are done again when you find these."
+    )
+    add_result(labels)
+    assert objects.status == "1 edit of these mitochondria is kept, and is done again when you find them."
+    objects.choose(CELLS)
+    assert objects.status == ""
+    objects.choose("mitochondria")
+    objects.find()
+    runner.finish()
+    objects.editing.undo()
+    viewer.layers.remove(objects.found.layer)
+    assert objects.status == ""
+
+
+def test_what_is_said_is_of_the_image_that_is_shown(objects, found, session, viewer, image):
+    session.image = viewer.add_image(np.zeros(found.labels.shape, np.uint8), name="other")
+    assert objects.status.startswith("Segment the image first")
+    session.image = image
+    assert "3 mitochondria" in objects.status
+
+
 def test_edits_are_saved_and_opened(objects, found, tmp_path, said):
     objects.editing.do(Delete((6, 40, 70)))
     objects.files.save_edits(tmp_path / "e.json")

@@ -10,8 +10,10 @@ from napari_feedback_seg.plugin.session.drafts import first_draft
 from napari_feedback_seg.plugin.session.objects.work import deep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from napari.layers import Image
 
     from napari_feedback_seg.objects.edits import Edit
     from napari_feedback_seg.plugin.session.objects.work import Found
@@ -32,34 +34,48 @@ class ObjectFiles:
     def __init__(self, session: Session, found: Callable[[], Found | None]) -> None:
         self._session, self._found = session, found
         self._told = False
+        self._read: tuple[Any, list[Edit]] = (None, [])  # a file and when it was written, and its edits
 
-    def path(self, found: Found) -> Path:
-        """Return where the edits of objects are kept."""
-        layers, image = self._session.layers, found.order.image
-        shape = tuple(int(length) for length in found.labels.shape)
-        draft = first_draft(layers.corrections.source(image), image.name, shape)
-        return draft.folder / f"objects-{found.order.what}.json"
+    def path(self, image: Image, what: str, shape: Sequence[int]) -> Path:
+        """Return where the edits of such objects of an image are kept."""
+        source = self._session.layers.corrections.source(image)
+        draft = first_draft(source, image.name, tuple(int(length) for length in shape))
+        return draft.folder / f"objects-{what}.json"
 
     def keep(self, found: Found) -> None:
         """Write the edits where they are kept, whatever a person saves."""
         try:
-            self.path(found).parent.mkdir(parents=True, exist_ok=True)
-            self._save(found, self.path(found), overwrite=True)
+            path = self.path(found.order.image, found.order.what, found.labels.shape)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._save(found, path, overwrite=True)
             self._told = False
         except (FeedbackSegError, OSError) as error:
             if not self._told:
                 self._told = True
                 self._session.said.emit(f"The edits could not be saved by themselves: {error}", "warning")
 
-    def kept(self, found: Found) -> list[Edit]:
-        """Return the edits that are kept of such objects."""
+    def kept(self, image: Image, what: str, shape: Sequence[int]) -> list[Edit]:
+        """Return the edits that are kept of such objects of an image."""
         from napari_feedback_seg.objects.editor import load_edits
 
+        path = self.path(image, what, shape)
         try:
-            path = self.path(found)
-            return load_edits(path, deep(found.labels).shape) if path.is_file() else []
+            key = (path, path.stat().st_mtime_ns)
+            if self._read[0] != key:
+                self._read = key, load_edits(path, shape if len(shape) == 3 else (1, *shape))
+        except (FeedbackSegError, OSError):
+            return []
+        return self._read[1]
+
+    def kept_of(self, image: Image) -> list[str]:
+        """Return the classes of which edits are kept of an image."""
+        try:
+            shape = self._session.layers.sections(image).shape
         except FeedbackSegError:
             return []
+        found = self.path(image, "*", shape)
+        names = (each.stem.partition("-")[2] for each in sorted(found.parent.glob(found.name)))
+        return [what for what in names if self.kept(image, what, shape)]
 
     def _save(self, found: Found, path: Path, *, overwrite: bool) -> None:
         from napari_feedback_seg.objects.editor import save_edits

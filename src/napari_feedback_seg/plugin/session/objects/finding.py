@@ -47,8 +47,6 @@ class Objects:
         How objects and cells are made.
     colour_by : str
         Column that the objects are coloured by; empty: by number.
-    status : str
-        How it is going, in a sentence.
     """
 
     def __init__(self, session: Session) -> None:
@@ -58,7 +56,8 @@ class Objects:
         self._order: Order | None = None
         self._what = ""
         self.options, self.cell_options = ObjectOptions(), CellOptions()
-        self.colour_by = self.status = ""
+        self.colour_by = ""
+        self._status: tuple[Any, str] = (None, "")  # what was said last, and of which image and class
         self.files = ObjectFiles(session, lambda: self.found)  # writes the table, the meshes and the edits
         self.editing = ObjectEditing(self, self._layers)
         self._layers.selected.connect(self._on_selected)
@@ -79,13 +78,41 @@ class Objects:
         return [*names, CELLS] if classes else []
 
     @property
-    def hint(self) -> str:
-        """What to do where nothing can be chosen, as labels lie on the disk; else empty."""
-        layer = None if self.choices else self._session.layers.volume_at_hand()
-        if layer is None:
-            return ""
-        store = self._session.layers.store_of(layer)
-        return f"A command numbers objects of labels on the disk: feedback-seg objects {store} -o {store}"
+    def status(self) -> str:
+        """How it is going with what is chosen, in a sentence, or what to do."""
+        of, said = self._status
+        if said and of == self._key:
+            return said
+        return in_words_of(self.found) if self.found is not None else self._what_to_do
+
+    @status.setter
+    def status(self, sentence: str) -> None:
+        self._status = (self._key, sentence)
+
+    @property
+    def _key(self) -> tuple[Any, str]:
+        """What is chosen: the image and the class."""
+        image = self._session.image
+        return (None if image is None else image.unique_id, self.what)
+
+    @property
+    def _what_to_do(self) -> str:
+        image, what, layers = self._session.image, self.what, self._session.layers
+        on_disk = None if self.choices else layers.volume_at_hand()
+        if on_disk is not None:
+            store = layers.store_of(on_disk)
+            return f"A command numbers objects of labels on the disk: feedback-seg objects {store} -o {store}"
+        if image is None:
+            return "Open an image and segment it: its objects are found in the result."
+        result = self._session.result
+        if result is None:
+            kept = " and ".join(self.files.kept_of(image))
+            again = f" Edits of its {kept} are kept, and are done again when you find these." if kept else ""
+            return f"Segment the image first: its objects are found in the result.{again}"
+        count = len(self.files.kept(image, what, result.data.shape))
+        edits = "1 edit" if count == 1 else f"{count} edits"
+        is_kept = "is kept, and is" if count == 1 else "are kept, and are"
+        return f"{edits} of these {what} {is_kept} done again when you find them." if count else ""
 
     @property
     def what(self) -> str:
@@ -113,7 +140,7 @@ class Objects:
     def found(self) -> Found | None:
         """The objects of the image that are chosen, if they were found."""
         image = self._session.image
-        return None if image is None else self._found.get((image.unique_id, self.what))
+        return None if image is None else self._found.get(self._key)
 
     @property
     def table(self) -> Table | None:
@@ -174,7 +201,8 @@ class Objects:
             self._layers.show_preview(order.result, z, labels)
             count = len(np.unique(labels)) - bool((labels == 0).any())
             self._end(
-                f"Preview of section {z}: {count} {order.what}. Find objects to have them in all sections."
+                f"Preview of section {z}: {count} {order.what}. Find objects to have them in all sections.",
+                order,
             )
 
     def _show(self, found: Found) -> None:
@@ -185,24 +213,27 @@ class Objects:
         if order.image not in self._session.images:
             return
         found.editor = ObjectEditor(found.labels, order.voxel, found.count)
-        before = self._found.get((order.image.unique_id, order.what))
-        edits = before.editor.edits if before is not None else self.files.kept(found)
+        before = self._found.get(order.key)
+        edits = (
+            before.editor.edits
+            if before is not None
+            else self.files.kept(order.image, order.what, found.labels.shape)
+        )
         problems = found.editor.do_again(edits)
         if edits:
             found.table = measured_again(found)
         found.layer = self._layers.show(order.image, order.result, found.labels, order.what)
         self._layers.end_preview()
-        self._found[order.image.unique_id, order.what] = found
+        self._found[order.key] = found
         self._note_what_cells_hold(found)
-        self.status = in_words_of(found)
+        status = in_words_of(found)
         if edits:
-            self.status += (
-                f" {len(edits) - len(problems)} edits of before were done again: Undo takes them back."
-            )
+            status += f" {len(edits) - len(problems)} edits of before were done again: Undo takes them back."
         if problems:
-            self.status += f" {len(problems)} edits no longer fit."
+            status += f" {len(problems)} edits no longer fit."
         if not order.known:
-            self.status += " The pixel size, or the distance of the sections, is unknown: all is in pixels."
+            status += " The pixel size, or the distance of the sections, is unknown: all is in pixels."
+        self._status = (order.key, status)
         self._draw(found)
 
     def _note_what_cells_hold(self, found: Found) -> None:
@@ -217,8 +248,10 @@ class Objects:
     def _failed(self, error: Exception) -> None:
         self._end(in_words(error))
 
-    def _end(self, status: str) -> None:
-        self._order, self.status = None, status
+    def _end(self, status: str, order: Order | None = None) -> None:
+        order = order or self._order
+        self._status = (self._key if order is None else order.key, status)
+        self._order = None
         self.tell()
 
     def _draw(self, found: Found) -> None:

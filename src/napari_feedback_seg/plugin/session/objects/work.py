@@ -44,6 +44,11 @@ class Order:
     cells: Any = None
 
     @property
+    def key(self) -> tuple[Any, str]:
+        """What tells them from others: the image and the class."""
+        return self.image.unique_id, self.what
+
+    @property
     def measured_in(self) -> Voxel | None:
         """The voxel, if it is known."""
         return self.voxel if self.known else None
