@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from napari.errors import NoAvailableReaderError
 from napari.layers import Image, Labels
 from npe2 import PluginManager, PluginManifest
@@ -139,6 +140,47 @@ def test_a_result_that_was_opened_again_is_the_result_of_its_image(
     assert corrected[:5, :5].sum() > 10
     shown = np.asarray(dock.session.correcting.corrections.of_result(found))
     assert (shown[corrected] == 3).all()
+
+
+def test_the_labels_are_shown_even_if_objects_were_found(viewer, segment, section, dock, export, finish):
+    viewer.add_image(section, name="cells")
+    segment()
+    dock.session.objects.find()
+    finish(dock)
+    assert not viewer.layers["cells labels"].visible
+    [(_, attributes, _)] = read_result(export())
+    assert attributes["visible"]
+
+
+@pytest.mark.window  # whose readers open the image
+def test_the_image_is_opened_below_its_result_as_it_was(
+    viewer, segment, section, export, tmp_path, dock, said
+):
+    tifffile.imwrite(tmp_path / "cells.tif", section, photometric="minisblack")
+    [image] = viewer.open(tmp_path / "cells.tif", plugin="napari-feedback-seg", name="my cells")
+    image.scale, image.units, image.contrast_limits = (9, 9), ("nm", "nm"), (20, 200)
+    segment()
+    run = export()
+    viewer.open(run, plugin="napari-feedback-seg")
+    assert [each.name for each in viewer.layers].count("my cells") == 1  # it is open already
+    viewer.layers.clear()
+
+    viewer.open(run, plugin="napari-feedback-seg")
+
+    assert [each.name for each in viewer.layers] == ["my cells", "my cells labels"]
+    again = viewer.layers["my cells"]
+    np.testing.assert_array_equal(again.data, section)
+    np.testing.assert_array_equal(again.scale, (9, 9))
+    assert list(again.contrast_limits) == [20, 200]
+    assert Path(again.source.path) == tmp_path / "cells.tif"
+    assert dock.session.image == again
+    assert dock.session.result == viewer.layers["my cells labels"]
+
+    viewer.layers.clear()
+    tifffile.imwrite(tmp_path / "cells.tif", section[:50], photometric="minisblack")
+    viewer.open(run, plugin="napari-feedback-seg")
+    assert [each.name for each in viewer.layers] == ["my cells labels"]
+    assert f"'{tmp_path / 'cells.tif'}' does not hold it as it was" in said()
 
 
 def test_probabilities_are_hidden_even_if_they_were_seen(viewer, segment, section, tab, export):

@@ -55,7 +55,8 @@ class Result:
         ``model_file``, ``model_sha256``, ``settings``, ``pixel_size_nm``, ``runs``.
     layers : mapping
         What the layers look like and where they lie, as plain JSON: ``labels``, a list
-        ``probabilities`` in the order of the probabilities below, and ``corrections`` if there are any.
+        ``probabilities`` in the order of the probabilities below, ``corrections`` if there are any, and
+        ``image`` if it is there, with its ``shape`` and its ``reader``.
     probabilities : mapping
         Arrays of the labels' shape under the names of their classes.
     corrections : array-like, optional
@@ -124,7 +125,7 @@ class Exported:
         Of the shape of the labels, in the order of ``layers["probabilities"]``.
     corrections : ndarray or None
         As in :class:`Result`.
-    record, layers
+    record, layers, image_path
         As in :class:`Result`.
     """
 
@@ -133,6 +134,7 @@ class Exported:
     corrections: np.ndarray | None
     record: dict[str, Any]
     layers: dict[str, Any]
+    image_path: str | None
 
 
 def export(
@@ -338,6 +340,7 @@ def read_export(path: str | os.PathLike[str]) -> Exported:
         kinds = [np.dtype(each) for each in run["probabilities"].values()]
         names = [Path(files[each]).name for each in ("labels", *(("probabilities",) if kinds else ()))]
         corrected = Path(files["corrections"]).name if "corrections" in files else None
+        image_path = run["image"]["path"]
         record.pop("digests", None)  # of an export by an older version
         if len(shape) not in (2, 3) or not all(isinstance(each, int) and each > 0 for each in shape):
             raise ValueError(f"its shape is {shape}")
@@ -352,7 +355,7 @@ def read_export(path: str | os.PathLike[str]) -> Exported:
     corrections = None
     if corrected is not None:
         (corrections,) = _read_planes(path.with_name(corrected), shape, [np.dtype(np.uint8)])
-    return Exported(labels, probabilities, corrections, record, layers)
+    return Exported(labels, probabilities, corrections, record, layers, image_path)
 
 
 def _read_planes(path: Path, shape: list[int], dtypes: list[np.dtype[Any]]) -> tuple[np.ndarray, ...]:

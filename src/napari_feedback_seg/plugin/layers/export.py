@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_feedback_seg.plugin.layers.corrections import find_layer
-from napari_feedback_seg.plugin.layers.image import CORRECTIONS_KEY, RESULT_KEY, image_of, like, spacing_nm
+from napari_feedback_seg.plugin.layers.image import (
+    CORRECTIONS_KEY,
+    RESULT_KEY,
+    image_of,
+    like,
+    pixels_of,
+    spacing_nm,
+)
 from napari_feedback_seg.plugin.layers.results import (
     PROBABILITY_KEY,
     measured_size,
@@ -40,6 +47,13 @@ def to_export(
         "labels": _labels_state(layer),
         "probabilities": [_image_state(each) for each in probabilities.values()],
     }
+    if image is not None:
+        looks["image"] = {
+            **_common_state(image),
+            "contrast_limits": list(image.contrast_limits),
+            "shape": list(pixels_of(image).shape),
+            "reader": image.source.reader_plugin,
+        }
     corrections = find_layer(viewer, image) if composed.corrections is not None else None
     if corrections is not None:
         record = CorrectionsRecord.from_json(corrections.metadata.get(CORRECTIONS_KEY, {}))
