@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 RUN_SUFFIX = "-run.json"
 """What the name of the record ends with; opening that file opens the result."""
 
+EDITS_SUFFIX = "-edits.json"
+"""What the name of a file of edits ends with."""
+
 FORMAT = "napari-feedback-seg run"
 FORMAT_VERSION = 1
 _CARD = "name description data spec tile pixel_size_nm parent licence citation version".split()
@@ -74,6 +77,8 @@ class Result:
     objects : sequence of mapping
         How objects of it were found, as plain JSON, in that order: ``what``, ``options``,
         ``from_probabilities``, ``in_cells`` and ``near``, the classes to which distances are measured.
+    save_objects : mapping
+        What writes the objects to files, by the ends of their names, such as ``mitochondria.tif``.
     """
 
     labels: Any
@@ -87,6 +92,7 @@ class Result:
     strokes: str = ""
     save_strokes: Callable[[Path], object] | None = None
     objects: Sequence[Mapping[str, Any]] = ()
+    save_objects: Mapping[str, Callable[[Path], object]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -127,6 +133,8 @@ class Exported:
         As in :class:`Result`.
     record, layers, image_path
         As in :class:`Result`.
+    edits : mapping
+        The files of edits of objects, by what these are.
     """
 
     labels: np.ndarray
@@ -135,6 +143,7 @@ class Exported:
     record: dict[str, Any]
     layers: dict[str, Any]
     image_path: str | None
+    edits: Mapping[str, Path]
 
 
 def export(
@@ -144,7 +153,8 @@ def export(
 
     The folder gets ``NAME-labels.tif``, ``NAME-probabilities.tif`` and
     ``NAME-corrections.tif`` if there are any, ``NAME.strokes`` if something was learnt of them at once,
-    ``NAME-measures.csv`` and the record ``NAME-run.json``. It appears when all of that is written.
+    ``NAME-measures.csv``, the files of objects if any were found, and the record ``NAME-run.json``. It
+    appears when all of that is written.
 
     Parameters
     ----------
@@ -178,6 +188,7 @@ def export(
         files["corrections"] = f"{name}-corrections.tif"
     if result.save_strokes is not None:
         files["strokes"] = f"{name}.strokes"
+    files |= {end: f"{name}-{end}" for end in result.save_objects}
     meter = Meter(result.classes, result.pixel_size_nm, least)
     stack = len(shape) == 3
     count = shape[0] if stack else 1
@@ -228,6 +239,8 @@ def export(
         meter.result(stack).write_csv(unfinished / files["measures"])
         if result.save_strokes is not None:
             result.save_strokes(unfinished / files["strokes"])
+        for end, save in result.save_objects.items():
+            save(unfinished / files[end])
         run = {
             **_run(result, shape, edited),
             "files": files,
@@ -341,6 +354,8 @@ def read_export(path: str | os.PathLike[str]) -> Exported:
         names = [Path(files[each]).name for each in ("labels", *(("probabilities",) if kinds else ()))]
         corrected = Path(files["corrections"]).name if "corrections" in files else None
         image_path = run["image"]["path"]
+        ends = {each["what"]: f"{file_name(each['what'])}{EDITS_SUFFIX}" for each in run.get("objects", ())}
+        edits = {what: path.with_name(files[end]) for what, end in ends.items() if end in files}
         record.pop("digests", None)  # of an export by an older version
         if len(shape) not in (2, 3) or not all(isinstance(each, int) and each > 0 for each in shape):
             raise ValueError(f"its shape is {shape}")
@@ -355,7 +370,7 @@ def read_export(path: str | os.PathLike[str]) -> Exported:
     corrections = None
     if corrected is not None:
         (corrections,) = _read_planes(path.with_name(corrected), shape, [np.dtype(np.uint8)])
-    return Exported(labels, probabilities, corrections, record, layers, image_path)
+    return Exported(labels, probabilities, corrections, record, layers, image_path, edits)
 
 
 def _read_planes(path: Path, shape: list[int], dtypes: list[np.dtype[Any]]) -> tuple[np.ndarray, ...]:

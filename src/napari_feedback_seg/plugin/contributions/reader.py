@@ -16,6 +16,7 @@ from napari.utils.notifications import show_warning
 from napari_feedback_seg.classes import LabelClass
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.plugin.layers.image import CORRECTIONS_KEY, RESULT_KEY, class_colormap, pixels_of
+from napari_feedback_seg.plugin.layers.objects import EDITS_KEY
 from napari_feedback_seg.plugin.layers.results import PROBABILITY_KEY
 from napari_feedback_seg.segmentation.export import RUN_SUFFIX, Exported, is_export, read_export
 
@@ -65,6 +66,8 @@ def _layers(path: str) -> list[LayerDataTuple]:
     try:
         labels = _labels_attributes(exported.layers["labels"], exported.record)
         labels["visible"] = True  # finding objects hides them
+        if exported.edits:
+            labels["metadata"][EDITS_KEY] = {what: str(file) for what, file in exported.edits.items()}
         images = [
             _image_attributes(state, exported.record["opened"]) for state in exported.layers["probabilities"]
         ]

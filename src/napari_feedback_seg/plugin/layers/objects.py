@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from napari_feedback_seg.objects.options import Voxel
     from napari_feedback_seg.objects.table import Table
     from napari_feedback_seg.plugin.layers.viewer import ViewerLayers
+
+EDITS_KEY = f"{OBJECTS_KEY}-edits"
+"""Where the metadata of a result that was opened again name the files of edits of its objects."""
 
 MESHES_KEY, PREVIEW_KEY = f"{OBJECTS_KEY}-meshes", f"{OBJECTS_KEY}-preview"
 
@@ -89,6 +93,11 @@ class ObjectLayers:
             if isinstance(layer, Labels) and made_from(about, image) and about.get("class") == what:
                 return layer
         return None
+
+    def edits_file(self, result: Labels | None, what: str) -> Path | None:
+        """Return the file of edits that was exported with a result which was opened again."""
+        found = {} if result is None else result.metadata.get(EDITS_KEY, {})
+        return Path(found[what]) if what in found else None
 
     # --- what is made
 

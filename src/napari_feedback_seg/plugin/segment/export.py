@@ -31,7 +31,7 @@ class ExportButton(QPushButton):
         super().__init__("Export...")
         self._session, self._least = session, least
         self.setToolTip(
-            "<qt>Write labels, probabilities, table and a record of the run into a new folder</qt>"
+            "<qt>Write labels, probabilities, objects, tables and a record of the run into a new folder</qt>"
         )
         self.clicked.connect(self._ask_for_folder)
         session.changed.connect(self._draw)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from typer.testing import CliRunner
 
 from napari_feedback_seg.cli import app
 from napari_feedback_seg.io import open_image
+from napari_feedback_seg.objects.edits import Delete
 from napari_feedback_seg.objects.options import ObjectOptions
+from napari_feedback_seg.plugin.contributions.reader import read_result
 from napari_feedback_seg.plugin.session.segment.exporting import export_result
 from napari_feedback_seg.plugin.session.segment.segmenting import What
 
@@ -86,6 +89,36 @@ def test_the_record_repeats_segmentation_and_objects(
     np.testing.assert_array_equal(
         tifffile.imread(folder / "em-mitochondria.tif"), session.objects.found.labels
     )
+
+
+def test_objects_go_with_it_and_their_edits_come_back(
+    viewer, session, runner, segment, section, export, folder, models_folder
+):
+    viewer.add_image(section, name="em", scale=(9, 9), units=("nm", "nm"))
+    segment()
+    session.objects.set_options(ObjectOptions(least_nm=0))
+    session.objects.find()
+    runner.finish()
+    row, column = (int(each[0]) for each in np.nonzero(session.objects.found.labels == 1))
+    session.objects.editing.do(Delete((0, row, column)))
+    count = len(session.objects.table)
+    numbers = session.objects.found.labels.copy()
+    names = ["em-mitochondria-edits.json", "em-mitochondria.csv", "em-mitochondria.tif"]
+    assert set(names) <= set(export()["files"].values())
+    exported = folder / "em-segmented"
+    np.testing.assert_array_equal(tifffile.imread(exported / names[2]), numbers)
+    assert open_image(exported / names[2]).pixel_size_nm == pytest.approx((9, 9))
+    assert len((exported / names[1]).read_text().splitlines()) == count + 1
+
+    viewer.layers.clear()
+    shutil.rmtree(models_folder / "unsaved")  # as on another computer
+    viewer.add_image(section, name="em", scale=(9, 9), units=("nm", "nm"))
+    for data, attributes, _ in read_result(str(exported / "em-run.json")):
+        viewer.add_labels(data, **attributes)
+    assert session.objects.status.startswith("1 edit of these mitochondria is kept")
+    session.objects.find()
+    runner.finish()
+    np.testing.assert_array_equal(session.objects.found.labels, numbers)
 
 
 def test_what_a_person_painted_is_in_the_record(viewer, session, segment, section, export):

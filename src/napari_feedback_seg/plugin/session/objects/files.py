@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.plugin.session.drafts import first_draft
 from napari_feedback_seg.plugin.session.objects.work import deep
+from napari_feedback_seg.segmentation.export import EDITS_SUFFIX, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,10 +56,17 @@ class ObjectFiles:
                 self._session.said.emit(f"The edits could not be saved by themselves: {error}", "warning")
 
     def kept(self, image: Image, what: str, shape: Sequence[int]) -> list[Edit]:
-        """Return the edits that are kept of such objects of an image."""
+        """Return the edits that are kept of such objects of an image, or those of its opened export."""
+        kept = self._load(self.path(image, what, shape), shape)
+        if kept:
+            return kept
+        layers = self._session.layers
+        exported = layers.objects.edits_file(layers.result_of(image), what)
+        return [] if exported is None else self._load(exported, shape)
+
+    def _load(self, path: Path, shape: Sequence[int]) -> list[Edit]:
         from napari_feedback_seg.objects.editor import load_edits
 
-        path = self.path(image, what, shape)
         try:
             key = (path, path.stat().st_mtime_ns)
             if self._read[0] != key:
@@ -115,3 +123,29 @@ class ObjectFiles:
             self._session.said.emit(str(error), "error")
         else:
             self._session.said.emit(done, "info")
+
+
+def writers(found: Found) -> dict[str, Callable[[Path], object]]:
+    """Return what writes objects as they are now to the files of an export, by the ends of their names."""
+    from napari_feedback_seg.io import number_writer
+    from napari_feedback_seg.objects.editor import save_edits
+
+    labels, edits, order = found.labels.copy(), list(found.editor.edits), found.order
+    voxel = order.measured_in
+
+    def save(path: Path) -> None:
+        with number_writer(
+            path,
+            labels.shape,
+            int(labels.max(initial=0)),
+            pixel_size_nm=voxel and voxel[1:],
+            spacing_nm=voxel[0] if voxel and labels.ndim == 3 else None,
+        ) as write:
+            for section in deep(labels):
+                write(section)
+
+    name = file_name(order.what)
+    made: dict[str, Callable[[Path], object]] = {f"{name}.tif": save, f"{name}.csv": found.table.write_csv}
+    if edits:
+        made[f"{name}{EDITS_SUFFIX}"] = lambda path: save_edits(path, edits, deep(labels).shape)
+    return made

@@ -10,7 +10,7 @@ import numpy as np
 from napari_feedback_seg.errors import FeedbackSegError, in_words
 from napari_feedback_seg.objects.options import CellOptions, ObjectOptions
 from napari_feedback_seg.plugin.session.objects.editing import ObjectEditing
-from napari_feedback_seg.plugin.session.objects.files import ObjectFiles
+from napari_feedback_seg.plugin.session.objects.files import ObjectFiles, writers
 from napari_feedback_seg.plugin.session.objects.work import (
     CELLS,
     Order,
@@ -147,9 +147,13 @@ class Objects:
         """Their measures."""
         return self.found.table if self.found is not None else None
 
-    def how_found(self, result: Labels) -> list[dict[str, Any]]:
-        """Return how the objects of a result were found, in that order, as plain JSON."""
-        return [each.order.to_json(each.near) for each in self._found.values() if each.order.result == result]
+    def to_export(self, result: Labels) -> dict[str, Any]:
+        """Return how the objects of a result were found, in that order, and what writes them to files."""
+        found = [each for each in self._found.values() if each.order.result == result]
+        return {
+            "objects": [each.order.to_json(each.near) for each in found],
+            "save_objects": {end: save for each in found for end, save in writers(each).items()},
+        }
 
     # --- find and measure
 

@@ -38,7 +38,7 @@ def export_result(
         layer, session.correcting.corrections.of_result(layer), session.pixel_sizes.spacing_of(image)
     )
 
-    result = replace(result, objects=session.objects.how_found(layer), **_learnt(session, result))
+    result = replace(result, **session.objects.to_export(layer), **_learnt(session, result))
 
     def work() -> Generator[SectionExported, None, Path]:
         painted = result.corrections
