@@ -265,3 +265,17 @@ def _mouse(widget, position, kind, held=False):
         Qt.MouseButton.LeftButton if held else Qt.MouseButton.NoButton,
         Qt.KeyboardModifier.NoModifier,
     )
+
+
+@pytest.mark.window
+def test_a_deleted_layer_leaves_no_vertices_behind(viewer, dock):
+    """Otherwise OpenGL could read them when the next layer is drawn, which ends the process."""
+    from vispy.gloo import get_current_canvas, gl
+
+    layer = viewer.add_points(np.zeros((1, 2)))
+    get_current_canvas().set_current()
+    gl.glEnableVertexAttribArray(5)
+    assert gl.glGetVertexAttrib(5, gl.GL_VERTEX_ATTRIB_ARRAY_ENABLED) == 1
+    viewer.layers.remove(layer)
+    assert gl.glGetVertexAttrib(5, gl.GL_VERTEX_ATTRIB_ARRAY_ENABLED) == 0
+    gl.glDisableVertexAttribArray(5)

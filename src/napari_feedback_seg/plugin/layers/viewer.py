@@ -49,6 +49,25 @@ if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.regions import Region
 
 
+_VERTEX_ATTRIBUTES = 16
+"""OpenGL has at least so many."""
+
+
+def _forget_vertices() -> None:
+    """Have OpenGL forget the vertices of a deleted layer.
+
+    vispy 0.17 leaves them enabled, and the process could end when the next layer was drawn: seen when the
+    marks of attention, which have text, were deleted with its other layers.
+    """
+    from vispy.gloo import get_current_canvas, gl
+
+    canvas = get_current_canvas()
+    if canvas is not None:
+        canvas.set_current()
+        for index in range(_VERTEX_ATTRIBUTES):
+            gl.glDisableVertexAttribArray(index)
+
+
 def _with_viewer(function: Any) -> Any:
     """Return a function of a viewer as a method of its layers."""
 
@@ -241,6 +260,7 @@ class ViewerLayers:
     def _on_layers(self, event: Any) -> None:
         self._watch(set(self.viewer.layers))
         if event.type == "removed":
+            _forget_vertices()
             self.removed.emit(event.value)
         self.changed.emit()
 
