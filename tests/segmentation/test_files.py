@@ -9,7 +9,8 @@ import tifffile
 
 from napari_feedback_seg.io import file_keys, open_image
 from napari_feedback_seg.segmentation import files as module
-from napari_feedback_seg.segmentation.files import FileDone, plan, segment_files
+from napari_feedback_seg.segmentation.events import FileDone
+from napari_feedback_seg.segmentation.files import plan, segment_files
 from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 

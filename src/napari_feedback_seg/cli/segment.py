@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -179,7 +180,8 @@ def segment(
             return
         if output is None:
             raise typer.BadParameter("Name what to write: -o labels.tif, a folder, or labels.zarr.")
-        from napari_feedback_seg.segmentation.files import FileDone, FileFailed, plan, segment_files
+        from napari_feedback_seg.segmentation.events import FileDone, FileFailed
+        from napari_feedback_seg.segmentation.files import made_by, plan, segment_files
         from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
         try:
@@ -199,8 +201,18 @@ def segment(
         from napari_feedback_seg.models.library import load_model
 
         try:
+            loaded = load_model(model)
+            noted = made_by(
+                loaded.card.name,
+                loaded.digest or "",
+                options,
+                rescale=rescale,
+                sections=numbers,
+                strokes=" ".join(strokes or ()),
+            )
+            jobs = [replace(job, made_by=noted) for job in jobs]
             adapted, painted = with_strokes(
-                load_model(model),
+                loaded,
                 strokes or (),
                 new_class,
                 [job.source for job in jobs],

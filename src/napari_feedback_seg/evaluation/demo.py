@@ -12,7 +12,8 @@ from napari_feedback_seg.datasets.sstem import DEMO_SECTION, PIXEL_SIZE_NM, fetc
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import check_output, replacing
 from napari_feedback_seg.models.library import load_model
-from napari_feedback_seg.segmentation.files import FileDone, FileFailed, plan, segment_files
+from napari_feedback_seg.segmentation.events import FileDone, FileFailed
+from napari_feedback_seg.segmentation.files import plan, segment_files
 from napari_feedback_seg.segmentation.overlay import overlay
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from napari_feedback_seg.segmentation.files import FileTile
+    from napari_feedback_seg.segmentation.events import FileTile
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from napari_feedback_seg.io.reading import (
     read_pages,
 )
 from napari_feedback_seg.io.sizes import PixelSize
-from napari_feedback_seg.io.writing import label_writer, number_writer, probability_writer
+from napari_feedback_seg.io.writing import label_writer, made_by_in, number_writer, probability_writer
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -31,6 +31,7 @@ __all__ = [
     "images_in",
     "is_device",
     "label_writer",
+    "made_by_in",
     "new_folder",
     "number_writer",
     "open_channels",

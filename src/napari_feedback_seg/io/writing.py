@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BIG = 2**32 - 2**25
 _STRIP_BYTES = 2**20
+_SOFTWARE = "napari-feedback-seg: "
 
 
 @contextmanager
@@ -34,6 +35,7 @@ def label_writer(
     spacing_nm: float | None = None,
     flavour: str = "imagej",
     overwrite: bool = False,
+    made_by: str = "",
     classes: Sequence[LabelClass] = EM_CLASSES,
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write a label TIFF section by section.
@@ -56,6 +58,8 @@ def label_writer(
         ``ome`` for an OME-TIFF; anything else, and less than 4 GB, for one of ImageJ.
     overwrite : bool
         Whether a file that is there may be replaced.
+    made_by : str
+        What made the labels, in ASCII; :func:`made_by_in` reads it again.
     classes : sequence of LabelClass
         Their colours become ImageJ's lookup table.
 
@@ -73,7 +77,9 @@ def label_writer(
     for each in classes:
         colours[:, each.value] = each.rgb
     axes = "ZYX"[-len(shape) :]
-    pages = _Pages(Path(path), shape, axes, np.dtype("<u1"), pixel_size_nm, spacing_nm, flavour)
+    pages = _Pages(
+        Path(path), shape, axes, np.dtype("<u1"), pixel_size_nm, spacing_nm, flavour, made_by=made_by
+    )
     with pages.open(overwrite, {"LUTs": [colours], "Ranges": (0.0, 255.0)}) as write:
         yield write
 
@@ -125,6 +131,7 @@ def probability_writer(
     spacing_nm: float | None = None,
     flavour: str = "imagej",
     overwrite: bool = False,
+    made_by: str = "",
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write class probabilities as a float32 TIFF, section by section or some rows at a time.
 
@@ -132,7 +139,7 @@ def probability_writer(
 
     Parameters
     ----------
-    path, pixel_size_nm, spacing_nm, flavour, overwrite
+    path, pixel_size_nm, spacing_nm, flavour, overwrite, made_by
         As for :func:`label_writer`.
     shape : tuple of int
         Of the image: (Y, X), or (Z, Y, X). The file has (C, Y, X) or (Z, C, Y, X).
@@ -153,10 +160,20 @@ def probability_writer(
     *stack, height, width = shape
     full = (*stack, len(names), height, width)
     axes, dtype = "ZCYX"[-len(full) :], np.dtype("<f4")
-    pages = _Pages(Path(path), full, axes, dtype, pixel_size_nm, spacing_nm, flavour, names)
+    pages = _Pages(Path(path), full, axes, dtype, pixel_size_nm, spacing_nm, flavour, names, made_by)
     labels = list(names) * math.prod(stack)
     with pages.open(overwrite, {"Labels": labels, "Ranges": (0.0, 1.0) * len(names)}) as write:
         yield write
+
+
+def made_by_in(path: str | os.PathLike[str]) -> str:
+    """Return what a TIFF that was written here notes of what made it; empty if it notes nothing."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            software = str(tiff.pages.first.software)
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return ""
+    return software.removeprefix(_SOFTWARE) if software.startswith(_SOFTWARE) else ""
 
 
 class _Strips:
@@ -210,6 +227,7 @@ class _Pages:
     spacing_nm: float | None
     flavour: str
     names: Sequence[str] = ()
+    made_by: str = ""
 
     @contextmanager
     def open(self, overwrite: bool, imagej: dict[str, Any]) -> Iterator[Callable[[np.ndarray], None]]:
@@ -252,6 +270,7 @@ class _Pages:
                         page,
                         description=description if first else None,
                         extratags=tags if first else (),
+                        software=f"{_SOFTWARE}{self.made_by}" if first and self.made_by else None,
                         **options,
                     )
                     written += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from napari_feedback_seg.io import (
     probability_writer,
     split_key,
 )
-from napari_feedback_seg.segmentation.events import SectionDone, TileDone
+from napari_feedback_seg.segmentation.events import FileDone, FileFailed, FileTile, SectionDone, TileDone
 from napari_feedback_seg.segmentation.lazy import open_section
 from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
 from napari_feedback_seg.segmentation.prediction import (
@@ -29,6 +30,7 @@ from napari_feedback_seg.segmentation.prediction import (
     empty_prediction,
     merge_messages,
     painted_over,
+    pixel_sides,
 )
 from napari_feedback_seg.segmentation.whole_sections import WholeSections
 
@@ -50,76 +52,23 @@ class FileJob:
         The image and its labels.
     probabilities, first_round : Path or None
         Written too, if given.
+    pixel_size_nm : tuple of float, optional
+        Height and width of a pixel as a person says them of this file.
+    made_by : str
+        What the outputs note of what made them.
     """
 
     source: Path
     labels: Path
     probabilities: Path | None = None
     first_round: Path | None = None
+    pixel_size_nm: tuple[float, float] | None = None
+    made_by: str = ""
 
     @property
     def outputs(self) -> tuple[Path, ...]:
         """The files that are written."""
         return tuple(filter(None, (self.labels, self.probabilities, self.first_round)))
-
-
-@dataclass(frozen=True)
-class FileTile:
-    """A tile of a file has been predicted.
-
-    Attributes
-    ----------
-    job : FileJob
-        The file.
-    section, sections : int
-        Index of the section, and sections in the file.
-    done, total : int
-        Tiles done, and tiles in all, of the section.
-    """
-
-    job: FileJob
-    section: int
-    sections: int
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class FileDone:
-    """The outputs of a file are written.
-
-    Attributes
-    ----------
-    job : FileJob
-        The file.
-    seconds : float
-        How long it took.
-    device : str
-        What it was computed on.
-    messages : tuple of str
-        Sentences that the user should read.
-    """
-
-    job: FileJob
-    seconds: float
-    device: str
-    messages: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FileFailed:
-    """A file could not be segmented; nothing was written for it, and the next one follows.
-
-    Attributes
-    ----------
-    job : FileJob
-        The file.
-    error : InputError
-        What is wrong with it.
-    """
-
-    job: FileJob
-    error: InputError
 
 
 def plan(
@@ -181,6 +130,54 @@ def plan(
     return jobs
 
 
+def made_by(
+    model: str,
+    digest: str,
+    options: SegmentOptions,
+    *,
+    rescale: bool = True,
+    sections: Sequence[int] | None = None,
+    strokes: str = "",
+) -> str:
+    """Return what a file is to note of what made it: equal texts, equal labels of an image.
+
+    Parameters
+    ----------
+    model, digest : str
+        Name of the model, and SHA-256 of its file.
+    options : SegmentOptions
+        How it segments.
+    rescale : bool
+        Whether an image is resampled to the model's pixel size.
+    sections : sequence of int, optional
+        The sections that are segmented, all if not given.
+    strokes : str
+        What tells the strokes that the model was adapted to from others.
+    """
+    size = options.pixel_size_nm if rescale else None
+    about = {
+        "model": model,
+        "model_sha256": digest,
+        "overlap": options.overlap,
+        "flips": options.flips,
+        "remove_specks": options.remove_specks,
+        "rescale": rescale,
+        "pixel_size_nm": pixel_sides(size) if size else None,
+        "region": [[each.start, each.stop] for each in options.region] if options.region else None,
+        "sections": None if sections is None else list(sections),
+        "strokes": strokes,
+    }
+    return json.dumps(about)
+
+
+def model_in(noted: str) -> str:
+    """Return the name of the model that a file notes; empty if it notes none."""
+    try:
+        return str(json.loads(noted)["model"])
+    except (ValueError, LookupError, TypeError):
+        return ""
+
+
 def segment_files(
     jobs: Sequence[FileJob],
     model: Model,
@@ -194,8 +191,8 @@ def segment_files(
     """Segment image files one after the other, section by section.
 
     A job says what is written, whatever ``options`` says of probabilities and the first
-    round. The file's own pixel size is used where ``options`` has none, and the outputs carry
-    the size that was used. All outputs are checked before any work is done. A file that
+    round. The file's own pixel size is used where neither the job nor ``options`` has one, and the
+    outputs carry the size that was used. All outputs are checked before any work is done. A file that
     cannot be read is reported and passed over.
 
     Parameters
@@ -249,7 +246,8 @@ def _segment_file(
     image = open_image(job.source)
     said = list(image.messages)
     _check_part(image, options.region, sections)
-    options = replace(options, probabilities=False, first_round=bool(job.first_round))
+    given = job.pixel_size_nm or options.pixel_size_nm
+    options = replace(options, pixel_size_nm=given, probabilities=False, first_round=bool(job.first_round))
     pixel_size_nm = options.pixel_size_nm or image.pixel_size_nm
     if not rescale:
         options = replace(options, pixel_size_nm=None)
@@ -282,7 +280,7 @@ def _segment_file(
                 messages.append(event.prediction.messages)
                 device = event.prediction.device or device
     said += merge_messages(messages)
-    yield FileDone(job, time.perf_counter() - started, device, tuple(said))
+    yield FileDone(job, time.perf_counter() - started, device, tuple(said), pixel_size_nm is not None)
 
 
 def about_pixel_size(image: EMImage, model: Model) -> list[str]:
@@ -368,6 +366,7 @@ def _writers(
         "spacing_nm": image.spacing_nm,
         "flavour": "ome" if image.flavour == "ome" else "imagej",
         "overwrite": overwrite,
+        "made_by": job.made_by,
     }
     classes = model.card.classes
     write = {}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from napari.layers import Image, Labels
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMessageBox
+from tifffile import imwrite
 
 from napari_feedback_seg.classes import EM_CLASSES
 from napari_feedback_seg.errors import InputError
@@ -156,6 +157,33 @@ def test_undo_and_redo_by_the_button(viewer, dock, tab, press, segment, section)
     assert tab.undo_button.shortcut().toString() == "Alt+N"
     press(tab.undo_button)
     assert result.data.any()
+
+
+def test_labels_that_were_made_otherwise_are_asked_about(
+    dock, tab, press, finish, tmp_path, section, monkeypatch
+):
+    (tmp_path / "images").mkdir()
+    imwrite(tmp_path / "images" / "a.tif", section)
+    panel, batch = tab.batch_panel, dock.session.batch
+    batch.set(inputs=[str(tmp_path / "images")], output=str(tmp_path / "labels"))
+    press(panel.start_button)
+    finish(dock)
+    assert panel.status.text().startswith("Done. 1 of 1 images are done")
+    first = (tmp_path / "labels" / "a-labels.tif").stat().st_mtime_ns
+    dock.session.segmenting.set(overlap=0.5)
+    asked = []
+    for answer in (QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes):
+        monkeypatch.setattr(
+            QMessageBox, "question", lambda *words, answer=answer: asked.append(words[2]) or answer
+        )
+        press(panel.start_button)
+        finish(dock)
+        again = (tmp_path / "labels" / "a-labels.tif").stat().st_mtime_ns > first
+        assert again == (answer == QMessageBox.StandardButton.Yes)
+    assert "1 of 1 images has labels" in asked[0]
+    press(panel.start_button)
+    assert len(asked) == 2
+    assert panel.status.text().startswith("All 1 images are done")
 
 
 class TestModels:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QPlainTextEdit, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QMessageBox, QPlainTextEdit, QWidget
 
 from napari_feedback_seg.io import IMAGE_SUFFIXES
-from napari_feedback_seg.plugin.forms.row import button, column, copy_text, row, sentence
+from napari_feedback_seg.plugin.forms.row import button, column, copy_text, row, say, sentence
 
 if TYPE_CHECKING:
     from napari_feedback_seg.plugin.session.session import Session
@@ -25,7 +25,8 @@ class BatchPanel(QWidget):
         self.what = sentence()
         self.rescale_box = QCheckBox("Rescale for the model")
         self.rescale_box.setToolTip(
-            "<qt>An image whose file says its pixel size is resampled to the model's and back</qt>"
+            "<qt>An image whose pixel size its file says, or a person typed, is resampled to the model's and "
+            "back</qt>"
         )
         self.line = QPlainTextEdit()
         self.line.setReadOnly(True)
@@ -34,14 +35,24 @@ class BatchPanel(QWidget):
         self.line.setToolTip("The line that does the same in a terminal")
         self.copy_button = button("Copy the line", "Copy the line, to paste it into a terminal")
         self.start_button = button("Segment files", "Segment the files that have no labels in the folder yet")
+        self.status = sentence()
         buttons = row(self.files_button, self.folder_button, self.output_button)
-        column(self, buttons, self.what, self.rescale_box, self.start_button, self.line, self.copy_button)
+        column(
+            self,
+            buttons,
+            self.what,
+            self.rescale_box,
+            self.start_button,
+            self.status,
+            self.line,
+            self.copy_button,
+        )
         self.files_button.clicked.connect(self._ask_for_files)
         self.folder_button.clicked.connect(self._ask_for_folder)
         self.output_button.clicked.connect(self._ask_for_output)
         self.rescale_box.toggled.connect(self._rescale)
         self.copy_button.clicked.connect(self._copy)
-        self.start_button.clicked.connect(session.batch.start)
+        self.start_button.clicked.connect(self._start)
         session.changed.connect(self._draw)
         self._draw("batch")
 
@@ -67,10 +78,23 @@ class BatchPanel(QWidget):
     def _copy(self) -> None:
         copy_text(self._session.batch.command_line)
 
+    def _start(self) -> None:
+        batch = self._session.batch
+        otherwise = batch.made_otherwise
+        if otherwise:
+            question = f"{otherwise} Make them again with {self._session.model_name} and these settings?"
+            if QMessageBox.question(self, "Make them again?", question) != QMessageBox.StandardButton.Yes:
+                return
+        batch.start(again=bool(otherwise))
+
     def _draw(self, part: str) -> None:
         if part not in ("batch", "model", "segmenting", "settings", "job"):
             return
         batch, busy = self._session.batch, self._session.jobs.busy
+        self.start_button.setEnabled(bool(batch.inputs and batch.output) and not busy)
+        if part == "job":
+            return
+        say(self.status, batch.status)
         count = len(batch.inputs)
         what = batch.inputs[0] if count == 1 else f"{count} files" if count else "No images are chosen."
         self.what.setText(f"{what}\nLabels in: {batch.output or 'no folder is chosen.'}")
@@ -80,4 +104,3 @@ class BatchPanel(QWidget):
             self.line.setPlainText(line)
         self.line.setVisible(bool(line))
         self.copy_button.setVisible(bool(line))
-        self.start_button.setEnabled(bool(line) and not busy)
