@@ -96,3 +96,22 @@ def test_its_rest_ends_the_job_and_tells_nobody(session, viewer, runner, stack):
     session.segmenting.segment()  # and it works again
     runner.finish()
     assert session.result.data.any()
+
+
+def test_what_was_said_of_an_image_goes_with_it(session, viewer, runner, segment, section):
+    assert not session.segmenting.segment()
+    assert "There is no image" in session.status
+    one = viewer.add_image(section, name="one")
+    assert session.status == ""
+    segment()
+    assert session.status.startswith("Done in")
+    two = viewer.add_image(section, name="two")
+    assert session.status == ""
+    session.segmenting.segment()
+    viewer.layers.selection.active = one
+    runner.finish()
+    assert session.image == one
+    assert session.status.startswith("two: Done in")
+    viewer.layers.remove(two)
+    session.image = None
+    assert session.status == ""

@@ -109,9 +109,14 @@ class Session:
                 controller.changed(part)
             self.changed.emit(part)
 
-    def note(self, status: str) -> None:
-        """Let the dock show how something ended, until something else is done."""
+    def note(self, status: str, image: Image | None = None) -> None:
+        """Let the dock show how something ended, until something else is done or another image is chosen.
+
+        The name of the image that it is about is said if another one is chosen by now.
+        """
         self.status = status
+        if image is not None and image != self._image:
+            self.status = f"{image.name}: {status}"
         self.tell("status")
 
     def _listen(self) -> None:
@@ -140,6 +145,7 @@ class Session:
         if layer != self._image:
             self._image = layer
             self.tell("image", "result")
+            self.note("")  # what was said was about the image before
 
     @property
     def images(self) -> list[Image]:

@@ -66,7 +66,7 @@ def test_a_damaged_file_is_named_and_passed_over(session, runner, batch, files, 
     session.said.connect(lambda _, level: levels.append(level))
     batch.start()
     runner.finish()
-    assert batch.status.startswith("2 of 3 images are done; s1.tif could not be segmented.")
+    assert batch.status.startswith("2 of 3 images are done by small; s1.tif could not be segmented.")
     assert session.status == ""  # which is about the image
     assert levels == ["warning"]
 
@@ -133,7 +133,7 @@ def test_labels_of_another_model_are_no_labels_of_this_one(
     assert written(tmp_path) == before
     assert batch.start(again=True)
     runner.finish()
-    assert batch.status.startswith("Done. 3 of 3 images are done")
+    assert batch.status.startswith("Done. 3 of 3 images are done by other.")
     assert all(time > before[name] for name, time in written(tmp_path).items())
     assert not batch.made_otherwise
 

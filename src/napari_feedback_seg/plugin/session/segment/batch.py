@@ -211,10 +211,13 @@ class Batch:
             self._unsized += 1
 
     def _end(self, jobs: list[FileJob], how: str) -> None:
+        from napari_feedback_seg.segmentation.files import model_in
+
         done = sum(map(_is_done, jobs))  # one may have been written while it was stopped
         failed = ", ".join(each.job.source.name for each in self._failed)
         could_not = f"; {failed} could not be segmented" if failed else ""
-        lines = [f"{done} of {len(jobs)} images are done{could_not}. Labels in '{self.output}'."]
+        by = model_in(jobs[0].made_by)
+        lines = [f"{done} of {len(jobs)} images are done by {by}{could_not}. Labels in '{self.output}'."]
         if how or not failed:
             lines[0] = f"{(how or 'Done').rstrip('.')}. {lines[0]}"
         if self._unsized and self.rescale:

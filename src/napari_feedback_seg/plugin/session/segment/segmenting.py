@@ -347,7 +347,7 @@ class Segmenting:
         run, self._run = self._run, None
         if run is not None and run.writer is not None and run.messages:
             self._session.last_run.writer = run.writer
-        self._session.note(status)
+        self._session.note(status, run.image if run is not None else None)
         if run is not None and run.then is not None:
             run.then(done)
 

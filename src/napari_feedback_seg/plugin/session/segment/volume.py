@@ -94,8 +94,8 @@ class VolumeOnDisk:
             owner=session.segmenting,
             on_event=self._take,
             on_done=self._finish,
-            on_failed=lambda error: session.note(in_words(error)),
-            on_stopped=lambda: session.note("Cancelled. What is done stays: Segment goes on."),
+            on_failed=lambda error: session.note(in_words(error), image),
+            on_stopped=lambda: session.note("Cancelled. What is done stays: Segment goes on.", image),
         )
         if not begun:
             self._image = before
@@ -176,5 +176,5 @@ class VolumeOnDisk:
             said = (
                 f"{len(result.failed)} of {result.total} blocks could not be segmented; the others are done."
             )
-        session.note(said)
+        session.note(said, self._image)
         session.tell("result")
