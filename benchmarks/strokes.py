@@ -62,6 +62,8 @@ LABS: dict[str, list[tuple[str, list[Any], list[Any]]]] = {
     "cdeep3m": [
         ("cdeep3m_mito", ["a_010", "a_020"], ["a_015", "a_026", "c_dithered_034"]),
         ("cdeep3m_mito", ["a_013", "a_029"], ["a_018", "a_023", "c_dithered_036"]),
+        ("cdeep3m_mito", ["a_012", "a_024"], ["a_017", "a_028", "c_dithered_035"]),
+        ("cdeep3m_mito", ["c_dithered_033", "c_dithered_036"], ["a_011", "a_021", "a_027"]),
     ],
     "snemi": [("snemi_ac4", ["0049 left"], ["0049 right"])],
     "flyem": [
@@ -113,7 +115,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--labs", nargs="+", default=list(LABS), choices=list(LABS))
     parser.add_argument("--shifts", nargs="+", default=["unshifted"], choices=list(SHIFTS), help="of sstem")
     parser.add_argument("--budgets", type=int, nargs="+", default=[1, 3, 5, 10, 20, 40, 80])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--annotators", nargs="+", default=["mistakes", "free"], choices=("mistakes", "free"))
     parser.add_argument("--methods", nargs="+", default=["strokes"], choices=(*METHODS, *SHARES))
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")

@@ -133,11 +133,14 @@ def test_those_of_another_network_are_refused(upset: Model, small_model: Model) 
         with_statistics(small_model, learnt.statistics)
 
 
-def pixels(*likelihoods: float) -> Pixels:
-    """Return a pixel of each stroke, whose class has these probabilities."""
+def pixels(*likelihoods: float, others: int = 0) -> Pixels:
+    """Return a pixel of each stroke, whose class has these probabilities; the last ones of another class."""
     strokes = len(likelihoods)
     logits = np.log([(each, 1 - each) for each in likelihoods]).astype(np.float32)
     targets = np.tile(np.float32([1, 0]), (strokes, 1))
+    logits[strokes - others :], targets[strokes - others :] = (
+        each[strokes - others :, ::-1].copy() for each in (logits, targets)
+    )
     weights = np.full(strokes, 1 / strokes, np.float32)
     return Pixels(np.zeros((strokes, 1), np.float32), logits, targets, weights, np.arange(strokes))
 
@@ -147,10 +150,24 @@ def test_strokes_have_to_become_clearly_likelier() -> None:
     assert explain(before, pixels(*[0.3] * 40), far=False)
     assert not explain(before, pixels(*[0.15] * 40), far=False)
     # Of the worst mistakes some are put right by chance.
-    assert not explain(pixels(*[0.2] * 10), pixels(*[0.9] * 3, *[0.15] * 7), far=False)
+    assert not explain(pixels(*[0.2] * 10), pixels(*[0.9] * 4, *[0.15] * 6), far=False)
 
 
-def test_statistics_that_are_far_are_taken_unless_strokes_speak_against_them() -> None:
+def test_and_by_a_third_on_the_mean_of_the_classes() -> None:
+    before = pixels(*[0.2] * 40, others=10)
+    assert explain(before, pixels(*[0.3] * 40, others=10), far=False)
+    assert not explain(before, pixels(*[0.24] * 40, others=10), far=False)
+    assert not explain(before, pixels(*[0.3] * 30, *[0.19] * 10, others=10), far=False)
+
+
+def test_of_many_strokes_the_last_lie_on_small_mistakes() -> None:
+    assert not explain(pixels(*[0.2] * 40), pixels(*[0.25] * 40), far=False)
+    assert explain(pixels(*[0.2] * 80), pixels(*[0.25] * 80), far=False)
+
+
+def test_for_statistics_that_are_far_one_sign_is_enough() -> None:
     before = pixels(*[0.2] * 10)
-    assert explain(before, pixels(*[0.9] * 3, *[0.15] * 7), far=True)
+    assert explain(before, pixels(*[0.9] * 4, *[0.15] * 6), far=True)  # by a third, by chance or not
+    assert explain(before, pixels(*[0.24] * 10), far=True)  # less, but clearly
+    assert not explain(before, pixels(*[0.9] * 2, *[0.15] * 8), far=True)
     assert not explain(before, pixels(*[0.15] * 10), far=True)
