@@ -137,7 +137,7 @@ def test_what_is_on_the_disk_is_measured_in_strips(session, viewer, runner, open
     table = finish(steps)
     assert session.measuring.measures == table
     store = tmp_path / "em-small.zarr"
-    assert session.objects.hint.endswith(f"feedback-seg objects {store} -o {store}")
+    assert session.objects.status.endswith(f"feedback-seg objects {store} -o {store}")
 
 
 @pytest.mark.parametrize("axes", ["tzyx", "tczyx"])
