@@ -247,7 +247,7 @@ class TestTile:
         spec = NetworkSpec(kind=kind, width=4, depth=2)
         model = load_model("unet-w16")
         model = replace(model, card=replace(model.card, spec=spec), network=build_network(spec))
-        with pytest.raises(ModelError, match=r"unet-w16 .*no attention.*self-w16"):
+        with pytest.raises(ModelError, match=r"unet-w16 .*no attention.*general"):
             SectionAttention(section, model)
 
     @pytest.mark.parametrize("mode", ["add", "conv1x1", "squeeze_excitation", "light_attention"])
