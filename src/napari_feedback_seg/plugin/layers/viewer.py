@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -62,7 +63,9 @@ def _forget_vertices() -> None:
     from vispy.gloo import get_current_canvas, gl
 
     canvas = get_current_canvas()
-    if canvas is not None:
+    if canvas is None:
+        return
+    with suppress(RuntimeError):  # its window is gone
         canvas.set_current()
         for index in range(_VERTEX_ATTRIBUTES):
             gl.glDisableVertexAttribArray(index)
@@ -260,7 +263,8 @@ class ViewerLayers:
     def _on_layers(self, event: Any) -> None:
         self._watch(set(self.viewer.layers))
         if event.type == "removed":
-            _forget_vertices()
+            if hasattr(self.viewer, "window"):
+                _forget_vertices()
             self.removed.emit(event.value)
         self.changed.emit()
 
