@@ -44,7 +44,7 @@ to 10.4 points. CDeep3M has 0.0118 to 0.0162, and loses 3.6 to 13.7. SNEMI and F
 
 _BATCHES, _TILES = 3, 4
 LIKELIER, MANY = 0.3, (40, 80)
-"""By how much painted classes become likelier on their mean, in the logarithm: by a third. Half with 80 strokes.
+"""By how much classes become likelier on their mean, in the logarithm: by a third; half with 80 strokes.
 
 Each class counts alike. The more strokes there are, the smaller are the mistakes that they lie on."""
 
