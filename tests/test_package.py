@@ -28,6 +28,7 @@ BROUGHT_BY_NAPARI = {
     "pydantic",
     "qtpy",
     "superqt",
+    "vispy",
 }
 
 
