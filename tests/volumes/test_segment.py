@@ -116,7 +116,8 @@ class TestEqualLabels:
         expected = segment(tissue[:2], small_model, probabilities=True).probabilities
         found = zarr.open_array(str(tmp_path / "out.zarr/labels/feedback-seg/probabilities/0"), mode="r")[:]
         assert found.dtype == np.uint8
-        np.testing.assert_array_equal(found, np.rint(np.moveaxis(expected, 1, 0).astype(np.float32) * 255))
+        exact = np.moveaxis(expected, 1, 0).astype(np.float32) * 255
+        assert np.abs(found - exact).max() < 0.75  # to the nearest, as exactly as 16 bits say
 
 
 class TestSources:
