@@ -81,8 +81,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **FEEDBACK,
 }
 
-INVISIBLE = {"feedback.key.0.bias", "feedback.key.1.bias"}
-"""Softmax does not see what is added to all keys."""
+INVISIBLE = {"feedback.query.0.bias", "feedback.key.0.bias", "feedback.key.1.bias"}
+"""A norm takes off the bias before it; softmax does not see what is added to all keys."""
 
 
 def spec_of(variant: str) -> NetworkSpec:
