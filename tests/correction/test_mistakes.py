@@ -88,21 +88,21 @@ def test_no_other_image_is_touched(model: Model, stroke: np.ndarray) -> None:
 def test_another_class_ends_it(model: Model, mitochondrion: np.ndarray, stroke: np.ndarray) -> None:
     _, columns = np.nonzero(stroke)
     wall = stroke.copy()
-    wall[:, columns.max() + 2] = np.where(mitochondrion[:, columns.max() + 2], MITOCHONDRIA, 0)
+    wall[:, columns.min() - 2] = np.where(mitochondrion[:, columns.min() - 2], MITOCHONDRIA, 0)
     right = right_by(model, wall)
-    assert (right_by(model, stroke)[:, columns.max() + 3 :] > 0).any()
-    assert not right[:, columns.max() + 3 :].any()
-    assert (right[:, : columns.max()] == SYNAPSE).any()
+    assert (right_by(model, stroke)[:, : columns.min() - 2] > 0).any()
+    assert not right[:, : columns.min() - 2].any()
+    assert (right[:, columns.min() :] == SYNAPSE).any()
 
 
 @pytest.mark.parametrize("offset", [0, 1])
 def test_a_thin_wall_holds_on_a_finer_image(model: Model, stroke: np.ndarray, offset: int) -> None:
     image, labels = (np.repeat(np.repeat(each, 2, axis=0), 2, axis=1) for each in (IMAGE, stroke))
     size = model.card.pixel_size_nm / 2
-    column = np.nonzero(labels)[1].max() + 4 + offset
-    assert right_by(model, labels, image, pixel_size_nm=size)[:, column + 2 :].any()
+    column = np.nonzero(labels)[1].min() - 4 - offset
+    assert right_by(model, labels, image, pixel_size_nm=size)[:, : column - 1].any()
     labels[:, column] = MITOCHONDRIA  # one pixel wide
-    assert not (right_by(model, labels, image, pixel_size_nm=size)[:, column + 2 :] == SYNAPSE).any()
+    assert not (right_by(model, labels, image, pixel_size_nm=size)[:, : column - 1] == SYNAPSE).any()
 
 
 def test_of_two_strokes_the_nearer_one_tells(model: Model, stroke: np.ndarray) -> None:
