@@ -58,7 +58,7 @@ LABS: dict[str, list[tuple[str, list[Any], list[Any]]]] = {
         ("epfl", ["0018", "0106"], ["0061", "0135", "0162"]),
     ],
     "sstem": [("sstem", [15, 16], [17, 18, 19]), ("sstem", [17, 18], [15, 16, 19])],
-    "sstem validation": [("sstem", [12], [13, 14])],
+    "sstem validation": [("sstem", [12], [13, 14]), ("sstem", [13], [12, 14]), ("sstem", [14], [12, 13])],
     "cdeep3m": [
         ("cdeep3m_mito", ["a_010", "a_020"], ["a_015", "a_026", "c_dithered_034"]),
         ("cdeep3m_mito", ["a_013", "a_029"], ["a_018", "a_023", "c_dithered_036"]),

@@ -13,7 +13,7 @@ from napari_feedback_seg.correction.adapt import adapt, corrected, segment
 from napari_feedback_seg.correction.adaptation import load_adaptation, save_adaptation
 from napari_feedback_seg.correction.corrections import CorrectedSection
 from napari_feedback_seg.correction.instant import InstantAnswers
-from napari_feedback_seg.correction.mistakes import REACH, shares_that_say
+from napari_feedback_seg.correction.mistakes import HALF_MEMBRANE, REACH, shares_that_say
 from napari_feedback_seg.correction.seen import Seen
 from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.generators import finish
@@ -103,6 +103,11 @@ def test_a_thin_wall_holds_on_a_finer_image(model: Model, stroke: np.ndarray, of
     assert right_by(model, labels, image, pixel_size_nm=size)[:, : column - 1].any()
     labels[:, column] = MITOCHONDRIA  # one pixel wide
     assert not (right_by(model, labels, image, pixel_size_nm=size)[:, : column - 1] == SYNAPSE).any()
+
+
+def test_a_membrane_stays_thin(model: Model, stroke: np.ndarray) -> None:
+    right = right_by(model, np.where(stroke > 0, MEMBRANE, 0))
+    assert ndimage.distance_transform_edt((right == MEMBRANE) | (stroke > 0)).max() <= HALF_MEMBRANE
 
 
 def test_of_two_strokes_the_nearer_one_tells(model: Model, stroke: np.ndarray) -> None:
