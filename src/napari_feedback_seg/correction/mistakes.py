@@ -146,10 +146,9 @@ def _thick(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     from scipy import ndimage
 
     middle = ndimage.distance_transform_edt(mask) > HALF_MEMBRANE
-    if not middle.any():
-        return middle
-    rim: npt.NDArray[np.bool_] = ndimage.distance_transform_edt(~middle) <= HALF_MEMBRANE
-    return rim
+    away = ndimage.distance_transform_edt(~middle) if middle.any() else np.full(mask.shape, np.inf)
+    thick: npt.NDArray[np.bool_] = away <= HALF_MEMBRANE
+    return thick
 
 
 class _Place:
