@@ -208,6 +208,20 @@ class TestUndo:
         assert session.result.visible
         assert len(viewer.layers) == 2
 
+    def test_it_is_off_while_another_image_is_chosen(self, session, viewer, segment, section):
+        image = viewer.add_image(section, name="cells")
+        result = segment()
+        labels = result.data.copy()
+        session.image = viewer.add_image(section[::-1], name="other")
+        assert session.last_run.writer is None
+        session.last_run.show_split()
+        session.last_run.undo()
+        assert session.beside.sides == ()
+        np.testing.assert_array_equal(result.data, labels)
+        session.image = image
+        session.last_run.undo()
+        assert not result.data.any()
+
     def test_deleting_a_side_closes_both(self, session, viewer, segment, section):
         viewer.add_image(section, name="cells")
         segment()

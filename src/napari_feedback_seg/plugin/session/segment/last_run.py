@@ -25,9 +25,11 @@ class LastRun:
 
     @property
     def writer(self) -> ResultWriter | None:
-        """What wrote it; None if nothing did, or its layer is gone."""
-        there = self._writer is not None and self._writer.there
-        return self._writer if there and not self._session.jobs.busy else None
+        """What wrote it; None if nothing did, its layer is gone, or another image is chosen."""
+        writer, session = self._writer, self._session
+        if writer is None or not writer.there or writer.image != session.image or session.jobs.busy:
+            return None
+        return writer
 
     @writer.setter
     def writer(self, writer: ResultWriter) -> None:
@@ -77,5 +79,6 @@ class LastRun:
         self._session.beside.show(writer.image, section, region, writer.classes, before, after)
 
     def _have(self, before: bool) -> None:
-        if self.undone is not before:
+        if self._writer is not None and self.undone is not before:
+            self._session.image = self._writer.image  # another one may have been chosen meanwhile
             self.undo()
