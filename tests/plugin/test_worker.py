@@ -60,7 +60,9 @@ def test_an_error_of_torch_is_told_too(qtbot, jobs):
     assert str(failed[0]) == "out of memory"
 
 
-def test_the_activity_dock_cancels(qtbot, jobs, monkeypatch):
+@pytest.fixture
+def bars(monkeypatch):
+    """The progress bars of napari that were made."""
     from napari.utils import cancelable_progress
 
     made = []
@@ -71,10 +73,20 @@ def test_the_activity_dock_cancels(qtbot, jobs, monkeypatch):
         made.append(self)
 
     monkeypatch.setattr(cancelable_progress, "__init__", note)
-    work, found = Work(), []
+    return made
+
+
+def test_napari_is_not_drawn_anew_all_the_time(qtbot, jobs, bars):
+    jobs.run(lambda: (event for event in ()), title="Counting")
+    wait(qtbot, jobs)
+    assert not bars
+
+
+def test_the_activity_dock_cancels(qtbot, viewer, bars):
+    jobs, work, found = Jobs(QtRunner(), bar=True), Work(), []
     jobs.run(work, title="Counting", on_stopped=lambda: found.append("stopped"))
     qtbot.waitUntil(lambda: work.asked > 5)
-    made[0].cancel()  # what the button in the activity dock does
+    bars[0].cancel()  # what the button in the activity dock does
     wait(qtbot, jobs)
     assert work.closed
     assert found == ["stopped"]

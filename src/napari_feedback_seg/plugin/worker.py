@@ -1,4 +1,4 @@
-"""Runs a session's long work in a thread, with a progress bar in napari's activity dock."""
+"""Runs a session's long work in a thread, if wanted with a progress bar in napari's activity dock."""
 
 from __future__ import annotations
 

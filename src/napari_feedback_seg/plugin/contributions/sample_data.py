@@ -137,7 +137,7 @@ class _Filling:
 
         self._viewer = viewer
         self._sample = sample
-        self._jobs = Jobs(QtRunner())
+        self._jobs = Jobs(QtRunner(), bar=True)
 
     def start(self) -> None:
         """Begin; the job keeps this object until it is over."""

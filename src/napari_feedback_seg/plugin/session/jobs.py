@@ -122,9 +122,12 @@ class Pace:
 
 
 class Jobs:
-    """Runs the long work of a session, one job at a time, with or without a bar in the activity dock.
+    """Runs long work, one job at a time.
 
     A job that starts another as it ends hands over to it: in between nothing is idle.
+
+    With ``bar`` napari's activity dock shows it too. Not for what computes: where OpenGL is drawn in
+    software, as over a remote desktop, the moving sign beside that bar takes most of a processor.
 
     Events
     ------
@@ -143,7 +146,7 @@ class Jobs:
     ended = Signal()
     said = Signal(str, str)
 
-    def __init__(self, runner: Runner, *, bar: bool = True) -> None:
+    def __init__(self, runner: Runner, *, bar: bool = False) -> None:
         self._runner, self._bar = runner, bar
         self._job: _Job | None = None
         self._ending = False
@@ -196,7 +199,7 @@ class Jobs:
             Returns a generator of events. Those with ``done`` and ``total`` move the
             progress bars. The generator is closed when the job is over.
         title : str
-            What a person reads in the panel and in napari's activity dock.
+            What a person reads.
         owner : object, optional
             The controller whose job it is.
         on_event, on_done, on_failed, on_stopped : callable, optional

@@ -63,7 +63,7 @@ class Instant:
         self._engine: tuple[Any, Engine] | None = None
         self._begun: set[Any] = set()  # images that were painted on
         self._last: tuple[int, int] | None = None  # where was painted last
-        self._lane = Jobs(session.runner, bar=False)
+        self._lane = Jobs(session.runner)
         self._strokes: Strokes | None = None  # that are being answered
         self._question: tuple[int, int, int] | None = None
         self._asked: list[Place] = []  # the view that is being answered
