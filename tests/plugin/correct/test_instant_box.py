@@ -117,21 +117,28 @@ def test_why_lists_strokes_to_go_to_and_to_mute(viewer, dock, tab, box, painted,
     assert box.rows.isVisibleTo(tab)
     assert box.mutes
     key = next(iter(box.mutes))
+    assert box.mutes[key].text() == "mute"
     go = next(each for each in box.rows.findChildren(QToolButton) if each.text() == "go")
     press(go)
     press(box.mutes[key])
     settle()
     assert len(dock.session.instant.teaching.muted) == 1
-    assert box.mutes[key].isChecked()
+    assert box.mutes[key].text() == "muted"
 
 
 def test_a_class_that_is_painted_can_be_muted(dock, tab, painted, settle):
     mutes = tab.classes.mutes
     assert [value for value, each in mutes.items() if each.isVisibleTo(tab)] == [SYNAPSE, CYTOPLASM]
+    width = mutes[SYNAPSE].width()
     mutes[SYNAPSE].click()
     settle()
     assert dock.session.instant.teaching.muted_classes == (SYNAPSE,)
-    assert mutes[SYNAPSE].isChecked()
+    assert [mutes[value].text() for value in (SYNAPSE, CYTOPLASM)] == ["muted", "mute"]
+    assert mutes[SYNAPSE].width() == width
+    mutes[SYNAPSE].click()
+    settle()
+    assert dock.session.instant.teaching.muted_classes == ()
+    assert mutes[SYNAPSE].text() == "mute"
 
 
 @pytest.mark.window

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QShortcut,
-    QToolButton,
     QWidget,
 )
 
@@ -43,7 +42,7 @@ class ClassButtons(QWidget):
         self._session = session
         self.buttons: dict[int, QPushButton] = {}
         self.counts: dict[int, QLabel] = {}
-        self.mutes: dict[int, QToolButton] = {}
+        self.mutes: dict[int, QPushButton] = {}
         self._classes: tuple[tuple[LabelClass, ...], tuple[LabelClass, ...]] | None = None
         self._shortcuts: list[QShortcut] = []
         self._group = QButtonGroup(self)
@@ -69,7 +68,7 @@ class ClassButtons(QWidget):
             label.setText(f"{strokes}, {found.pixels:,} px" if found else "")
             if value in self.mutes:
                 self.mutes[value].setVisible(found is not None or value in muted)
-                self.mutes[value].setChecked(value in muted)
+                show_muted(self.mutes[value], value in muted)
         self.show_tool()
 
     def show_tool(self) -> None:
@@ -117,7 +116,7 @@ class ClassButtons(QWidget):
                 self._grid.addWidget(self.mutes[value], row, 2)
         self._grid.addWidget(self.add_button, len(rows), 0)
 
-    def _mute_button(self, value: int, name: str) -> QToolButton:
+    def _mute_button(self, value: int, name: str) -> QPushButton:
         mute = mute_button(f"Do not learn from the strokes of {name}; they stay right where they are")
         mute.clicked.connect(lambda on: self._session.instant.mute_class(value, on))
         mute.setVisible(False)
@@ -139,11 +138,18 @@ class ClassButtons(QWidget):
             self._session.correcting.add_class(name.strip(), color.name())
 
 
-def mute_button(tip: str) -> QToolButton:
-    """Return a small button that stays down while strokes are muted."""
-    button = QToolButton()
-    button.setText("mute")
-    button.setStyleSheet("padding: 1px 2px")
+def mute_button(tip: str) -> QPushButton:
+    """Return a small button that stays down while strokes are muted, and is as wide then as before."""
+    button = QPushButton()
+    width = button.fontMetrics().horizontalAdvance("muted") + 4  # which Qt leaves beside words
+    button.setStyleSheet(f"padding: 1px 2px; min-width: {width}px")
     button.setCheckable(True)
     button.setToolTip(f"<qt>{tip}</qt>")
+    show_muted(button, False)
     return button
+
+
+def show_muted(button: QPushButton, muted: bool) -> None:
+    """Let a button show whether its strokes are muted."""
+    button.setChecked(muted)
+    button.setText("muted" if muted else "mute")

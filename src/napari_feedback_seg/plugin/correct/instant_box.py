@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QFrame, QGridLayout, QToolButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QFrame, QGridLayout, QPushButton, QToolButton, QWidget
 
-from napari_feedback_seg.plugin.correct.class_buttons import mute_button
+from napari_feedback_seg.plugin.correct.class_buttons import mute_button, show_muted
 from napari_feedback_seg.plugin.correct.text import changes, reason, unknown, why
 from napari_feedback_seg.plugin.forms.row import button, column, row, say, sentence
 
@@ -31,7 +31,7 @@ class InstantBox(QFrame):
         self._session = session
         self._shown = 0
         self._listed: list[tuple[str, str]] = []
-        self.mutes: dict[str, QToolButton] = {}
+        self.mutes: dict[str, QPushButton] = {}
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.on_box = QCheckBox("Answer at once")
         self.on_box.setToolTip(
@@ -99,7 +99,7 @@ class InstantBox(QFrame):
             self._listed = [(stroke.key, words) for stroke, words in rows]
             self._list(rows)
         for stroke, _ in rows:
-            self.mutes[stroke.key].setChecked(instant.teaching.is_muted(stroke))
+            show_muted(self.mutes[stroke.key], instant.teaching.is_muted(stroke))
         self.rows.setVisible(bool(rows))
 
     def _list(self, rows: list[tuple[Stroke, str]]) -> None:
