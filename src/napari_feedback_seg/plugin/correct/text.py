@@ -50,7 +50,9 @@ def missing(counts: dict[int, dict[int, Count]], classes: Sequence[LabelClass], 
     if strokes < ENOUGH_STROKES:
         return "A few more strokes in other places, and it can be judged whether the model has learnt."
     if strokes < GOOD_STROKES:
-        return "Enough to try. After about ten strokes, in several places, similar mistakes are corrected too."
+        return (
+            "Enough to try. After about ten strokes, in several places, similar mistakes are corrected too."
+        )
     return "Enough to learn from."
 
 

@@ -21,6 +21,7 @@ from napari_feedback_seg.plugin.layers.image import (
     planes_of,
 )
 from napari_feedback_seg.plugin.layers.painting import Painting, forget_undo, move_stroke
+from napari_feedback_seg.plugin.layers.picking import PAN_ZOOM
 from napari_feedback_seg.plugin.session.records import CorrectionsRecord
 
 if TYPE_CHECKING:
@@ -173,6 +174,11 @@ class CorrectionLayers:
         if mode == "erase":
             return UNLABELLED
         return int(active.selected_label) if mode in ("paint", "fill", "polygon") else None
+
+    def put_brush_away(self, value: int, *layers: Labels | None) -> None:
+        """Let the mouse move the picture, if a click paints a value on one of these layers."""
+        if self.in_hand(*layers) == value:
+            self._viewer().layers.selection.active.mode = PAN_ZOOM
 
     @staticmethod
     def source(image: Image) -> str:

@@ -393,6 +393,19 @@ class TestClasses:
         session.correcting.remove_class(5)
         assert corrections.added == []
 
+    def test_one_that_is_removed_is_out_of_the_hand(self, session, segmented, corrections):
+        correcting = session.correcting
+        for value, left in ((5, None), (2, 2), (0, 0)):
+            correcting.add_class("nucleus", "#56b4e9")
+            correcting.paint_with(value)
+            correcting.remove_class(5)
+            assert correcting.in_hand == left
+        correcting.add_class("nucleus", "#56b4e9")
+        session.layers.viewer.layers.selection.active = segmented
+        segmented.selected_label, segmented.mode = 5, "paint"
+        correcting.remove_class(5)
+        assert correcting.in_hand is None
+
     def test_a_model_with_other_classes_changes_no_meaning(
         self, viewer, session, runner, section, small_model, models_folder, corrections, stroke
     ):

@@ -138,7 +138,7 @@ class Corrections:
         return new
 
     def remove_class(self, value: int) -> None:
-        """Take an added class away again.
+        """Take an added class away again, and out of the hand.
 
         Raises InputError if the model knows it, or something is painted with it.
         """
@@ -149,6 +149,7 @@ class Corrections:
         if found in self.added and any(value in counts for counts in self._counts.values()):
             raise InputError(f"Something is painted as '{found.name}': erase that, and try again.")
         self._classes.remove(found)
+        self._layers.put_brush_away(value, self.layer, self._session.result)
         self._show_classes()
 
     def take_classes(self, wanted: Iterable[LabelClass], used: Collection[int]) -> np.ndarray:
