@@ -558,6 +558,43 @@ class TestBadInput:
         runner.finish()
         assert (session.result.data != before).any()
 
+    def test_a_sentence_says_why_the_labels_of_another_model_stay(
+        self, session, runner, single, stroke, segment, models_folder, small_model
+    ):
+        save_model(small_model, models_folder / "other.safetensors")
+        session.refresh_models()
+        session.model_name = "other"
+        runner.finish()
+        assert session.instant.status == ""
+        before = session.result.data.copy()
+        stroke(SYNAPSE, 20, 20)
+        np.testing.assert_array_equal(session.result.data, before)
+        assert "These labels are from 'small': choose that model" in session.instant.status
+        session.instant.set_on(False)
+        runner.finish()
+        assert session.instant.status == ""
+        session.instant.set_on(True)
+        runner.finish()
+        assert "These labels are from 'small'" in session.instant.status
+        session.model_name = "small"
+        runner.finish()
+        assert session.instant.status == ""
+        assert (session.result.data != before).any()
+
+    def test_a_sentence_says_that_there_is_nothing_to_answer(
+        self, session, viewer, runner, single, stroke, segment
+    ):
+        viewer.layers.remove(session.result)
+        layer = stroke(SYNAPSE, 20, 20)
+        assert session.instant.status == "Segment the image first: then strokes are answered."
+        layer.undo()
+        runner.finish()
+        assert session.instant.status == ""
+        stroke(SYNAPSE, 20, 20)
+        assert session.instant.status
+        segment()
+        assert session.instant.status == ""
+
     def test_another_model_over_a_part_leaves_the_rest_alone(
         self, session, runner, stack, strokes, stroke, segment, models_folder, small_model
     ):

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError, in_words
 from napari_feedback_seg.plugin.session.correct.instant.engine import Answered, Blank, Engine, Why
-from napari_feedback_seg.plugin.session.correct.instant.places import in_view, rest, stale, where_changed
+from napari_feedback_seg.plugin.session.correct.instant.places import (
+    in_view,
+    rest,
+    stale,
+    unanswered,
+    where_changed,
+)
 from napari_feedback_seg.plugin.session.correct.instant.shown import ShownAnswers
 from napari_feedback_seg.plugin.session.correct.painted.teaching import Teaching
 from napari_feedback_seg.plugin.session.jobs import Jobs
@@ -91,21 +97,18 @@ class Instant:
         """Answer strokes at once, or show what the model says without them."""
         if on != self.on:
             self.on = on
-            self._ask_again()
             self._begin_here()
 
     def mute_class(self, value: int, muted: bool) -> None:
         """Learn from no stroke of a class, or from all again."""
         self.teaching.mute_class(value, muted)
         self._session.correcting.take_back()
-        self._ask_again()
         self._begin_here()
 
     def mute(self, stroke: Stroke, muted: bool) -> None:
         """Do not learn from a stroke, or learn from it again."""
         self.teaching.mute(stroke, muted)
         self._session.correcting.take_back()
-        self._ask_again()
         self._begin_here()
 
     def go_to(self, stroke: Stroke) -> None:
@@ -191,6 +194,7 @@ class Instant:
     def _begin_here(self) -> None:
         if self._session.image is not None:
             self._begun.add(self._session.image.unique_id)
+        self._ask_again()
         self.look()
         self._tell()
 
@@ -225,9 +229,14 @@ class Instant:
             return
         strokes, result = self.strokes(), session.result
         record = session.layers.record_of(result) if result is not None else None
-        if strokes is None or record is None or result is None:
+        if strokes is None:
             return
-        view = stale(session, strokes, record, in_view(session, image, self._last), self._blank)
+        view = in_view(session, image, self._last)
+        if not self._lane.busy and self._failed != (strokes.image, strokes.token):
+            self._say(unanswered(session, strokes, record, view) if self.on else "")
+        if record is None:
+            return
+        view = stale(session, strokes, record, view, self._blank)
         if self._lane.busy:
             mine = self._strokes
             other = mine is None or (mine.token, mine.image) != (strokes.token, strokes.image)
@@ -244,7 +253,8 @@ class Instant:
             view = in_view(session, image, self._last)
         engine = self._engine_for()
         self._strokes, self._asked = strokes, view
-        self.status = "Learning from the strokes..." if engine.learnt[0] != strokes.token else ""
+        if engine.learnt[0] != strokes.token:
+            self.status = "Learning from the strokes..."
         self._lane.run(
             partial(engine.work, strokes, view, others, self._question),
             title="Answering strokes",
@@ -332,7 +342,7 @@ class Instant:
 
     def _turn(self) -> None:
         """Turn to another image, or another model."""
-        self.why = self._question = None
+        self.why, self._question, self.status = None, None, ""
         self.show_before(False)
         self.shown.forget()
         self._stop()
@@ -385,6 +395,11 @@ class Instant:
         for each in self._stale:
             each.close()
         self._stale = []
+
+    def _say(self, status: str) -> None:
+        if status != self.status:
+            self.status = status
+            self._tell()
 
     def _tell(self) -> None:
         self._session.tell("instant")

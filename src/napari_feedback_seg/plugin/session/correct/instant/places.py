@@ -57,9 +57,7 @@ def stale(
         return []
     section, model = view[0].section, str(entry.path)
     parts = [_parts(record, section, place.region, model) for place in view]
-    if not any(each.mine for each in parts) and (
-        any(each.others for each in parts) or record.last.model_file != model
-    ):
+    if _of_another(parts, record, model):
         return []
     painted = section in strokes.labels and bool(strokes.token)
     found = []
@@ -68,6 +66,20 @@ def stale(
         if said is False or (said is None and painted):
             found.append(place)
     return found
+
+
+def unanswered(session: Session, strokes: Strokes, record: ResultRecord | None, view: list[Place]) -> str:
+    """Return why strokes are not answered in the view, in a sentence; empty if they are, or without any."""
+    if not strokes.labels or session.entry is None or not view:
+        return ""
+    if record is None or not record.sections:
+        return "Segment the image first: then strokes are answered."
+    section, model = view[0].section, str(session.entry.path)
+    if not _of_another([_parts(record, section, place.region, model) for place in view], record, model):
+        return ""
+    runs = [run for run in record.runs if section in run.sections and run.model_file != model]
+    name = (runs[-1] if runs else record.last).model
+    return f"These labels are from '{name}': choose that model, or segment again."
 
 
 def rest(
@@ -137,6 +149,12 @@ def _parts(record: ResultRecord, section: int, region: Region, model_file: str) 
         elif said:
             others = True
     return _Parts(bool(mine), others, [*mine, *left] if others else [region])
+
+
+def _of_another(parts: list[_Parts], record: ResultRecord, model: str) -> bool:
+    """Return whether nothing of a view is of the model, but of another one."""
+    others = any(each.others for each in parts) or record.last.model_file != model
+    return others and not any(each.mine for each in parts)
 
 
 def _blocks(region: Region, centre: tuple[int, int]) -> list[Region]:
