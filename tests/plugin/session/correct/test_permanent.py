@@ -65,6 +65,18 @@ def test_the_model_says_by_itself_what_was_seen(session, runner, answered, perma
     assert np.array_equal(napari_feedback_seg.segment(other, path).labels, expected)
 
 
+def test_what_was_there_before_is_shown_where_it_differs(session, runner, answered, permanent, paint):
+    permanent()
+    assert not session.correcting.can_show_before  # what is shown is what the model before said, with strokes
+    before = answered.data.copy()
+    paint(session.correcting.corrections.layer, SYNAPSE, 0, 60, 60, side=12)
+    runner.finish()
+    assert (answered.data != before).any()
+    assert session.correcting.can_show_before
+    session.correcting.show_before(True)
+    np.testing.assert_array_equal(answered.data, before)
+
+
 def test_its_strokes_are_not_answered_beside_it_and_newer_ones_are(
     session, runner, answered, permanent, paint
 ):

@@ -122,8 +122,9 @@ class Answers:
         self._of_image: dict[Any, dict[str, Version]] = {}  # by identity of the image
 
     def known(self, model: str | None) -> bool:
-        """Return whether something is kept of what a model says of the image."""
-        return model is not None and model in self._of(self._session.image)
+        """Return whether labels are kept of what a model says of the image: others than those shown."""
+        answers = self._of(self._session.image)
+        return model in answers and bool(answers[model].sections)
 
     def before_write(self, z: int) -> None:
         """Keep what is shown of a section that the model in use is about to write, for the one before it."""
