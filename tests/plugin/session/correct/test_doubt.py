@@ -108,6 +108,24 @@ def test_it_does_not_wipe_what_was_said_of_a_fine_tune(session, stack, look):
     assert session.correcting.status == said
 
 
+def test_what_is_said_goes_with_the_image_and_the_labels_that_it_is_about(
+    viewer, session, stack, section, look, segment
+):
+    other = viewer.add_image(section, name="other")
+    session.image = stack
+    segment()
+    assert look()
+    session.image = other
+    assert session.correcting.doubt.text == ""
+    session.image = stack
+    look()
+    segment()
+    assert session.correcting.doubt.text == ""
+    assert look()
+    viewer.layers.remove(session.result)
+    assert session.correcting.doubt.text == ""
+
+
 def test_another_model_is_in_doubt_elsewhere(session, runner, stack, look, models_folder):
     look()
     session.model_name = "unet-w16"

@@ -41,8 +41,7 @@ class Correcting:
         self._run: FinetuneWork | None = None
         self.corrections = Corrections(session)  # what is painted
         self.models = TunedModels(session)  # the chain of fine-tuned models
-        # keeps it, and offers what an earlier time has left
-        self.journal = Journal(session, self.corrections, self.models)
+        self.journal = Journal(session, self.corrections, self.models)  # keeps it, offers what was left
         self.answers = Answers(session, self.models)
         self.doubt = DoubtfulPlaces(session, self.corrections)  # where to look next
         self.config = FinetuneConfig()  # the settings of a fine-tune
@@ -361,6 +360,7 @@ class Correcting:
     def before_segmenting(self) -> None:
         """Show what the model in use says: the image is about to be segmented."""
         self.take_back()
+        self.doubt.take_back()
         self.corrections.look()
         self.show_before(False)
 

@@ -71,7 +71,12 @@ class DoubtfulPlaces:
         self._left: list[int] = []  # sections still to be searched
         self._places: list[tuple[bool, float, int, Place]] = []  # a heap, the next one first
         self._found = self._waiting = False
-        self.text = ""  # what there is to say of it
+        self._text, self._about = "", (None, None)  # and which image and result it is about
+
+    @property
+    def text(self) -> str:
+        """What there is to say of it; nothing if another image is chosen, or its labels were deleted."""
+        return self._text if self._about == self._shown else ""
 
     def next_place(self) -> None:
         """Go to the least certain place that is not corrected yet; search for such places first if needed."""
@@ -120,10 +125,20 @@ class DoubtfulPlaces:
     def forget(self) -> None:
         """Forget the places; may be called again."""
         self._image, self._places, self._left, self._waiting = None, [], [], False
-        self.text = ""
+        self._text = ""
+
+    def take_back(self) -> None:
+        """Take back what was said: the image is about to be segmented."""
+        self._text = ""
+
+    @property
+    def _shown(self) -> tuple[Any, Any]:
+        """The image that is chosen, and its result."""
+        image, result = self._session.image, self._session.result
+        return image and image.unique_id, result and result.unique_id
 
     def _say(self, text: str) -> None:
-        self.text = text
+        self._text, self._about = text, self._shown
         self._session.tell("correcting")
 
     def _take(self, image: Image, event: Any) -> None:
