@@ -126,6 +126,25 @@ def test_what_is_said_goes_with_the_image_and_the_labels_that_it_is_about(
     assert session.correcting.doubt.text == ""
 
 
+def test_a_stroke_ends_the_search_and_is_answered(viewer, session, runner, stack, segment, paint):
+    viewer.dims.set_point(0, 0)
+    segment()
+    session.correcting.paint_with(3)
+    session.correcting.doubt.next_place()
+    while "is it right?" not in session.correcting.doubt.text:
+        runner.step()
+    assert session.jobs.busy
+    paint(session.correcting.corrections.layer, 3, 0, 10, 10, side=12)
+    while runner.waiting:
+        runner.waiting.pop(0)()
+    assert session.jobs.state is State.CANCELLING
+    assert "is it right?" in session.correcting.doubt.text
+    runner.finish()
+    assert session.layers.record_of(session.result).last.strokes
+    session.correcting.doubt.next_place()  # what was found stays
+    assert not session.jobs.busy
+
+
 def test_another_model_is_in_doubt_elsewhere(session, runner, stack, look, models_folder):
     look()
     session.model_name = "unet-w16"

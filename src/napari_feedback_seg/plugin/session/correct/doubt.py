@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_feedback_seg.errors import FeedbackSegError
 from napari_feedback_seg.generators import forward
+from napari_feedback_seg.plugin.session.jobs import State
 from napari_feedback_seg.plugin.session.strokes import adapted_to
 from napari_feedback_seg.segmentation.events import TileDone
 
@@ -61,7 +62,8 @@ class SectionSearched:
 class DoubtfulPlaces:
     """Finds doubtful places over all sections, once for each image and model, and goes to them.
 
-    Sections that are segmented come first. A search that was cancelled goes on where it was.
+    Sections that are segmented come first. A search that was cancelled goes on where it was. A stroke ends
+    it, so that it is answered at once.
     """
 
     def __init__(self, session: Session, corrections: Corrections) -> None:
@@ -72,6 +74,7 @@ class DoubtfulPlaces:
         self._places: list[tuple[bool, float, int, Place]] = []  # a heap, the next one first
         self._found = self._waiting = False
         self._text, self._about = "", (None, None)  # and which image and result it is about
+        corrections.changed.connect(self._on_corrections)
 
     @property
     def text(self) -> str:
@@ -136,6 +139,11 @@ class DoubtfulPlaces:
         """The image that is chosen, and its result."""
         image, result = self._session.image, self._session.result
         return image and image.unique_id, result and result.unique_id
+
+    def _on_corrections(self, sections: Sequence[int]) -> None:
+        jobs = self._session.jobs
+        if sections and jobs.state_of(self) is not State.IDLE:
+            jobs.cancel(quietly=True)
 
     def _say(self, text: str) -> None:
         self._text, self._about = text, self._shown
