@@ -146,6 +146,29 @@ class TestPainting:
         assert 5 not in tab.classes.buttons
         assert not tab.classes.buttons[1].actions()
 
+    def test_a_class_that_there_is_is_refused_before_its_colour_is_asked(
+        self, viewer, tab, correcting, section, press, monkeypatch
+    ):
+        viewer.add_image(section, name="cells")
+        asked = []
+
+        def color(initial, *_):
+            asked.append(initial.name())
+            return initial
+
+        monkeypatch.setattr(QColorDialog, "getColor", color)
+        monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: ("mitochondria", True))
+        press(tab.classes.add_button)
+        assert "There is a class 'mitochondria' already" in tab.status.text()
+        assert not asked
+        for name in ("vesicles", "nucleus"):
+            monkeypatch.setattr(QInputDialog, "getText", lambda *_, name=name, **__: (name, True))
+            press(tab.classes.add_button)
+            assert not tab.status.text()
+        colors = [each.color for each in correcting.corrections.classes]
+        assert colors[-2:] == asked
+        assert len(set(colors)) == len(colors)
+
     def test_where_to_look_next_has_a_line_of_its_own(
         self, viewer, dock, tab, correcting, press, finish, section
     ):

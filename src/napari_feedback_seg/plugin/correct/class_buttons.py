@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QColor, QKeySequence
 from qtpy.QtWidgets import (
     QAction,
     QButtonGroup,
@@ -131,11 +131,14 @@ class ClassButtons(QWidget):
 
     def _ask(self) -> None:
         name, there = QInputDialog.getText(self, "Add a class", "Name of the class:")
-        if not there or not name.strip():
+        name, correcting = name.strip(), self._session.correcting
+        if not there or not name:
             return
-        color = QColorDialog.getColor(parent=self, title=f"Colour of {name.strip()}")
+        color = QColor(correcting.corrections.free_color)
+        if name not in {each.name for each in correcting.corrections.classes}:  # or it is refused
+            color = QColorDialog.getColor(color, self, f"Colour of {name}")
         if color.isValid():
-            self._session.correcting.add_class(name.strip(), color.name())
+            correcting.add_class(name, color.name())
 
 
 def mute_button(tip: str) -> QPushButton:

@@ -83,6 +83,7 @@ class Correcting:
         """Add a class that the model does not know, and paint with it."""
         new = self._try(self.corrections.add_class, name, color)
         if new is not None:
+            self.take_back()
             self._session.tell("result")  # which knows it now
             self.paint_with(new.value)
 
@@ -349,13 +350,9 @@ class Correcting:
                 self.proposal = None
                 self.say("")
             if self._model != self.models.current and not self.is_tuning:
-                self._turn_to_model()
-
-    def _turn_to_model(self) -> None:
-        """Forget what was said of another model, and its losses."""
-        self._model, self.status = self.models.current, ""
-        if self._model not in self._tuned:
-            self.losses = Losses()
+                self._model, self.status = self.models.current, ""  # what was said is of another
+                if self._model not in self._tuned:
+                    self.losses = Losses()
 
     def before_segmenting(self) -> None:
         """Show what the model in use says: the image is about to be segmented."""

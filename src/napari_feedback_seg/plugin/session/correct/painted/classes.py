@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 _VALUES = 256
+_COLORS = ("#56b4e9", "#009e73", "#d55e00", "#8c6bb1", "#a6d854", "#8b5a2b")
 
 
 class PaintClasses:
@@ -33,6 +34,12 @@ class PaintClasses:
     def all(self) -> tuple[LabelClass, ...]:
         """Both."""
         return (*self.known, *self.added)
+
+    @property
+    def free_color(self) -> str:
+        """A colour that no class has, as long as there is one."""
+        taken = {each.color.lower() for each in self.all}
+        return next((each for each in _COLORS if each not in taken), _COLORS[0])
 
     def follow(self, known: Iterable[LabelClass]) -> None:
         """Take the classes of another model, and give the added ones values that go with them.

@@ -67,6 +67,11 @@ class Corrections:
         return self._classes.added
 
     @property
+    def free_color(self) -> str:
+        """A colour for another one."""
+        return self._classes.free_color
+
+    @property
     def counts(self) -> dict[int, dict[int, Count]]:
         """Section to class value to count."""
         return dict(sorted(self._counts.items()))
