@@ -285,7 +285,10 @@ class TestOffer:
         viewer.layers.remove(corrected)
         assert tab.offer.isVisibleTo(tab)
         assert "corrections of 'cells'" in tab.offer_label.text()
+        said = []
+        dock.session.said.connect(lambda text, _: said.append(text))
         press(tab.restore_button)
+        assert said == ["What was kept is back."]  # the image is segmented
         assert not tab.offer.isVisibleTo(tab)
         np.testing.assert_array_equal(correcting.corrections.layer.data, painted)
         viewer.layers.remove(correcting.corrections.layer)

@@ -132,7 +132,10 @@ class TestOffer:
         assert not journal.offer
         viewer.add_image(section, name="cells")
         assert "corrections of 'cells'" in journal.offer
+        said = []
+        new.said.connect(lambda text, _: said.append(text))
         journal.restore()
+        assert said == ["What was kept is back. Press Segment to see the strokes answered."]
         np.testing.assert_array_equal(new.correcting.corrections.layer.data, painted)
         assert new.correcting.corrections.counts[0][2].pixels == 36
         assert not journal.offer

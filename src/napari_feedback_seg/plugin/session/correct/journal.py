@@ -140,7 +140,8 @@ class Journal:
         for problem in problems:
             said.emit(problem, "warning")
         if not problems:
-            said.emit("What was kept is back.", "info")
+            segment = " Press Segment to see the strokes answered." if self._session.result is None else ""
+            said.emit(f"What was kept is back.{segment}", "info")
         self._find_offers()
 
     def discard(self) -> None:
