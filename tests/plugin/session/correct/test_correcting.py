@@ -223,6 +223,7 @@ class TestFinetune:
         assert not any("of 0" in status for status in said)
         assert ": step" in correcting.status
         correcting.stop()
+        assert correcting.status == "Stopping..."
         runner.finish()
         assert "stays as it was" in correcting.status
         assert (session.model_name, correcting.is_tuning) == ("small", False)
@@ -243,6 +244,7 @@ class TestFinetune:
         correcting.fine_tune()
         runner.step()
         correcting.stop(keep_best=True)
+        assert correcting.status == "Stopping..."
         runner.finish()
         assert "before anything was learnt" in correcting.status
         assert session.model_name == "small"

@@ -123,6 +123,7 @@ class Correcting:
         """Stop what is running; of a fine-tune, with ``keep_best``, take the best that it has found."""
         if self._run is not None:
             self._run.keep_best = keep_best
+            self.say("Stopping...")
         self._session.jobs.cancel(quietly=keep_best)
 
     def _take(self, event: Any) -> None:
