@@ -288,8 +288,8 @@ class TestWhatStrokesPutRightAroundThemselves:
         viewer.add_image(np.stack([section, section[::-1], section[:, ::-1]]), name="cells")
         viewer.dims.set_point(0, 0)
         segment(Part((0, 1)))
-        session.correcting.paint_with(MEMBRANE)
-        paint(session.correcting.corrections.layer, MEMBRANE, 0, 40, 55, side=5)
+        session.correcting.paint_with(CYTOPLASM)
+        paint(session.correcting.corrections.layer, CYTOPLASM, 0, 40, 20, side=5)
         runner.finish()
         return session.result
 
@@ -392,14 +392,14 @@ class TestWhatStrokesPutRightAroundThemselves:
         self, session, runner, answered, permanent, paint, around
     ):
         layer = session.correcting.corrections.layer
-        paint(layer, MEMBRANE, 0, 60, 20, side=5)
+        paint(layer, CYTOPLASM, 0, 20, 70, side=5)
         runner.finish()
         permanent()
         settled = session.instant.strokes().settled[0]
         owners = settled.owners.toarray()
-        first = int(owners[42, 57])
-        assert owners[62, 22] not in (0, first)
-        paint(layer, 0, 0, 40, 55, side=5)
+        first = int(owners[42, 22])
+        assert owners[22, 72] not in (0, first)
+        paint(layer, 0, 0, 40, 20, side=5)
         runner.finish()
         still = session.instant.strokes().settled_on(0) > 0
         assert still.sum() > 100
@@ -415,7 +415,7 @@ class TestWhatStrokesPutRightAroundThemselves:
         now = session.instant.strokes().settled_on(0)
         painted = session.correcting.corrections.labels(0)
         assert ((now > 0) | (painted > 0))[kept > 0].all()
-        assert (now == MEMBRANE).sum() > 100
+        assert (now == CYTOPLASM).sum() > 100
 
 
 class TestWhatTheModelHasLearnt:
