@@ -8,14 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_feedback_seg.errors import FeedbackSegError, in_words
+from napari_feedback_seg.plugin.session.correct.instant import places
 from napari_feedback_seg.plugin.session.correct.instant.engine import Answered, Blank, Engine, Why
-from napari_feedback_seg.plugin.session.correct.instant.places import (
-    in_view,
-    rest,
-    stale,
-    unanswered,
-    where_changed,
-)
 from napari_feedback_seg.plugin.session.correct.instant.shown import ShownAnswers
 from napari_feedback_seg.plugin.session.correct.painted.teaching import Teaching
 from napari_feedback_seg.plugin.session.jobs import Jobs
@@ -186,7 +180,7 @@ class Instant:
         self._resting = False
         if self.teaching.digests:
             for z, labels in before.items():
-                self._last = where_changed(labels, self.teaching.labels(z)) or self._last
+                self._last = places.where_changed(labels, self.teaching.labels(z)) or self._last
         self.shown.show_before(False)
         self._ask_again()
         self.look()
@@ -231,12 +225,12 @@ class Instant:
         record = session.layers.record_of(result) if result is not None else None
         if strokes is None:
             return
-        view = in_view(session, image, self._last)
+        view = places.in_view(session, image, self._last)
         if not self._lane.busy and self._failed != (strokes.image, strokes.token):
-            self._say(unanswered(session, strokes, record, view) if self.on else "")
+            self._say(places.unanswered(session, strokes, record, view) if self.on else "")
         if record is None:
             return
-        view = stale(session, strokes, record, view, self._blank)
+        view = places.stale(session, strokes, record, view, self._blank)
         if self._lane.busy:
             mine = self._strokes
             other = mine is None or (mine.token, mine.image) != (strokes.token, strokes.image)
@@ -246,11 +240,11 @@ class Instant:
         unfinished = bool(strokes.token) and self._unfinished == strokes.token
         if self._failed == (strokes.image, strokes.token):
             return
-        others = rest(session, image, strokes, record, self._blank)
+        others = places.rest(session, image, strokes, record, self._blank)
         if not (view or others or self._question or unfinished):
             return
         if unfinished:
-            view = in_view(session, image, self._last)
+            view = places.in_view(session, image, self._last)
         engine = self._engine_for()
         self._strokes, self._asked = strokes, view
         if engine.learnt[0] != strokes.token:
