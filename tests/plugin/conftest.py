@@ -149,6 +149,18 @@ def listeners():
 
 
 @pytest.fixture(autouse=True)
+def _no_garbage_is_collected_in_threads():
+    """Collect none during a test, but between tests, on the GUI thread.
+
+    pytest-qt leaves connected timers as garbage. PySide takes Qt's lock to delete one in a thread, and then
+    waits for Python's lock; the GUI thread, which makes the next timer, has that and waits for Qt's.
+    """
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture(autouse=True)
 def _no_leaks(request, left_over):
     """Fail a test that leaves something; a viewer that is left fails it, too, by napari's own fixture."""
     yield
