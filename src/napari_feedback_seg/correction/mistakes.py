@@ -33,9 +33,9 @@ SMOOTH = 2.0
 """Standard deviation in pixels, of the model's size, by which the outline of a mistake is smoothed."""
 
 HALF_MEMBRANE = 9.0
-"""Pixels, of the model's size, from the middle of a membrane to its side. What is thicker is none.
+"""Half of the greatest thickness of a membrane, in pixels of the model's size.
 
-Chosen of 4, 6, 9 and 12 on FlyEM, SNEMI and validation sections of ssTEM."""
+A stroke of membrane puts nothing right where the result would be thicker. Chosen from 4, 6, 9 and 12 on FlyEM, SNEMI and validation sections of ssTEM."""
 
 RIGHT = 0.9
 """How much of a stroke has to become right. That tells how much of the solution the stroke needs."""
