@@ -35,7 +35,8 @@ SMOOTH = 2.0
 HALF_MEMBRANE = 9.0
 """Half of the greatest thickness of a membrane, in pixels of the model's size.
 
-A stroke of membrane puts nothing right where the result would be thicker. Chosen from 4, 6, 9 and 12 on FlyEM, SNEMI and validation sections of ssTEM."""
+A stroke of membrane puts nothing right where the result would be thicker. Chosen from 4, 6, 9
+and 12 on FlyEM, SNEMI and validation sections of ssTEM."""
 
 RIGHT = 0.9
 """How much of a stroke has to become right. That tells how much of the solution the stroke needs."""
