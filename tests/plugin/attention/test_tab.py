@@ -126,27 +126,6 @@ class TestMouse:
         assert "cells attention" not in viewer.layers
         assert np.any(dock.session.correcting.corrections.layer.data == 3)
 
-    def test_release_that_comes_while_the_click_is_handled_ends_it(
-        self, viewer, session, tab, canvas, answer, press, qtbot
-    ):
-        widget, image = canvas
-        press(tab.pick_button)
-        answer()
-        middle = widget.rect().center()
-        # napari handles what waits while it draws a progress bar: the release, before the press is done with.
-        QApplication.postEvent(widget, _mouse(widget, middle, QEvent.Type.MouseButtonRelease))
-        qtbot.mousePress(widget, Qt.MouseButton.LeftButton, pos=middle)
-        answer()
-        press(tab.pick_button)
-        for each in [each for each in viewer.layers if each != image]:
-            viewer.layers.remove(each)
-        for step in (20, 40, 60):
-            _move(widget, middle + QPoint(step, 0), held=False)
-            qtbot.wait(20)  # napari takes one every 5 ms
-        answer()
-        assert list(viewer.layers) == [image]
-        assert viewer.scene.camera.mouse_pan
-
 
 class TestTab:
     def test_what_is_picked_and_chosen_is_shown(self, viewer, session, tab, answer, press, qtbot, section):

@@ -125,7 +125,7 @@ def drag(
     ``take`` is called with the position in the world, and with whether the mouse was dragged to it.
     """
     # napari resumes this at every move until it sees a release. It sees none where that comes while
-    # the press is still handled, as it does when a progress bar is drawn: so the event itself is asked.
+    # the press is still handled, as where another plugin draws a progress bar: so the event itself is asked.
     if event.button != 1 or event.modifiers:
         return
     camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it there
