@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
+from threading import Event
 
 import pytest
 
+from napari_feedback_seg.plugin import garbage
 from napari_feedback_seg.plugin.session.jobs import Jobs
 from napari_feedback_seg.plugin.worker import QtRunner
 from napari_feedback_seg.segmentation.events import TileDone
@@ -119,3 +122,42 @@ def test_what_the_work_held_is_free_afterwards(qtbot, jobs):
     wait(qtbot, jobs)
     gc.collect()
     assert held[0]() is None
+
+
+class _Circle:
+    """Garbage that only a search finds, with a last will that says in which thread it is carried out."""
+
+    def __init__(self, threads):
+        self.itself = self
+        weakref.finalize(self, lambda: threads.append(threading.get_ident()))
+
+
+def test_garbage_is_collected_on_the_gui_thread_while_a_job_runs(qtbot, jobs, monkeypatch):
+    monkeypatch.setattr(garbage, "EVERY_MS", 20)
+    threads, stop = [], Event()
+
+    def work():
+        assert not gc.isenabled()
+        while not stop.wait(0.001):
+            _Circle(threads)
+            yield TileDone(1, 2)
+
+    gc.enable()
+    try:
+        jobs.run(work, title="Littering")
+        qtbot.waitUntil(lambda: len(threads) > 1000, timeout=10_000)
+        stop.set()
+        wait(qtbot, jobs)
+        qtbot.waitUntil(gc.isenabled, timeout=10_000)
+    finally:
+        gc.disable()
+    assert set(threads) == {threading.get_ident()}
+
+
+def test_garbage_stays_uncollected_where_it_was(qtbot, jobs, monkeypatch):
+    monkeypatch.setattr(garbage, "EVERY_MS", 20)
+    assert not gc.isenabled()  # during each test of the plugin
+    jobs.run(lambda: iter([TileDone(1, 1)]), title="Counting")
+    wait(qtbot, jobs)
+    qtbot.wait(100)
+    assert not gc.isenabled()

@@ -13,6 +13,7 @@ from napari.qt.threading import create_worker
 from napari.utils import cancelable_progress
 from qtpy.QtCore import QObject, Qt, QThreadPool, Signal, Slot
 
+from napari_feedback_seg.plugin.garbage import GARBAGE
 from napari_feedback_seg.plugin.session.jobs import Failed, Returned
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class QtRunner:
         """Start a generator; see :class:`~napari_feedback_seg.plugin.session.jobs.Runner`."""
         running = _Running(work, title, on_event, on_end)
         _RUNNING.add(running)
+        GARBAGE.hold()
         running.start()
         return running
 
@@ -198,6 +200,7 @@ class _Running(QObject):
     def _end(self, outcome: Any) -> None:
         self._close_bar()
         _RUNNING.discard(self)
+        GARBAGE.release()
         on_end = self._on_end
         self._on_event = self._on_end = lambda _: None
         on_end(outcome)

@@ -21,6 +21,7 @@ from qtpy.QtCore import QTimer
 from napari_feedback_seg.correction.config import FinetuneConfig
 from napari_feedback_seg.models.library import DEFAULT_MODEL, list_models
 from napari_feedback_seg.plugin.forms.options_form import widgets_of
+from napari_feedback_seg.plugin.garbage import GARBAGE
 from napari_feedback_seg.plugin.layers.image import (
     class_colormap,
     class_features,
@@ -183,5 +184,7 @@ def _segmented(data: Any, model: Any, about: dict[str, Any], **options: Any) -> 
 
 def _off_the_gui_thread(work: Callable[[], LayerDataTuple]) -> FunctionWorker[LayerDataTuple]:
     worker: FunctionWorker[LayerDataTuple] = thread_worker(work, start_thread=False)()
+    GARBAGE.hold()
+    worker.finished.connect(GARBAGE.release)
     QTimer.singleShot(0, worker.start)  # napari listens to it once it has been returned
     return worker
