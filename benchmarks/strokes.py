@@ -80,9 +80,9 @@ METHODS = (
     "fine-tune",
     "strokes, then fine-tune",
 )
-USUAL = fitting.LEAST, fitting.MOST
+USUAL = fitting.SHARES
 REACH = mistakes.REACH
-SHARES = {f"strokes, share {share:g}": share for share in (0.15, 0.35, 0.6, 1.0)}
+SHARES = {f"strokes, share {share:g}": share for share in (0.15, 0.25, 0.35, 0.45, 0.6, 0.8)}
 """Other shares of the solution, to choose one by."""
 
 
@@ -271,13 +271,13 @@ def ious(truths: list[np.ndarray], predictions: list[np.ndarray], known: list[in
 def answered_at_once(
     setup: Setup,
     labels: list[np.ndarray],
-    shares: tuple[float, float] = USUAL,
+    shares: tuple[float, ...] = USUAL,
     *,
     around: bool = True,
 ) -> tuple[Any, str]:
     """Learn from the strokes as the plugin does, or take another share of what they teach."""
     answers = setup.answers
-    fitting.LEAST, fitting.MOST = shares
+    fitting.SHARES = shares
     mistakes.REACH = REACH if around else 0
     answers.set_strokes(
         [
@@ -391,7 +391,7 @@ METHOD = {
     "random forest, deep features": deep_forest,
     "fine-tune": fine_tuned,
     "strokes, then fine-tune": answered_then_tuned,
-    **{name: partial(answered_at_once, shares=(share, share)) for name, share in SHARES.items()},
+    **{name: partial(answered_at_once, shares=(share,) * len(USUAL)) for name, share in SHARES.items()},
 }
 
 

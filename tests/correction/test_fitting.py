@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_feedback_seg.correction.fitting import LEAST, MANY, MOST, REHEARSAL, RIDGE, Fitting, Pixels
+from napari_feedback_seg.correction.fitting import (
+    PIXELS_OF_STROKE,
+    REHEARSAL,
+    RIDGE,
+    SHARES,
+    STROKES,
+    Fitting,
+    Pixels,
+)
 
 
-def problem(strokes: int = 8, seed: int = 0) -> tuple[Pixels, Pixels]:
+def problem(strokes: int = 8, seed: int = 0, pixels: int = PIXELS_OF_STROKE) -> tuple[Pixels, Pixels]:
     """Return strokes of two classes that a feature tells apart, and confident pixels elsewhere."""
     random = np.random.default_rng(seed)
-    numbers = np.repeat(np.arange(strokes), 10)
+    numbers = np.repeat(np.arange(strokes), pixels)
     classes = numbers % 2
     features = random.normal(size=(len(numbers), 6)).astype(np.float32)
     features[:, 0] += 4 * classes
@@ -56,22 +64,35 @@ def test_it_begins_where_it_ended() -> None:
 def test_a_new_class_is_taken_whole() -> None:
     painted, kept = problem(strokes=2)
     fits = [Fitting(painted, kept, new_classes=count).run() for count in (0, 1)]
-    assert [each.share for each in fits] == [LEAST, 1.0]
+    assert [each.share for each in fits] == [SHARES[0], 1.0]
 
 
 def test_of_more_strokes_more_is_taken() -> None:
-    shares = [Fitting(*problem(count)).run().share for count in (1, 3, 5, 7, MANY, 40)]
-    assert shares == sorted(shares)
-    assert shares[:3] == [LEAST] * 3
-    assert LEAST < shares[3] < MOST
-    assert shares[4:] == [MOST] * 2
+    few, many = STROKES[0], STROKES[-1]
+    shares = [Fitting(*problem(count)).run().share for count in (1, *STROKES, 2 * many)]
+    assert np.allclose(shares, [SHARES[0], *SHARES, SHARES[-1]])
+    assert SHARES[0] < Fitting(*problem(few + 1)).run().share < SHARES[1]
+
+
+def test_crumbs_of_strokes_count_less() -> None:
+    many = STROKES[-1]
+    whole, crumbs, fewer = (
+        Fitting(*problem(count, pixels=pixels)).run().share
+        for count, pixels in (
+            (many, PIXELS_OF_STROKE),
+            (many, PIXELS_OF_STROKE // 5),
+            (many // 5, PIXELS_OF_STROKE),
+        )
+    )
+    assert whole > crumbs
+    assert np.isclose(crumbs, fewer)
 
 
 def test_of_what_the_network_knows_less_is_taken() -> None:
-    fitting = Fitting(*problem(40))
+    fitting = Fitting(*problem(STROKES[-1]))
     most, least = fitting.run(), fitting.run(known=True)
-    assert np.allclose(most.residual.weight / MOST, least.residual.weight / LEAST, rtol=1e-4)
-    assert (most.share, least.share) == (MOST, LEAST)
+    assert np.allclose(most.residual.weight / most.share, least.residual.weight / least.share, rtol=1e-4)
+    assert (most.share, least.share) == (SHARES[-1], SHARES[0])
 
 
 def test_influence_is_what_goes_with_a_stroke() -> None:

@@ -12,7 +12,7 @@ import torch
 from napari_feedback_seg.correction import fitting, instant
 from napari_feedback_seg.correction.adapt import segment
 from napari_feedback_seg.correction.corrections import CorrectedSection
-from napari_feedback_seg.correction.fitting import LEAST, MOST
+from napari_feedback_seg.correction.fitting import SHARES
 from napari_feedback_seg.correction.instant import InstantAnswers
 from napari_feedback_seg.correction.strokes import find_strokes
 from napari_feedback_seg.datasets.builtin import builtin_section
@@ -231,7 +231,7 @@ def test_muted_strokes_teach_nothing_and_stay_right(small_model: Model) -> None:
 def test_why_names_the_stroke_that_is_like_the_place(
     small_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "LEAST", 0.5)  # so that four strokes change the answer
+    monkeypatch.setattr(fitting, "SHARES", (0.5, 0.5, 0.5))  # so that four strokes change the answer
     answers = InstantAnswers(small_model, device="cpu")
     answers.set_strokes([section(SOME)])
     assert answers.why(section(SOME), 32, 36) == []
@@ -285,6 +285,9 @@ def test_less_is_taken_where_the_model_is_sure_of_what_it_sees(
         monkeypatch.setattr(instant, "UNSURE", limit)
         answers = InstantAnswers(small_model, device="cpu")
         answers.set_strokes([section(MANY)])
-        learnt.append(drain(answers.fit()).residual.weight)
-    assert torch.equal(learnt[0], learnt[1])
-    assert torch.allclose(learnt[0] / MOST, learnt[2] / LEAST, rtol=1e-3)
+        learnt.append(drain(answers.fit()))
+    assert [each.known for each in learnt] == [False, False, True]
+    assert learnt[0].share == learnt[1].share > learnt[2].share == SHARES[0]
+    weights = [each.residual.weight / each.share for each in learnt]
+    assert torch.equal(weights[0], weights[1])
+    assert torch.allclose(weights[0], weights[2], rtol=1e-3)

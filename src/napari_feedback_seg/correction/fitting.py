@@ -28,9 +28,12 @@ REHEARSAL_OF_NEW = 0.02
 RIDGE = 0.1
 STEPS = 60
 
-FEW, MANY = 5, 10
-LEAST, MOST = 0.15, 0.6
-"""The least of the solution is taken with few strokes, the most with many.
+PIXELS_OF_STROKE = 40
+"""So many pixels of a stroke are learnt from. A smaller one counts less, as a crumb that an eraser leaves."""
+
+STROKES = 5, 10, 40
+SHARES = 0.15, 0.4, 0.6
+"""How much of the solution is taken with so many strokes, or fewer, or more; between them it grows evenly.
 
 Strokes lie on the worst mistakes, and are no fair sample of an image, least of all one or two of them.
 The least is also taken on images that the network knows, where there is more to lose. See "How much is
@@ -130,8 +133,8 @@ class Fitting:
             Whether the network knows such images.
         """
         solution = self._solve(begin)
-        strokes = len(np.unique(self._painted.strokes))
-        share = LEAST if known else float(np.interp(strokes, (FEW, MANY), (LEAST, MOST)))
+        strokes = len(self._painted.strokes) / PIXELS_OF_STROKE
+        share = SHARES[0] if known else float(np.interp(strokes, STROKES, SHARES))
         share = 1.0 if self._new_classes else share  # what new classes are, the strokes alone tell
         weight = solution[:, :-1] / self._std
         bias = solution[:, -1] - weight @ self._mean

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_feedback_seg.correction.fitting import Pixels
+from napari_feedback_seg.correction.fitting import PIXELS_OF_STROKE, Pixels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from napari_feedback_seg.segmentation.reader import TileReader
     from napari_feedback_seg.segmentation.tiles import Tile
 
-MOST_PIXELS_OF_STROKE = 40
 MOST_PIXELS = 8_000
 """Of all strokes; of very many strokes fewer pixels each are taken, and then fewer strokes."""
 
@@ -241,7 +240,7 @@ class SectionSamples:
         self._kept[number] = found
 
     def _place(self, stroke: Stroke) -> _Placed:
-        taken = stroke.pixels[:MOST_PIXELS_OF_STROKE]
+        taken = stroke.pixels[:PIXELS_OF_STROKE]
         places = self._model_places(taken)
         of_tiles = self._tiles_of(places)
         return _Placed(taken, places, of_tiles, tuple(np.unique(of_tiles).tolist()))
@@ -294,7 +293,7 @@ def pixels_to_learn(
     found = _spread(found)
     if not found:
         return None
-    each = max(1, min(MOST_PIXELS_OF_STROKE, MOST_PIXELS // len(found)))
+    each = max(1, min(PIXELS_OF_STROKE, MOST_PIXELS // len(found)))
     features = torch.cat([seen[0][:each] for _, seen in found]).float().numpy()
     logits = torch.cat([seen[1][:each] for _, seen in found]).numpy()
     sizes = [len(seen[0][:each]) for _, seen in found]
