@@ -203,6 +203,22 @@ class TestSegment:
         run("segment", image, image.with_name("b.tif"), "-o", out, "--model", model, code=1)
         assert [path.name for path in out.iterdir()] == ["b-labels.tif"]
 
+    def test_what_is_done_is_kept_and_the_rest_is_made(
+        self, image: Path, model: Path, section: np.ndarray
+    ) -> None:
+        out = image.parent / "out"
+        run("segment", image, "-o", out, "--model", model)
+        first = out / "section-labels.tif"
+        made = first.stat().st_mtime_ns
+        tifffile.imwrite(image.with_name("b.tif"), section)
+        said = run("segment", image.parent, "-o", out, "--model", model)
+        assert f"kept {first}" in said
+        assert f"wrote {out / 'b-labels.tif'}" in said
+        assert first.stat().st_mtime_ns == made
+        run("segment", image.parent, "-o", out, "--model", model, "--flips", code=1)  # not what is there
+        run("segment", image, "-o", out, "--model", model, "--overwrite")
+        assert first.stat().st_mtime_ns > made
+
     def test_a_broken_file_among_good_ones_does_not_stop_them(self, image: Path, model: Path) -> None:
         broken = image.with_name("broken.tif")
         broken.write_bytes(image.read_bytes()[:200])

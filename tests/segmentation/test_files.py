@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import file_keys, open_image
 from napari_feedback_seg.segmentation import files as module
 from napari_feedback_seg.segmentation.events import FileDone
@@ -29,8 +31,19 @@ class TestPlan:
         assert job.outputs == (tmp_path / "a-labels.tif", tmp_path / "a-first-round.tif")
         jobs = plan(["a.png", "b.png"], tmp_path / "new")
         assert [job.labels.name for job in jobs] == ["a-labels.tif", "b-labels.tif"]
+        [job] = plan(["a.png"], tmp_path / "new")
+        assert job.labels == tmp_path / "new" / "a-labels.tif"
 
-    @pytest.mark.parametrize("name", ["out", "out.png", "out.d/out"])
+    def test_what_was_segmented_is_no_image(self, tmp_path, unet, section):
+        source = write_image(tmp_path / "a.tif", section)
+        jobs = [replace(each, made_by="unet") for each in plan([str(source)], tmp_path, probabilities=True)]
+        list(segment_files(jobs, unet, SegmentOptions()))
+        for inputs in (str(tmp_path), str(tmp_path / "*.tif")):
+            assert [job.source for job in plan([inputs], tmp_path)] == [source]
+        with pytest.raises(InputError, match=r"a-labels\.tif' is no image"):
+            plan([str(tmp_path / "a-labels.tif")], tmp_path)
+
+    @pytest.mark.parametrize("name", ["out.png", "out.d/out.png"])
     def test_an_output_that_is_not_named_as_a_tiff(self, tmp_path, name):
         with pytest.raises(ValueError, match=r"Outputs are TIFF files.* name it something\.tif"):
             plan(["a.tif"], tmp_path / name)
@@ -52,7 +65,7 @@ class TestPlan:
         with pytest.raises(ValueError, match="is an input and would be written to"):
             plan([str(tmp_path / "link.tif"), "a.tif"], Path())
         Path("b-labels.tif").symlink_to("c-labels.tif")
-        with pytest.raises(ValueError, match="Two images would both be written to"):
+        with pytest.raises(ValueError, match=r"'c\.tif' and 'b\.tif' would both be written to"):
             plan(["c.tif", "b.tif"], Path())
 
     def test_many_files_are_compared_once_each(self, tmp_path, monkeypatch):

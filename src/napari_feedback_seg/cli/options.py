@@ -61,7 +61,10 @@ def pixel_sides(text: str | None) -> float | tuple[float, float] | None:
     ValueError
         If it is no such thing.
     """
-    sides = _sides(text, 2, "A pixel size in nm reads like 4.6, or 8x4 for height x width, and is above 0")
+    how = (
+        "A pixel size in nm reads like 4.6, or 8x4 for height x width (40x4x4 is for volumes), and is above 0"
+    )
+    sides = _sides(text, 2, how)
     return None if sides is None else sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 

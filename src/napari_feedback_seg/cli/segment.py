@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from napari_feedback_seg.segmentation.files import FileJob
+
 
 def segment(
     images: Annotated[
@@ -211,6 +213,8 @@ def segment(
                 strokes=" ".join(strokes or ()),
             )
             jobs = [replace(job, made_by=noted) for job in jobs]
+            if not (overwrite or strokes):  # the files of strokes may have changed
+                jobs = _left(jobs)
             adapted, painted = with_strokes(
                 loaded,
                 strokes or (),
@@ -240,17 +244,32 @@ def segment(
                     failed += 1
                     err.print(f"[red]Error:[/red] {name}: {escape(str(event.error))}", soft_wrap=True)
                 elif isinstance(event, FileDone):
+                    progress.stop()  # or the line would be glued to the bar
                     for message in event.messages:
                         err.print(f"[yellow]{name}:[/yellow] {escape(message)}", soft_wrap=True)
                     for path in event.job.outputs:
                         out.print(f"wrote {escape(str(path))}", soft_wrap=True)
                     out.print(f"{name}: {event.seconds:.1f} s on {event.device}", soft_wrap=True)
+                    progress.start()
                 else:
-                    text = f"{name}, section {event.section + 1} of {event.sections}"
-                    progress.update(bar, total=event.total, completed=event.done, description=text)
+                    number = f"{jobs.index(event.job) + 1} of {len(jobs)}: " if len(jobs) > 1 else ""
+                    text = f"{number}{name}, section {event.section + 1} of {event.sections}"
+                    total, done = event.total * event.sections, event.section * event.total + event.done
+                    progress.update(bar, total=total, completed=done, description=text)
         if failed:
             err.print(f"{failed} of {len(jobs)} images could not be segmented.", soft_wrap=True)
             raise typer.Exit(1)
+
+
+def _left(jobs: list[FileJob]) -> list[FileJob]:
+    """Return what is not done yet, and say what is."""
+    for job in jobs:
+        if job.is_done:
+            name = escape(str(job.labels))
+            out.print(
+                f"kept {name}: made by this model and settings (--overwrite makes it anew)", soft_wrap=True
+            )
+    return [job for job in jobs if not job.is_done]
 
 
 def _painted_on(

@@ -14,8 +14,9 @@ import numpy as np
 import tifffile
 
 from napari_feedback_seg.classes import EM_CLASSES, LabelClass
-from napari_feedback_seg.errors import OutputError
+from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io.atomic import replacing
+from napari_feedback_seg.io.image import decoding
 
 if TYPE_CHECKING:
     import os
@@ -169,9 +170,9 @@ def probability_writer(
 def made_by_in(path: str | os.PathLike[str]) -> str:
     """Return what a TIFF that was written here notes of what made it; empty if it notes nothing."""
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with decoding(Path(path)), tifffile.TiffFile(path) as tiff:
             software = str(tiff.pages.first.software)
-    except (OSError, ValueError, tifffile.TiffFileError):
+    except (OSError, InputError):  # missing, another kind of file, or a damaged one
         return ""
     return software.removeprefix(_SOFTWARE) if software.startswith(_SOFTWARE) else ""
 

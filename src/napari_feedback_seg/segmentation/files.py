@@ -18,6 +18,7 @@ from napari_feedback_seg.io import (
     file_keys,
     images_in,
     label_writer,
+    made_by_in,
     open_image,
     probability_writer,
     split_key,
@@ -70,6 +71,11 @@ class FileJob:
         """The files that are written."""
         return tuple(filter(None, (self.labels, self.probabilities, self.first_round)))
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all of them are there, and made as they would be made now."""
+        return all(path.exists() and made_by_in(path) == self.made_by for path in self.outputs)
+
 
 def plan(
     inputs: Sequence[str], output: Path, *, probabilities: bool = False, first_round: bool = False
@@ -79,9 +85,9 @@ def plan(
     Parameters
     ----------
     inputs : sequence of str
-        Files, folders (their images, sorted) and globs.
+        Files, folders (their images, sorted) and globs. What was segmented here is passed over.
     output : Path
-        A TIFF file, or a folder that exists, for one image; a folder for several. In a folder,
+        A TIFF file or a folder for one image; a folder for several. In a folder,
         ``a.tif`` gives ``a-labels.tif``.
     probabilities, first_round : bool
         Whether these are written too, with ``-probabilities`` and ``-first-round`` in their names.
@@ -91,19 +97,19 @@ def plan(
     ValueError
         If the inputs and the output do not go together.
     InputError
-        If a folder or a glob holds no image.
+        If a folder or a glob holds no image, or a file holds labels that were made here.
     """
     sources = [source for each in inputs for source in _expand(each)]
     sources = list(dict.fromkeys(sources))
     single = len(sources) == 1 and not any(Path(each).is_dir() for each in inputs)
-    into_folder = output.is_dir() or not single
+    into_folder = output.is_dir() or not single or not output.suffix
     named_as_tiff = output.suffix.lower() in (".tif", ".tiff")
     if not single and not output.is_dir() and (named_as_tiff or output.exists()):
         raise ValueError(f"Several images need a folder to be written to, and '{output}' names a file.")
     if not into_folder and not named_as_tiff:
         raise ValueError(
             f"Outputs are TIFF files, and '{output}' is not named as one: name it something.tif, or name a "
-            "folder that exists."
+            "folder."
         )
     jobs = []
     for source in sources:
@@ -117,16 +123,20 @@ def plan(
                 Path(f"{stem}-first-round.tif") if first_round else None,
             )
         )
-    written = [path for job in jobs for path in job.outputs]
     read = set().union(*map(file_keys, sources))
-    taken: set[object] = set()
-    for path in written:
-        keys = file_keys(path)
-        if keys & taken:
-            raise ValueError(f"Two images would both be written to '{path}'. Give them other names.")
-        if keys & read:
-            raise ValueError(f"'{path}' is an input and would be written to. Choose another output.")
-        taken |= keys
+    taken: dict[object, Path] = {}
+    for job in jobs:
+        for path in job.outputs:
+            keys = file_keys(path)
+            other = next((taken[key] for key in keys if key in taken), None)
+            if other is not None:
+                raise ValueError(
+                    f"'{other.name}' and '{job.source.name}' would both be written to '{path}'. Give them "
+                    "other names, or segment them into different folders."
+                )
+            if keys & read:
+                raise ValueError(f"'{path}' is an input and would be written to. Choose another output.")
+            taken |= dict.fromkeys(keys, job.source)
     return jobs
 
 
@@ -392,8 +402,11 @@ def _expand(text: str) -> list[Path]:
         found = images_in(path)
     elif glob.has_magic(text) and not path.exists():
         found = sorted(Path(each) for each in glob.glob(text, recursive=True) if Path(each).is_file())
+    elif made_by_in(path):
+        raise InputError(f"'{text}' is no image: it holds what was segmented. Name the image.")
     else:
         return [path]
+    found = [each for each in found if not made_by_in(each)]
     if not found:
         raise InputError(f"'{text}' holds no image: no TIFF, PNG, JPEG, MRC, DM or HDF5 file.")
     return found

@@ -276,6 +276,8 @@ def absolute_region(shape: tuple[int, int], region: tuple[slice, slice] | None) 
 def pixel_sides(pixel_size_nm: float | tuple[float, float]) -> tuple[float, float]:
     """Return the height and width of a pixel, whose size is one number if it is square."""
     if isinstance(pixel_size_nm, tuple):
+        if len(pixel_size_nm) != 2:
+            raise ValueError(f"A pixel size is one number or (height, width) in nm, not {pixel_size_nm}.")
         height, width = pixel_size_nm
         return height, width
     return pixel_size_nm, pixel_size_nm

@@ -174,8 +174,9 @@ def test_labels_of_the_command_line_are_done_too(session, batch, tmp_path):
     assert not batch.start()
     assert "All 3 images are done" in batch.status
     again = CliRunner().invoke(app, shlex.split(batch.command_line)[1:])
-    assert again.exit_code != 0  # which replaces nothing unasked either
-    assert "is there already" in " ".join(again.output.split())
+    assert again.exit_code == 0, again.output
+    assert again.output.count("kept ") == 3  # and are done for it, too
+    assert "wrote" not in again.output
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ class Batch:
         if otherwise and not again:
             self._say(f"{otherwise} Make them again, or choose another folder.", "warning")
             return False
-        pending = [job for job in jobs if not _is_done(job)]
+        pending = [job for job in jobs if not job.is_done]
         if not pending:
             self._say(f"All {len(jobs)} images are done: their labels are in '{self.output}'.")
             return False
@@ -213,7 +213,7 @@ class Batch:
     def _end(self, jobs: list[FileJob], how: str) -> None:
         from napari_feedback_seg.segmentation.files import model_in
 
-        done = sum(map(_is_done, jobs))  # one may have been written while it was stopped
+        done = sum(job.is_done for job in jobs)  # one may have been written while it was stopped
         failed = ", ".join(each.job.source.name for each in self._failed)
         could_not = f"; {failed} could not be segmented" if failed else ""
         by = model_in(jobs[0].made_by)
@@ -235,10 +235,6 @@ class Batch:
         self._session.tell("batch")
         if level:
             self._session.said.emit(status, level)
-
-
-def _is_done(job: FileJob) -> bool:
-    return all(path.exists() and made_by_in(path) == job.made_by for path in job.outputs)
 
 
 def _segment(
