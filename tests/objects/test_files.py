@@ -168,6 +168,29 @@ def test_a_full_disk_is_said_before_anything_is_written(labels, tmp_path, monkey
     assert not (tmp_path / "o.tif").exists()
 
 
+def test_what_is_not_segmented_counts_in_no_measure(tmp_path):
+    section = np.zeros((40, 100), np.uint8)
+    section[:, :50] = 4
+    section[10:30, 10:30] = 2
+    hard, soft, mask = tmp_path / "l.tif", tmp_path / "p.tif", tmp_path / "m.tif"
+    with label_writer(hard, section.shape, pixel_size_nm=10) as write:
+        write(section)
+    names = ("membrane", "mitochondria", "synapse", "cytoplasm")
+    with probability_writer(soft, section.shape, names, pixel_size_nm=10) as write:
+        write(np.stack([(section == value).astype(np.float32) for value in (1, 2, 3, 4)]))
+    tifffile.imwrite(mask, np.where(section == 2, 255, 0).astype(np.uint8))
+
+    for path in (hard, soft):
+        found = run(path, "-o", tmp_path / "o.tif", "--table", tmp_path / "o.csv", "--overwrite")
+        assert "1 mitochondria, 5 per µm², 20.0% of what is segmented" in found.output
+    cells = run(hard, "-o", tmp_path / "c.tif", "--cells", "--table", tmp_path / "c.csv")
+    assert "1 cells, 5 per µm², 100.0% of what is segmented" in cells.output
+    # In a mask 0 is all that is not the class.
+    of_mask = ("--class", "255", "--pixel-size", "10", "--table", tmp_path / "o.csv", "--overwrite")
+    found = run(mask, "-o", tmp_path / "o.tif", *of_mask)
+    assert "1 255, 2.5 per µm², 10.0% of the image" in found.output
+
+
 def test_an_image_of_another_shape_is_refused(labels, tmp_path):
     tifffile.imwrite(tmp_path / "i.tif", np.zeros((12, 9, 9), np.uint8))
 

@@ -205,6 +205,16 @@ class TestOutput:
         assert (tmp_path / "objects.csv").read_text(encoding="utf-8") == expected.to_text(",")
         assert len(done.objects) == count
 
+    def test_what_is_not_segmented_counts_in_no_measure(self, tmp_path, labels):
+        labels = labels.copy()
+        labels[:, 135:] = 0
+        source = write_labels(tmp_path / "in.zarr", labels)
+        done = finish(number_objects(ObjectsJob(source, tmp_path / "out.zarr", table=tmp_path / "o.csv")))
+        segmented = 20 * 135 * 300
+        assert done.image["volume_um3"][0] == pytest.approx(segmented * 0.008**3)
+        assert done.image["fraction"][0] == pytest.approx(done.objects["voxels"].sum() / segmented)
+        assert done.image["segmented"][0] == pytest.approx(0.5)
+
     def test_what_segment_wrote(self, tmp_path, volume, small_model):
         segment_volume(volume, tmp_path / "labels.zarr", small_model, probabilities=True)
         folder = tmp_path / "labels.zarr" / "labels" / "feedback-seg"

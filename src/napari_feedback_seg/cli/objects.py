@@ -183,4 +183,5 @@ def _density(found: object) -> str:
         return ""
     name = next(each for each in whole.columns if each.startswith("density"))
     unit = {"um3": "µm³", "um2": "µm²", "px": "pixel"}[name.rpartition("_")[2]]
-    return f", {whole[name][0]:.3g} per {unit}, {whole['fraction'][0]:.1%} of the image"
+    of = "what is segmented" if whole["segmented"][0] < 1 else "the image"
+    return f", {whole[name][0]:.3g} per {unit}, {whole['fraction'][0]:.1%} of {of}"

@@ -18,7 +18,12 @@ from napari_feedback_seg.io.level import FlatLevel
 from napari_feedback_seg.io.volume import open_volume
 from napari_feedback_seg.objects.cells import find_cells
 from napari_feedback_seg.objects.make import find_objects
-from napari_feedback_seg.objects.measures import measure_cells, measure_image, measure_objects
+from napari_feedback_seg.objects.measures import (
+    count_segmented,
+    measure_cells,
+    measure_image,
+    measure_objects,
+)
 from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, voxel_of
 from napari_feedback_seg.objects.sources import open_segmentation
 
@@ -91,7 +96,7 @@ class ObjectsDone:
     count : int
         Objects, or cells.
     objects, image : Table
-        Measures of each object, and of the image as a whole.
+        Measures of each object, and of what is segmented of the image as a whole.
     messages : tuple of str
         Sentences that the user should read.
     """
@@ -124,12 +129,12 @@ def write_objects(
     voxel, known, messages = voxel_in_words(size, spacing, segmentation.shape)
     with scratch(segmentation.shape, job.output, np.uint8, np.uint32) as (evidence, labels):
         if isinstance(job.options, CellOptions):
-            what = "cells"
+            what, value = "cells", None
             _fill(evidence, segmentation.borders())
             _, count = yield from find_cells(evidence, job.options, voxel, out=labels)
         else:
             each = class_named(job.label, classes, job.source, soft=segmentation.soft)
-            what = each.name
+            what, value = each.name, each.value
             _fill(evidence, segmentation.of_class(each.value))
             _, count = yield from find_objects(evidence, job.options, voxel, out=labels)
         if not count:
@@ -137,7 +142,8 @@ def write_objects(
         objects = whole = None
         if job.table or job.cell_table:
             objects = yield from _measure(job, labels, count, voxel if known else None, segmentation)
-            whole = measure_image(objects, segmentation.shape, voxel if known else None)
+            segmented = yield from count_segmented(segmentation.each(), value, soft=segmentation.soft)
+            whole = measure_image(objects, segmentation.shape, voxel if known else None, segmented)
         with number_writer(
             job.output, segmentation.shape, count, pixel_size_nm=size, spacing_nm=spacing, overwrite=overwrite
         ) as write:

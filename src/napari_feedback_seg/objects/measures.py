@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_feedback_seg.classes import UNLABELLED
 from napari_feedback_seg.generators import finish
 from napari_feedback_seg.objects.blocks import BlockDone, blocks_of
 from napari_feedback_seg.objects.edits import box_of
@@ -14,7 +15,7 @@ from napari_feedback_seg.objects.sums import Sums
 from napari_feedback_seg.objects.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -223,8 +224,48 @@ def measure_cells(objects: Table, cells: Table) -> Table:
     return Table({**columns, "count": inside, "fraction": filled})
 
 
+def count_segmented(
+    parts: Iterable[np.ndarray], value: int | None = None, *, soft: bool = False
+) -> Generator[BlockDone, None, int | None]:
+    """Count the voxels that are segmented, and not labelled 0.
+
+    Parameters
+    ----------
+    parts : iterable of ndarray
+        Labels (..., Y, X), or probabilities (C, ..., Y, X), part by part.
+    value : int, optional
+        Of the class that objects are made of.
+    soft : bool
+        Whether they are probabilities.
+
+    Yields
+    ------
+    BlockDone
+        After each part.
+
+    Returns
+    -------
+    int or None
+        None for all: where nothing but the class is labelled, as in a mask, 0 is what is around it.
+    """
+    found, mask = 0, True
+    for part in parts:
+        there = part.any(axis=0) if soft else part != UNLABELLED
+        found += int(np.count_nonzero(there))
+        mask = mask and not soft and value is not None and not (there & (part != value)).any()
+        yield BlockDone(1, 1)
+    return None if mask else found
+
+
+def parts_of(labels: Any) -> Iterator[np.ndarray]:
+    """Yield (Z, Y, X) parts of labels, which may be lazy."""
+    shape = (1, *labels.shape) if labels.ndim == 2 else tuple(labels.shape)
+    for block in blocks_of(shape, BLOCK, (0, 0, 0)):
+        yield _part(labels, block.own)
+
+
 def measure_image(
-    objects: Table, shape: tuple[int, ...], voxel: Voxel | None, tissue: int | None = None
+    objects: Table, shape: tuple[int, ...], voxel: Voxel | None, segmented: int | None = None
 ) -> Table:
     """Return the table of the image: how many objects, which part of it they fill, how dense they lie.
 
@@ -236,11 +277,12 @@ def measure_image(
         Of the labels.
     voxel : (float, float, float), optional
         Depth, height and width of a voxel in nm.
-    tissue : int, optional
-        Voxels that are tissue; all if not given.
+    segmented : int, optional
+        Voxels that are segmented, as :func:`count_segmented` returns them: others count in no measure.
+        All if not given.
     """
     flat = len(shape) == 2
-    voxels = math.prod(shape) if tissue is None else tissue
+    voxels = math.prod(shape) if segmented is None else segmented
     unit = 1.0
     if voxel is not None:
         unit = math.prod(voxel[1:]) / 1e6 if flat else math.prod(voxel) / 1e9
@@ -252,6 +294,7 @@ def measure_image(
         {
             "count": np.array([count]),
             name: np.array([whole]),
+            "segmented": np.array([voxels / math.prod(shape)]),
             "fraction": np.array([objects["voxels"].sum() / voxels if voxels else np.nan]),
             f"density_per_{per}": np.array([count / whole if whole else np.nan]),
         }

@@ -45,15 +45,16 @@ class Segmentation:
     def of_class(self, value: int) -> Iterator[np.ndarray]:
         """Yield of each section (Y, X) where a class is, 0 to 255 as uint8: its probability, or 0 and 255."""
         channel = channel_of(value, self.classes) if self.soft else None
-        for section in self._each():
+        for section in self.each():
             yield class_in(section, value, channel)
 
     def borders(self) -> Iterator[np.ndarray]:
         """Yield of each section (Y, X) what parts cells, 0 to 254; :data:`NO_TISSUE` where nothing is."""
-        for section in self._each():
+        for section in self.each():
             yield borders_in(section, self.classes, soft=self.soft)
 
-    def _each(self) -> Iterator[np.ndarray]:
+    def each(self) -> Iterator[np.ndarray]:
+        """Yield each section: (Y, X) labels, or (C, Y, X) probabilities."""
         for z in range(self.shape[0] if len(self.shape) == 3 else 1):
             yield np.asarray(self.sections[z])
 

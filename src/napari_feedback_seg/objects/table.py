@@ -46,7 +46,8 @@ TEXTS = {
     "mesh_surface": "Area of the mesh",
     "count": "Number of objects",
     "fraction": "Part of the cell that the objects fill, 0 to 1",
-    "density": "Objects per area or volume",
+    "density": "Objects per area or volume of what is segmented",
+    "segmented": "Part of the image that is segmented, 0 to 1",
 }
 """What stands in a column, by the beginning of its name; its end is the unit."""
 

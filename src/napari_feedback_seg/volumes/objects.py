@@ -16,7 +16,13 @@ from napari_feedback_seg.io.claim import ClaimedError, claim
 from napari_feedback_seg.io.level import Grid
 from napari_feedback_seg.objects.blocks import beyond, block_at, first_plane, one_object
 from napari_feedback_seg.objects.files import ObjectsDone, beside, class_named, voxel_in_words
-from napari_feedback_seg.objects.measures import measure_cells, measure_image, measure_objects
+from napari_feedback_seg.objects.measures import (
+    count_segmented,
+    measure_cells,
+    measure_image,
+    measure_objects,
+    parts_of,
+)
 from napari_feedback_seg.objects.options import CellOptions
 from napari_feedback_seg.objects.union import pair_counts
 from napari_feedback_seg.volumes.events import BlockDone, BlockFailed, VolumeDone, VolumeOpened
@@ -126,7 +132,8 @@ def number_objects(
             near=near,
             count=made.count,
         )
-        whole = measure_image(objects, numbers.shape, voxel if known else None)
+        segmented = yield from count_segmented(parts_of(volume.labels), each.value if each else None)
+        whole = measure_image(objects, numbers.shape, voxel if known else None, segmented)
         if job.cell_table is not None:
             table = yield from measure_objects(of_cells, voxel if known else None)
             measure_cells(objects, table).write_csv(

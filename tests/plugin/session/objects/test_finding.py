@@ -64,6 +64,17 @@ def test_objects_are_found_measured_and_shown_where_the_image_is(objects, found,
     assert objects.state is State.IDLE
 
 
+def test_what_is_not_segmented_counts_in_no_measure(session, image, labels, add_result, runner):
+    labels[:6] = 0
+    labels[:, :, 80:] = 0
+    session.layers.viewer.layers.selection.active = image
+    add_result(labels)
+    session.objects.find()
+    runner.finish()
+    um3 = 6 * 60 * 80 * 0.02 * 0.01 * 0.01
+    assert f"3 mitochondria, {3 / um3:.3g} per µm³ of what is segmented." in session.objects.status
+
+
 def test_cells_are_among_the_choices_and_the_table_says_which(objects, runner):
     assert objects.choices == ["mitochondria", "synapse", CELLS]
     objects.choose(CELLS)

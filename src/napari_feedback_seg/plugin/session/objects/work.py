@@ -80,6 +80,7 @@ class Found:
     count: int  # how many there were at first
     near: dict[str, Any]  # where the classes are to which distances are measured
     table: Table = field(init=False)  # their measures
+    segmented: int | None = None  # voxels that are segmented; None for all
     layer: Labels = field(init=False)  # in which they are shown, and what edits them
     editor: ObjectEditor = field(init=False)
     selected: int = 0
@@ -178,7 +179,7 @@ def find(order: Order) -> Generator[BlockDone, None, Found]:
     from napari_feedback_seg.metrics import BORDERS
     from napari_feedback_seg.objects.cells import find_cells
     from napari_feedback_seg.objects.make import find_objects
-    from napari_feedback_seg.objects.measures import measure_objects
+    from napari_feedback_seg.objects.measures import count_segmented, measure_objects, parts_of
     from napari_feedback_seg.objects.options import CellOptions
 
     evidence = _Evidence(order)
@@ -193,6 +194,8 @@ def find(order: Order) -> Generator[BlockDone, None, Found]:
     }
     found = Found(order, labels, count, near)
     found.table = yield from measure_objects(labels, order.measured_in, count=count, **found.others)
+    value = next((each.value for each in order.classes if each.name == order.what), None)
+    found.segmented = yield from count_segmented(parts_of(order.labels), value)
     return found
 
 
@@ -218,10 +221,11 @@ def in_words_of(found: Found) -> str:
         return f"No {found.order.what} were found: there are none, or all are smaller than the least."
     from napari_feedback_seg.objects.measures import measure_image
 
-    whole = measure_image(found.table, found.labels.shape, found.order.measured_in)
+    whole = measure_image(found.table, found.labels.shape, found.order.measured_in, found.segmented)
     name = next(each for each in whole.columns if each.startswith("density"))
     unit = {"um3": "µm³", "um2": "µm²", "px": "pixel"}[name.rpartition("_")[2]]
-    return f"{count:,} {found.order.what}, {float(whole[name][0]):.3g} per {unit}."
+    of = " of what is segmented" if whole["segmented"][0] < 1 else ""
+    return f"{count:,} {found.order.what}, {float(whole[name][0]):.3g} per {unit}{of}."
 
 
 def measured_again(found: Found, numbers: Sequence[int] | None = None) -> Table:
