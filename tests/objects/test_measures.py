@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import pdist
 from skimage.measure import label, regionprops_table
 
+from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.generators import finish
 from napari_feedback_seg.objects.measures import measure_again, measure_cells, measure_image, measure_objects
 from napari_feedback_seg.objects.run import objects
@@ -258,6 +259,30 @@ def test_unknown_units_are_pixels():
 
     assert "volume_px" in table.columns
     assert not any(name.endswith(("nm", "um2", "um3")) for name in table.columns)
+
+
+def test_a_mask_of_numbers_is_a_mask():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:35, 5:35] = 1
+    for each in (mask, mask * 255, mask.astype(np.int64), mask.tolist()):
+        assert objects(each, pixel_size_nm=np.float32(5))[0].max() == 1
+    assert objects(mask * 0)[0].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "said"),
+    [
+        (np.array([[1, 2], [0, 4]], np.uint8), 5, "labels == 2"),
+        (np.full((9, 9), 2), 5, "labels == 2"),
+        (np.array([[0, -1], [1, 1]]), 5, "labels == 2"),
+        ("labels.tif", 5, "'labels.tif' is a name"),
+        (np.ones((4, 9, 9), bool), (40, 5, 5), "spacing_nm"),
+        (np.ones((9, 9), bool), 0, "above 0"),
+    ],
+)
+def test_what_is_no_mask_or_no_size_is_said(given, size, said):
+    with pytest.raises(InputError, match=said):
+        objects(given, pixel_size_nm=size)
 
 
 def test_a_table_counts_its_rows():

@@ -254,6 +254,7 @@ class TestGoingOn:
             ),
             ({"block": (1, 512, 512)}, "with blocks of 1 x 256 x 256"),
             ({"pixel_size_nm": (5.0, 5.0)}, "with the pixel size 4.6 x 4.6, and now it is 5 x 5"),
+            ({"pixel_size_nm": 5}, "with the pixel size 4.6 x 4.6, and now it is 5 x 5"),
         ],
         ids=str,
     )
@@ -262,6 +263,10 @@ class TestGoingOn:
         next(prepared(volume, output, small_model, block=SMALL))
         with pytest.raises(OutputError, match=sentence):
             segment_volume(volume, output, small_model, **change)
+
+    def test_an_array_is_refused(self, tmp_path, tissue, small_model):
+        with pytest.raises(InputError, match=r"^A volume is read from the disk"):
+            segment_volume(tissue, tmp_path / "out.zarr", small_model)
 
     def test_another_model_is_refused_until_it_may_overwrite(self, tmp_path, volume, small_model, tissue):
         output = tmp_path / "out.zarr"

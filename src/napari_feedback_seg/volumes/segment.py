@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,7 +29,6 @@ from napari_feedback_seg.volumes.todo import Blocks, do_here, needs_workers
 from napari_feedback_seg.volumes.worker import Job, Worker
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Generator, Iterable, Sequence
 
     from napari_feedback_seg.io.volume import Volume
@@ -106,8 +106,9 @@ def segment_volume(
     on_event : callable, optional
         Is called with each :class:`BlockDone`, :class:`BlockFailed`, ...
     **options
-        As :class:`VolumeOptions` takes them; and of :class:`SegmentOptions` ``device``, ``overlap``,
-        ``flips``, ``remove_specks``, ``probabilities`` and ``precision``.
+        As :class:`VolumeOptions` takes them, and ``pixel_size_nm`` also as one number for y and x; and of
+        :class:`SegmentOptions` ``device``, ``overlap``, ``flips``, ``remove_specks``, ``probabilities`` and
+        ``precision``.
 
     Returns
     -------
@@ -123,7 +124,14 @@ def segment_volume(
     ModelError, DeviceError
         If the model or the device fails.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise InputError(
+            "A volume is read from the disk: give the path of an OME-Zarr, an image file or a folder of "
+            "images. For an array there is napari_feedback_seg.segment."
+        )
     of_volume = {name: options.pop(name) for name in VolumeOptions.__annotations__ if name in options}
+    if isinstance(size := of_volume.get("pixel_size_nm"), int | float):
+        of_volume["pixel_size_nm"] = (size, size)
     loaded = model if isinstance(model, Model) else load_model(model)
     job, said = prepare_volume(source, output, loaded, VolumeOptions(**of_volume), SegmentOptions(**options))
     failures: list[BlockFailed] = []
