@@ -132,6 +132,27 @@ def test_labels_of_other_values(tmp_path):
         finish(write_objects(ObjectsJob(path, tmp_path / "n.tif", "nuclei")))
 
 
+def test_a_value_without_a_name_is_said_and_can_be_chosen(tmp_path):
+    section = np.full((40, 40), 4, np.uint8)
+    section[10:30, 10:30] = 5
+    path = tmp_path / "labels.tif"
+    tifffile.imwrite(path, section)
+
+    with pytest.raises(InputError, match="There is also 5, which has no name here: choose it by its number"):
+        finish(write_objects(ObjectsJob(path, tmp_path / "o.tif", "nucleus")))
+    assert finish(write_objects(ObjectsJob(path, tmp_path / "o.tif", "5"))).count == 1
+
+
+@pytest.mark.parametrize("options", [ObjectOptions(), CellOptions()], ids=["objects", "cells"])
+def test_an_image_is_no_label_image(tmp_path, options):
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, np.random.default_rng(0).integers(0, 170, (40, 40), np.uint8))
+
+    with pytest.raises(InputError, match=r"'.*image\.tif' is no label image: it has 170 values"):
+        finish(write_objects(ObjectsJob(path, tmp_path / "o.tif", options=options)))
+    assert not (tmp_path / "o.tif").exists()
+
+
 def test_unknown_and_mixed_units_are_said(tmp_path):
     stack = np.full((4, 30, 30), 2, np.uint8)
     path, flat = tmp_path / "a.tif", tmp_path / "b.tif"

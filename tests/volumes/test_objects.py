@@ -266,6 +266,12 @@ class TestRefused:
         with pytest.raises(InputError, match="holds float32 and no labels"):
             finish(number_objects(ObjectsJob(source, tmp_path / "out.zarr")))
 
+    def test_an_image(self, tmp_path, tissue):
+        source = write_labels(tmp_path / "in.zarr", tissue)
+        with pytest.raises(InputError, match="is no label image"):
+            finish(number_objects(ObjectsJob(source, tmp_path / "out.zarr")))
+        assert not (tmp_path / "out.zarr").exists()
+
     def test_no_class_of_this_name(self, tmp_path, labels):
         source = write_labels(tmp_path / "in.zarr", labels)
         with pytest.raises(InputError, match="'nuclei' is no class"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_feedback_seg.classes import EM_CLASSES, LabelClass
+from napari_feedback_seg.classes import EM_CLASSES, UNLABELLED, LabelClass
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io import check_output, file_keys, number_writer
 from napari_feedback_seg.io.level import FlatLevel
@@ -28,7 +28,7 @@ from napari_feedback_seg.objects.options import CellOptions, ObjectOptions, voxe
 from napari_feedback_seg.objects.sources import open_segmentation
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from napari_feedback_seg.objects.blocks import BlockDone
     from napari_feedback_seg.objects.options import Voxel
@@ -40,6 +40,9 @@ _SPARE = 1.2
 
 _AT_ONCE = 2**23
 """Voxels that are measured at once."""
+
+_MOST_VALUES = 32
+"""An image of more values is none of labels of classes."""
 
 
 @dataclass(frozen=True)
@@ -124,16 +127,18 @@ def write_objects(
         if file_keys(path) & file_keys(job.source):
             raise OutputError(f"'{path}' is the input and would be written to. Choose another output.")
     segmentation, about = open_segmentation(job.source, classes)
+    labels_of = None if segmentation.soft else segmentation.each()
     size = job.pixel_size_nm or ((about.pixel_size.y, about.pixel_size.x) if about.pixel_size else None)
     spacing = job.spacing_nm or (about.pixel_size.z if about.pixel_size else None)
     voxel, known, messages = voxel_in_words(size, spacing, segmentation.shape)
     with scratch(segmentation.shape, job.output, np.uint8, np.uint32) as (evidence, labels):
         if isinstance(job.options, CellOptions):
+            check_labels(labels_of, job.source)
             what, value = "cells", None
             _fill(evidence, segmentation.borders())
             _, count = yield from find_cells(evidence, job.options, voxel, out=labels)
         else:
-            each = class_named(job.label, classes, job.source, soft=segmentation.soft)
+            each = class_named(job.label, classes, job.source, labels_of)
             what, value = each.name, each.value
             _fill(evidence, segmentation.of_class(each.value))
             _, count = yield from find_objects(evidence, job.options, voxel, out=labels)
@@ -159,22 +164,65 @@ def write_objects(
     return ObjectsDone(count, objects, whole, tuple(messages))
 
 
-def class_named(name: str, classes: tuple[LabelClass, ...], path: Path, *, soft: bool = True) -> LabelClass:
-    """Return the class of this name, or of this label value; of labels that are not ``soft``, any value.
+def check_labels(labels: Iterable[np.ndarray] | None, path: Path) -> None:
+    """Refuse what has more values in its first part than labels of classes have.
 
     Raises
     ------
     InputError
-        If there is no such class.
+        If it has.
+    """
+    try:
+        first = next(iter(labels or ()), None)
+    except InputError:  # damaged: that is said of the block that needs it
+        return
+    count = 0 if first is None else len(np.unique(first))
+    if count > _MOST_VALUES:
+        raise InputError(
+            f"'{path}' is no label image: it has {count} values, as an image or numbered objects have. "
+            "Give labels, or what 'feedback-seg segment --probabilities' wrote."
+        )
+
+
+def class_named(
+    name: str, classes: tuple[LabelClass, ...], path: Path, labels: Iterable[np.ndarray] | None = None
+) -> LabelClass:
+    """Return the class of this name, or of this label value; if ``labels`` are given, any value.
+
+    Parameters
+    ----------
+    name : str
+        The name, or the value.
+    classes : tuple of LabelClass
+        What is known.
+    path : Path
+        Of the file, to be named.
+    labels : iterable of ndarray, optional
+        The labels in it, part by part.
+
+    Raises
+    ------
+    InputError
+        If there is no such class, or these are no labels of classes.
     """
     for each in classes:
-        if name in (each.name, str(each.value)):
+        if name == str(each.value):
             return each
-    if name.isdecimal() and 0 < int(name) < 256 and not soft:
+        if name == each.name:
+            check_labels(labels, path)
+            return each
+    if name.isdecimal() and 0 < int(name) < 256 and labels is not None:
         return LabelClass(int(name), f"label {name}", "#ffffff")
+    values = {int(value) for part in labels or () for value in np.unique(part)}
+    others = sorted(values - {UNLABELLED} - {each.value for each in classes})
     known = ", ".join(f"{each.value} {each.name}" for each in classes)
+    more = (
+        f" There is also {', '.join(map(str, others))}, which has no name here: choose it by its number."
+        if 0 < len(others) <= _MOST_VALUES
+        else ""
+    )
     raise InputError(
-        f"'{name}' is no class of '{path}'. The classes are {known}; a label value will do, too."
+        f"'{name}' is no class of '{path}'. The classes are {known}; a label value will do, too.{more}"
     )
 
 

@@ -15,7 +15,7 @@ from napari_feedback_seg.io import check_output
 from napari_feedback_seg.io.claim import ClaimedError, claim
 from napari_feedback_seg.io.level import Grid
 from napari_feedback_seg.objects.blocks import beyond, block_at, first_plane, one_object
-from napari_feedback_seg.objects.files import ObjectsDone, beside, class_named, voxel_in_words
+from napari_feedback_seg.objects.files import ObjectsDone, beside, check_labels, class_named, voxel_in_words
 from napari_feedback_seg.objects.measures import (
     count_segmented,
     measure_cells,
@@ -90,7 +90,8 @@ def number_objects(
     spacing = job.spacing_nm or (own.z if own else None)
     voxel, known, messages = voxel_in_words(size, spacing, volume.shape[1:] if volume.flat else volume.shape)
     cells = isinstance(job.options, CellOptions)
-    each = None if cells else class_named(job.label, volume.classes, job.source, soft=volume.soft)
+    labels = None if volume.soft else parts_of(volume.labels)
+    each = None if cells else class_named(job.label, volume.classes, job.source, labels)
     plan = NumbersPlan(
         source=str(Path(volume.path).resolve()),
         start=(0, 0, 0),
@@ -103,6 +104,7 @@ def number_objects(
         voxel=voxel,
     )
     if each is None:
+        check_labels(labels, job.source)
         volume.borders()[_CORNER]  # refuses labels without membrane before anything is made
     plan = replace(plan, block=block_shape(volume.shape, 1, plan.method_for_whole.size))
     grid = volume.grid if own or size is None else Grid(voxel, units=("nanometer",) * 3)
