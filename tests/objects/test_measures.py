@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas
 import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import pdist
@@ -11,6 +12,7 @@ from skimage.measure import label, regionprops_table
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.generators import finish
 from napari_feedback_seg.objects.measures import measure_again, measure_cells, measure_image, measure_objects
+from napari_feedback_seg.objects.options import ObjectOptions
 from napari_feedback_seg.objects.run import objects
 from napari_feedback_seg.objects.table import TEXTS, Table, describe
 
@@ -259,6 +261,14 @@ def test_unknown_units_are_pixels():
 
     assert "volume_px" in table.columns
     assert not any(name.endswith(("nm", "um2", "um3")) for name in table.columns)
+
+
+def test_a_table_becomes_one_of_pandas():
+    _, table = objects(np.ones((4, 9, 9), bool), options=ObjectOptions(least_nm=0))
+    frame = pandas.DataFrame(dict(table))
+
+    assert list(frame) == list(table.columns)
+    assert len(frame) == len(table) == 1
 
 
 def test_a_mask_of_numbers_is_a_mask():

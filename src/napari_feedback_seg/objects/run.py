@@ -47,7 +47,8 @@ def objects(
     Returns
     -------
     tuple
-        uint32 numbers of the shape of ``evidence``, and the table of measures.
+        uint32 numbers of the shape of ``evidence``, and the
+        :class:`~napari_feedback_seg.objects.table.Table` of measures.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from napari_feedback_seg.io import replacing
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import KeysView, Mapping
 
 TEXTS = {
     "object": "Number of the object, its label in the image",
@@ -54,7 +54,16 @@ TEXTS = {
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length, by name; a unit is the end of the name, as in ``area_um2``."""
+    """Columns of equal length, by name; a unit is the end of the name, as in ``area_um2``.
+
+    >>> table["area_um2"].mean()
+    >>> pandas.DataFrame(dict(table))
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray
+        The columns; ``len(table)`` counts the rows.
+    """
 
     columns: Mapping[str, np.ndarray]
 
@@ -63,6 +72,10 @@ class Table:
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.columns[name]
+
+    def keys(self) -> KeysView[str]:
+        """Return the names of the columns, so that ``dict(table)`` holds them."""
+        return self.columns.keys()
 
     def with_columns(self, columns: Mapping[str, np.ndarray]) -> Table:
         """Return a table that has these columns, too."""
