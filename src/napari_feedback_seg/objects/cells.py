@@ -50,6 +50,8 @@ def find_cells(
 ) -> Generator[BlockDone, None, tuple[Any, int]]:
     """Find the cells that membranes enclose, closed over the gaps that a threshold leaves.
 
+    Each cell reaches to the middle of the membrane around it: ``cells[labels == 1] = 0`` leaves that out.
+
     Parameters
     ----------
     membrane : array-like
@@ -101,6 +103,7 @@ def cells_of_section(membrane: np.ndarray, options: CellOptions, sides: Sequence
 
     Parts of cells are basins of the distance to membrane. Two are one cell where the passage between them is
     wide, or about as wide as the narrower of them, as within a thin process: what a gap in a membrane is not.
+    Membrane goes to the cells at its sides.
     """
     tissue = membrane != NO_TISSUE
     border = (np.where(tissue, membrane, 254) / 254).astype(np.float32)
