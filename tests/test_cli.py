@@ -29,7 +29,7 @@ from napari_feedback_seg.evaluation.evaluate import write_to_card
 from napari_feedback_seg.evaluation.train import TrainJob, run_training
 from napari_feedback_seg.models.library import DEFAULT_MODEL, find_model, load_model
 from napari_feedback_seg.models.model import TrainingData
-from napari_feedback_seg.models.model_file import load_model_file, read_card, save_model
+from napari_feedback_seg.models.model_file import load_model_file, read_card, replace_card, save_model
 from napari_feedback_seg.networks import NetworkSpec
 from napari_feedback_seg.training.config import TrainConfig
 
@@ -427,6 +427,34 @@ class TestTrain:
             start,
             code=1,
         )
+
+    def test_what_began_with_a_model_says_so_and_keeps_its_licence(
+        self, data_set: Path, tmp_path: Path
+    ) -> None:
+        run("train", data_set, "-o", tmp_path / "one", "--pixel-size", 5, *SMALL)
+        start = tmp_path / "one" / "model.safetensors"
+        lab = TrainingData("a lab", licence="on request", citation="Lab (2010)")
+        card = replace(read_card(start), name="first", data=(lab,), citation="Lab (2010); Labels")
+        replace_card(start, replace(card, licence="CC BY-NC-SA 3.0"))
+        for name in ("image", "label"):
+            (data_set / f"{name}s").rename(data_set / name)
+        codes = {"0": [], **{str(each.value): [each.name] for each in card.classes}}
+        about = {"name": "mine", "pixel_size_nm": 5, "codes": codes, "licence": "CC BY 4.0", "citation": "My"}
+        (data_set / "dataset.json").write_text(json.dumps(about))
+        folder = tmp_path / "two"
+        run("train", data_set, "-o", folder, *SMALL, "--start", start)
+        for _ in range(2):
+            found = read_card(folder / "model.safetensors")
+            assert found.parent == load_model(start).digest
+            assert found.recipe["ancestors"] == [{"name": "first", "sha256": found.parent}]
+            assert [each.name for each in found.data] == ["a lab", "mine"]
+            assert found.data[0] == lab
+            assert found.licence == "CC BY-NC-SA 3.0"
+            assert {"Lab (2010)", "Labels", "My"} < set(found.citation.split("; "))
+            told = run("models", "show", folder / "model.safetensors", "--methods")
+            assert f"It went on from the model 'first', whose file has the SHA-256 {found.parent}." in told
+            (folder / "model.safetensors").unlink()
+            run("train", data_set, "-o", folder, "--resume")
 
     def test_ctrl_c_keeps_the_last_epoch(self, data_set: Path, tmp_path: Path) -> None:
         many = [*SMALL, "--epochs", "500"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_feedback_seg import __version__
 from napari_feedback_seg.correction.corrections import count_pixels
 from napari_feedback_seg.correction.strokes import digest_of_labels, painted_digest
-from napari_feedback_seg.models.model import Model, ModelCard, TrainingData
+from napari_feedback_seg.models.model import Model, ModelCard, TrainingData, descent
 from napari_feedback_seg.segmentation.device import machine
 
 if TYPE_CHECKING:
@@ -146,13 +146,11 @@ def _recipe(
 ) -> dict[str, Any]:
     card = parent.card
     names = {each.value: each.name for each in child.card.classes}
-    ancestors = card.recipe.get("ancestors", [])
     # A further fine-tune weighs the rounds as the training did.
     training = {name: card.recipe[name] for name in ("first_round",) if name in card.recipe}
     return {
         **training,
-        "parent": card.name,
-        "ancestors": [*ancestors, {"name": card.name, "sha256": parent.digest}],
+        **descent(parent),
         "painted": _painted(sections, muted, muted_classes),
         "corrected_pixels": {names[value]: count for value, count in count_pixels(sections).items()},
     }

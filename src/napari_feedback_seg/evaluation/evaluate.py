@@ -140,8 +140,13 @@ def choose_sections(text: str, card: ModelCard, dataset: Dataset) -> list[int]:
 def caveats(card: ModelCard, dataset: Dataset, sections: Sequence[int]) -> list[str]:
     """Return sentences that say in what scores on these sections flatter the model."""
     said = []
-    data = card.trained_on(dataset.name)
-    known = {z for part in ("train", "validation") for z in (data.sections.get(part, []) if data else [])}
+    known = {
+        z
+        for data in card.data
+        if data.name == dataset.name
+        for part in ("train", "validation")
+        for z in data.sections.get(part, [])
+    }
     if learnt := sorted(known & set(sections)):
         said.append(
             f"{card.name} was trained or chosen on section{'s' if len(learnt) > 1 else ''} "

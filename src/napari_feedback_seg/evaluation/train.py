@@ -152,8 +152,9 @@ def _run_training(
     sets, pixel_size_nm = _training_sets(datasets, job)
     for each in sets:
         _check_sections(each)
-    card = model_card(job.name, sets, pixel_size_nm, job.config, target)
-    start = _start(job)
+    parent = load_model(job.start) if job.start else None
+    card = model_card(job.name, sets, pixel_size_nm, job.config, target, parent)
+    start = _start(job, parent) if parent else None
     write_job(record, job)
     trained = yield from train(sets, job.config, folder, device=target, resume=begun, start=start)
     model, path = trained_model(card, trained), folder / f"{job.name}{SUFFIX}"
@@ -213,7 +214,7 @@ def _training_sets(datasets: Sequence[Dataset], job: TrainJob) -> tuple[list[Tra
     return sets, pixel_size_nm
 
 
-def _start(job: TrainJob) -> nn.Module | None:
+def _start(job: TrainJob, parent: Model) -> nn.Module:
     """Return the weights to begin with, in the network to train.
 
     Raises
@@ -221,11 +222,9 @@ def _start(job: TrainJob) -> nn.Module | None:
     TrainingError
         If they do not fit it.
     """
-    if not job.start:
-        return None
     network = build_network(job.config.spec)
     try:
-        network.load_state_dict(load_model(job.start).network.state_dict())
+        network.load_state_dict(parent.network.state_dict())
     except RuntimeError as error:
         raise TrainingError(
             f"The weights of {job.start} do not fit this network. Choose the same network, width and depth."

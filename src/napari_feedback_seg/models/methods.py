@@ -39,7 +39,9 @@ def methods_text(card: ModelCard, path: Path) -> str:
         if mean is not None:
             sentences.append(f"Its mean IoU on {part} sections is {mean:.1%}.")
     if card.parent:
-        sentences.append(f"It was fine-tuned from the model file with the SHA-256 {card.parent}.")
+        name = card.recipe.get("parent")
+        which = f"the model '{name}', whose file" if name else "a model whose file"
+        sentences.append(f"It went on from {which} has the SHA-256 {card.parent}.")
     sentences.append(f"SHA-256 of the model file: {hashlib.sha256(path.read_bytes()).hexdigest()}.")
     texts = [card.citation, *(each.citation for each in card.data)]
     cited = dict.fromkeys(

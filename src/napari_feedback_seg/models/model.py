@@ -96,7 +96,7 @@ class ModelCard:
     scores : dict
         Names of the parts to what was reached there, as plain JSON.
     parent : str, optional
-        SHA-256 of the file of the model that this one was fine-tuned from.
+        SHA-256 of the file of the model that this one went on from.
     licence, citation : str
         How the weights may be used, and what to cite.
     version : str
@@ -213,8 +213,8 @@ class ModelCard:
         )
 
     def trained_on(self, name: str) -> TrainingData | None:
-        """Return what the card says of a data set; None if the model was not trained on it."""
-        return next((each for each in self.data if each.name == name), None)
+        """Return what the card says last of a data set; None if the model was not trained on it."""
+        return next((each for each in reversed(self.data) if each.name == name), None)
 
 
 @dataclass
@@ -251,6 +251,13 @@ def weights_digest(model: Model) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def descent(parent: Model) -> dict[str, Any]:
+    """Return what the recipe of a model says of the one that it went on from."""
+    ancestors = parent.card.recipe.get("ancestors", [])
+    found = {"name": parent.card.name, "sha256": parent.digest}
+    return {"parent": parent.card.name, "ancestors": [*ancestors, found]}
 
 
 def _with_data_sets(data: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_feedback_seg import __version__
-from napari_feedback_seg.models.model import Model, ModelCard, TrainingData
+from napari_feedback_seg.models.model import Model, ModelCard, TrainingData, descent
 from napari_feedback_seg.segmentation.device import machine
 
 if TYPE_CHECKING:
@@ -22,9 +22,16 @@ PAPER = "Tsuda, Shibuya, Hotta (2020): Feedback Attention for Cell Image Segment
 
 
 def model_card(
-    name: str, sets: Sequence[TrainingSet], pixel_size_nm: float, config: TrainConfig, device: torch.device
+    name: str,
+    sets: Sequence[TrainingSet],
+    pixel_size_nm: float,
+    config: TrainConfig,
+    device: torch.device,
+    start: Model | None = None,
 ) -> ModelCard:
     """Return the card of a training, all but how it went: to be made before it begins.
+
+    What the model ``start``, with whose weights it begins, asks for and learnt from, is on it too.
 
     Raises
     ------
@@ -35,7 +42,7 @@ def model_card(
     recipe = {key: value for key, value in config.to_json().items() if key not in ("spec", "seed", "tile")}
     if len(sets) > 1:
         recipe["weights"] = {each.dataset.name: each.weight for each in sets}
-    return ModelCard(
+    card = ModelCard(
         name=name,
         spec=config.spec,
         classes=datasets[0].classes,
@@ -58,15 +65,42 @@ def model_card(
         recipe=recipe,
         seed=config.seed,
         machine=machine(device),
-        licence=_joined(each.licence for each in datasets),
+        licence=_strictest(each.licence for each in datasets),
         citation=_joined((PAPER, *(each.citation for each in datasets))),
         version=__version__,
+    )
+    return _going_on(card, start) if start else card
+
+
+def _going_on(card: ModelCard, start: Model) -> ModelCard:
+    """Return the card of a training that begins with the weights of a model."""
+    before = start.card
+    return replace(
+        card,
+        description=f"{before.name}, trained further on {', '.join(each.name for each in card.data)}.",
+        data=(*before.data, *card.data),
+        recipe={**card.recipe, **descent(start)},
+        parent=start.digest or before.parent,
+        licence=_strictest((before.licence, card.licence)),
+        citation=_joined((before.citation, card.citation)),
     )
 
 
 def _joined(texts: Iterable[str]) -> str:
-    """Return texts as one, each once."""
-    return "; ".join(dict.fromkeys(filter(None, texts)))
+    """Return texts as one, each of their parts once."""
+    return "; ".join(_parts(texts))
+
+
+def _parts(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(part for text in texts for part in text.split("; ") if part))
+
+
+def _strictest(texts: Iterable[str]) -> str:
+    """Return licences as one, without one of Creative Commons that another of them includes."""
+    parts = _parts(texts)
+    asks = {each: set(each.split()[1].split("-")) for each in parts if each.startswith("CC BY")}
+    included = {one for one in asks if any(asks[one] < other for other in asks.values())}
+    return "; ".join(each for each in parts if each not in included)
 
 
 def trained_model(card: ModelCard, trained: Trained) -> Model:
