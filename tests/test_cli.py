@@ -428,6 +428,20 @@ class TestTrain:
             code=1,
         )
 
+    def test_what_began_with_a_model_has_its_network(self, data_set: Path, tmp_path: Path) -> None:
+        how = ["--pixel-size", 5, "--patches", 8, "--epochs", 1, "--precision", "fp32", "--device", "cpu"]
+        pooled = ["--query-pooling", 2, "--mean-of-rounds", *SMALL]
+        run("train", data_set, "-o", tmp_path / "one", *how, *pooled)
+        start = tmp_path / "one" / "model.safetensors"
+        before = read_card(start)
+        run("train", data_set, "-o", tmp_path / "two", *how, "--start", start)
+        card = read_card(tmp_path / "two" / "model.safetensors")
+        assert (card.spec, card.tile) == (before.spec, before.tile)
+        other = ["--key-pooling", 4, "--tile", 32]
+        run("train", data_set, "-o", tmp_path / "three", *how, *other, "--start", start)
+        card = read_card(tmp_path / "three" / "model.safetensors")
+        assert (card.spec, card.tile) == (replace(before.spec, key_pooling=4), 32)
+
     def test_what_began_with_a_model_says_so_and_keeps_its_licence(
         self, data_set: Path, tmp_path: Path
     ) -> None:

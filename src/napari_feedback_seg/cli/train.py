@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,6 +15,7 @@ from napari_feedback_seg.terminal import out, reporting, score_table, watch_trai
 
 
 def train(
+    ctx: typer.Context,
     sets: Annotated[
         list[str],
         typer.Argument(
@@ -65,7 +66,13 @@ def train(
         int, typer.Option(help="At most so many tiles of each SET choose the best epoch; 0 is all.")
     ] = 0,
     choose: Annotated[str, typer.Option(help="Which epoch is the model: best or last.")] = "best",
-    start: Annotated[str, typer.Option(help="Model whose weights the training begins with.")] = "",
+    start: Annotated[
+        str,
+        typer.Option(
+            help="Model whose weights the training begins with; network and tile are its own, but for what "
+            "you give."
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of weights, patches and augmentation.")] = 0,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
@@ -85,22 +92,30 @@ def train(
 
     with reporting(on_stop):
         from napari_feedback_seg.evaluation.train import TrainJob, run_training
+        from napari_feedback_seg.models.library import find_model
+        from napari_feedback_seg.models.model_file import read_card
         from napari_feedback_seg.networks.spec import NetworkSpec
         from napari_feedback_seg.training.config import TrainConfig
 
+        asked: dict[str, Any] = {
+            "width": width,
+            "depth": depth,
+            "tap": tap,
+            "detach_first_round": detach_first_round,
+            "norm_per_round": norm_per_round,
+            "query_pooling": query_pooling,
+            "mean_of_rounds": mean_of_rounds,
+            "key_pooling": key_pooling,
+            "query_channels": query_channels,
+        }
+        if start and not resume:
+            card = read_card(find_model(start))
+            usual = {each for each in ctx.params if _is_default(ctx, each)}
+            asked |= {each: getattr(card.spec, each) for each in asked if each in usual}
+            network = card.spec.name if "network" in usual else network
+            tile = card.tile if "tile" in usual else tile
         try:
-            spec = NetworkSpec.named(
-                network,
-                width=width,
-                depth=depth,
-                tap=tap,
-                detach_first_round=detach_first_round,
-                norm_per_round=norm_per_round,
-                query_pooling=query_pooling,
-                mean_of_rounds=mean_of_rounds,
-                key_pooling=key_pooling,
-                query_channels=query_channels,
-            )
+            spec = NetworkSpec.named(network, **asked)
             config = TrainConfig(
                 spec=spec,
                 epochs=epochs,
@@ -124,3 +139,8 @@ def train(
         path, scores = watch_training(run_training(sets, output, job, device=device, resume=resume))
         out.print(score_table(f"{path.stem} on the validation sections", scores))
         out.print(f"wrote {escape(str(path))}", soft_wrap=True)
+
+
+def _is_default(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT"

@@ -227,7 +227,8 @@ def _start(job: TrainJob, parent: Model) -> nn.Module:
         network.load_state_dict(parent.network.state_dict())
     except RuntimeError as error:
         raise TrainingError(
-            f"The weights of {job.start} do not fit this network. Choose the same network, width and depth."
+            f"The weights of {job.start} do not fit this network. Leave out --network, --width and "
+            "--depth, which are then those of this model."
         ) from error
     return network
 
