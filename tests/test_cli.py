@@ -27,6 +27,7 @@ from napari_feedback_seg.datasets.builtin import builtin_section
 from napari_feedback_seg.errors import InputError, ModelError
 from napari_feedback_seg.evaluation.evaluate import write_to_card
 from napari_feedback_seg.evaluation.train import TrainJob, run_training
+from napari_feedback_seg.io import label_writer
 from napari_feedback_seg.models.library import DEFAULT_MODEL, find_model, load_model
 from napari_feedback_seg.models.model import TrainingData
 from napari_feedback_seg.models.model_file import load_model_file, read_card, replace_card, save_model
@@ -709,6 +710,32 @@ def test_python_and_the_command_line_have_the_same_defaults() -> None:
         "query_channels",
     ):
         assert settings[name].default == getattr(TrainConfig().spec, name), name
+
+
+def test_measure_prints_the_area_of_each_class(tmp_path: Path) -> None:
+    section = np.full((40, 50), 4, np.uint8)
+    section[:20] = 0
+    section[20:30, :40] = 2
+    section[30:, :5] = 5
+    known, unknown, csv = tmp_path / "known.tif", tmp_path / "unknown.tif", tmp_path / "areas.csv"
+    with label_writer(known, section.shape, pixel_size_nm=100) as write:
+        write(section)
+    tifffile.imwrite(unknown, section)
+
+    text = run("measure", known)
+    assert "class area µm² membrane 0.0% 0.00 mitochondria 40.0% 4.00" in text
+    assert "label 5 5.0% 0.50" in text
+    assert "mitochondria 40.0% 16.00" in run("measure", known, "--pixel-size", "200")
+    text = run("measure", known, unknown, "--table", csv)
+    assert "mitochondria 40.0% 400" in text
+    assert "--pixel-size" in text
+    lines = csv.read_text("utf-8").splitlines()
+    assert lines[0].startswith("file,section,class,pixels,area_percent,area_um2,profiles")
+    assert lines[2] == f"{known},all,mitochondria,400,40,4,1,400,4,1"
+    assert len(lines) == 1 + 2 * 5
+    assert "already" in run("measure", known, "--table", csv, code=1)
+    tifffile.imwrite(unknown, np.arange(2000, dtype=np.uint16).reshape(40, 50))
+    assert "no labels of classes: there are 2000 values" in run("measure", unknown, code=1)
 
 
 def test_demo_without_a_network_takes_the_built_in_sample(

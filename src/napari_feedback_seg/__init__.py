@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_feedback_seg.models.library import list_models, load_model
     from napari_feedback_seg.models.model import Model, ModelCard
     from napari_feedback_seg.networks.spec import NetworkSpec
+    from napari_feedback_seg.segmentation.measure import measure_labels
     from napari_feedback_seg.volumes.segment import segment_volume
 
 __version__ = "0.2.0"
@@ -24,6 +25,7 @@ __all__ = [
     "__version__",
     "list_models",
     "load_model",
+    "measure_labels",
     "segment",
     "segment_volume",
 ]
@@ -34,6 +36,7 @@ _HOMES = {
     "NetworkSpec": "networks.spec",
     "list_models": "models.library",
     "load_model": "models.library",
+    "measure_labels": "segmentation.measure",
     "segment": "correction.adapt",
     "segment_volume": "volumes.segment",
 }

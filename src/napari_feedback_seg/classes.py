@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+MOST_VALUES = 32
+"""An image of more values is none of labels of classes."""
+
 UNLABELLED = 0
 """Label value of a pixel that nobody has labelled. It is no class."""
 

@@ -19,6 +19,7 @@ from napari_feedback_seg.segmentation.measure import (
     Row,
     SectionMeasured,
     measure,
+    measure_labels,
 )
 
 MEMBRANE, MITOCHONDRIA, SYNAPSE, CYTOPLASM = (each.value for each in EM_CLASSES)
@@ -222,3 +223,13 @@ def test_what_are_no_labels(labels):
 def test_sizes_that_make_no_sense(section, size, least):
     with pytest.raises(ValueError, match=r"pixel size|least size"):
         list(measure(section, EM_CLASSES, size, least))
+
+
+def test_values_without_a_name_are_classes_too(section):
+    section[9, :5] = 9
+    table = measure_labels(section, 10.0)
+    assert [row.name for row in table.rows] == [*(each.name for each in EM_CLASSES), "label 9"]
+    assert row_of(table, "label 9").pixels == 5
+    for wrong in ("labels.tif", np.arange(200).reshape(10, 20)):
+        with pytest.raises(InputError, match=r"Read a file first|there are 200 values"):
+            measure_labels(wrong)

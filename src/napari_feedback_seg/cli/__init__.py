@@ -21,6 +21,7 @@ from napari_feedback_seg.cli.demo import demo
 from napari_feedback_seg.cli.evaluate import evaluate
 from napari_feedback_seg.cli.finetune import finetune
 from napari_feedback_seg.cli.info import info
+from napari_feedback_seg.cli.measure import measure
 from napari_feedback_seg.cli.models import models_app
 from napari_feedback_seg.cli.objects import objects
 from napari_feedback_seg.cli.reproduce import reproduce
@@ -36,7 +37,7 @@ app = typer.Typer(
     help="Segment EM sections into membrane, mitochondria, synapse and cytoplasm with feedback attention.",
 )
 app.command(cls=StrokesCommand)(segment)
-for command in (adapt, attention, objects, evaluate, train, finetune, reproduce, run, demo, info):
+for command in (adapt, attention, objects, measure, evaluate, train, finetune, reproduce, run, demo, info):
     app.command()(command)
 app.add_typer(models_app, name="models")
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
+from napari_feedback_seg.cli.measure import area_table
 from napari_feedback_seg.cli.options import Device, Model, Overwrite
 from napari_feedback_seg.terminal import drain, out, reporting
 
@@ -33,10 +33,7 @@ def demo(
         result = drain(run_demo(output, model, device, sample, overwrite), "segmenting")
         for message in result.messages:
             out.print(escape(message), style="yellow", soft_wrap=True)
-        table = Table("class", "area", "µm²", box=None)
-        for each, share, area in result.areas:
-            table.add_row(each, f"{share:.1%}", f"{area:.2f}")
-        out.print(table)
+        out.print(area_table(result.measures))
         for path in result.written:
             out.print(f"wrote {escape(str(path))}", soft_wrap=True)
         out.print(f"{result.sample}, {result.device}: {time.perf_counter() - started:.1f} s")

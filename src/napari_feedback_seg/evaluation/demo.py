@@ -14,6 +14,7 @@ from napari_feedback_seg.io import check_output, replacing
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.segmentation.events import FileDone, FileFailed
 from napari_feedback_seg.segmentation.files import plan, segment_files
+from napari_feedback_seg.segmentation.measure import measure_labels
 from napari_feedback_seg.segmentation.overlay import overlay
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from napari_feedback_seg.segmentation.events import FileTile
+    from napari_feedback_seg.segmentation.measure import Measures
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Demo:
     ----------
     sample, device : str
         What was segmented, and on what.
-    areas : tuple of (str, float, float)
-        Name of each class, its share of the section, and its area in square micrometres.
+    measures : Measures
+        The area of each class.
     written : tuple of Path
         The files.
     messages : tuple of str
@@ -44,7 +46,7 @@ class Demo:
 
     sample: str
     device: str
-    areas: tuple[tuple[str, float, float], ...]
+    measures: Measures
     written: tuple[Path, ...]
     messages: tuple[str, ...]
 
@@ -96,13 +98,9 @@ def run_demo(
     labels = tifffile.imread(done.job.labels)
     with replacing(picture, overwrite=overwrite) as temporary:
         overlay(image, labels, loaded.card.classes).save(temporary, format="PNG", optimize=True)
-    pixel_um2 = (pixel_size_nm / 1000) ** 2
-    areas = tuple(
-        (each.name, float((labels == each.value).mean()), float((labels == each.value).sum() * pixel_um2))
-        for each in loaded.card.classes
-    )
+    measures = measure_labels(labels, pixel_size_nm, classes=loaded.card.classes)
     written = (source, *done.job.outputs, picture)
-    return Demo(name, done.device, areas, written, (*messages, *done.messages))
+    return Demo(name, done.device, measures, written, (*messages, *done.messages))
 
 
 def _sample(wanted: str) -> tuple[str, np.ndarray, float, tuple[str, ...]]:

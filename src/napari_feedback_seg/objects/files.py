@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_feedback_seg.classes import EM_CLASSES, UNLABELLED, LabelClass
+from napari_feedback_seg.classes import EM_CLASSES, MOST_VALUES, UNLABELLED, LabelClass
 from napari_feedback_seg.errors import InputError, OutputError
 from napari_feedback_seg.io import check_output, file_keys, number_writer
 from napari_feedback_seg.io.level import FlatLevel
@@ -40,9 +40,6 @@ _SPARE = 1.2
 
 _AT_ONCE = 2**23
 """Voxels that are measured at once."""
-
-_MOST_VALUES = 32
-"""An image of more values is none of labels of classes."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,7 @@ def check_labels(labels: Iterable[np.ndarray] | None, path: Path) -> None:
     except InputError:  # damaged: that is said of the block that needs it
         return
     count = 0 if first is None else len(np.unique(first))
-    if count > _MOST_VALUES:
+    if count > MOST_VALUES:
         raise InputError(
             f"'{path}' is no label image: it has {count} values, as an image or numbered objects have. "
             "Give labels, or what 'feedback-seg segment --probabilities' wrote."
@@ -218,7 +215,7 @@ def class_named(
     known = ", ".join(f"{each.value} {each.name}" for each in classes)
     more = (
         f" There is also {', '.join(map(str, others))}, which has no name here: choose it by its number."
-        if 0 < len(others) <= _MOST_VALUES
+        if 0 < len(others) <= MOST_VALUES
         else ""
     )
     raise InputError(

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_feedback_seg.classes import EM_CLASSES, MOST_VALUES, LabelClass
 from napari_feedback_seg.errors import InputError
+from napari_feedback_seg.generators import finish
 from napari_feedback_seg.io import replacing
 from napari_feedback_seg.segmentation.prediction import pixel_sides
 from napari_feedback_seg.segmentation.profiles import Profiles
+from napari_feedback_seg.segmentation.stored import StoredSection
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Generator, Sequence
-
-    from napari_feedback_seg.classes import LabelClass
 
 PHASES = ("membrane", "cytoplasm")
 """Classes that run through the whole section; of all others the profiles are counted."""
@@ -36,9 +37,6 @@ In pixels, where their size is unknown: about the same at 4.6 nm.
 
 _STRIP, _STRIPS = 2**20, 32
 """Pixels of a strip at most, and strips of a section at least."""
-
-_BAND = 2**24
-"""Pixels that are read from a disk at once."""
 
 
 @dataclass(frozen=True)
@@ -219,52 +217,48 @@ def measure(
     return meter.result(stack)
 
 
-class StoredLabels:
-    """Labels on a disk, whose sections are read in strips: they may be larger than the memory.
+def measure_labels(
+    labels: Any,
+    pixel_size_nm: float | tuple[float, float] | None = None,
+    *,
+    classes: Sequence[LabelClass] = EM_CLASSES,
+    least: float | None = None,
+) -> Measures:
+    """Measure the area of each class, and count its profiles.
+
+    >>> for row in measure_labels(labels, pixel_size_nm=5).rows:
+    ...     print(row.section, row.name, row.percent, row.um2, row.profiles)
 
     Parameters
     ----------
-    array : array-like
-        (Y, X) or (Z, Y, X), such as a Zarr array.
+    labels, pixel_size_nm, least
+        As for :func:`measure`.
+    classes : sequence of LabelClass
+        What the labels mean. Another value is a class, too, such as ``label 5``.
+
+    Raises
+    ------
+    InputError
+        If nothing is segmented, or the labels are none.
+    ValueError
+        If a size makes no sense.
     """
-
-    def __init__(self, array: Any) -> None:
-        self._array, self.shape = array, tuple(array.shape)
-
-    def __getitem__(self, z: int) -> StoredSection:
-        return StoredSection(self._array, (z,))
-
-
-class StoredSection:
-    """A section of labels on a disk; a band of rows is read at once, as chunks are high.
-
-    Parameters
-    ----------
-    array : array-like
-        (Y, X) or (Z, Y, X).
-    where : tuple of int
-        The section, of a stack.
-    """
-
-    def __init__(self, array: Any, where: tuple[int, ...] = ()) -> None:
-        self._array, self._where = array, where
-        height, width = array.shape[-2:]
-        self.shape = (int(height), int(width))
-        self.dtype, self.size = np.dtype(array.dtype), int(height) * int(width)
-        self._rows = max(1, _BAND // int(width))
-        self._held: tuple[int, np.ndarray] | None = None
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        first, last = rows.start, min(rows.stop, len(self))
-        if self._held is None or not self._held[0] <= first <= last <= self._held[0] + len(self._held[1]):
-            band = slice(first, max(last, first + self._rows))
-            self._held = first, np.asarray(self._array[(*self._where, band)])
-        start, band_of_rows = self._held
-        found: np.ndarray = band_of_rows[first - start : last - start]
-        return found
+    if not hasattr(labels, "shape"):
+        raise InputError(
+            "Labels are an array (Y, X) or (Z, Y, X). Read a file first, for example with tifffile.imread, "
+            "or use the command line: feedback-seg measure."
+        )
+    values: set[int] = set()
+    for section in labels if len(labels.shape) == 3 else (labels,):
+        values.update(np.unique(section).tolist())
+        if len(values) > MOST_VALUES:
+            raise InputError(
+                f"These are no labels of classes: there are {len(values)} values, as in an image or numbered "
+                "objects. Give labels."
+            )
+    others = sorted(each for each in values - {each.value for each in classes} if 0 < each < 256)
+    nameless = (LabelClass(value, f"label {value}", "#ffffff") for value in others)
+    return finish(measure(labels, (*classes, *nameless), pixel_size_nm, least))
 
 
 class Meter:

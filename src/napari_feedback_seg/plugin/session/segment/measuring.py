@@ -8,10 +8,9 @@ from napari_feedback_seg.plugin.session.segment.derived import Derived
 from napari_feedback_seg.segmentation.measure import (
     LEAST_PIXELS,
     LEAST_UM2,
-    StoredLabels,
-    StoredSection,
     measure,
 )
+from napari_feedback_seg.segmentation.stored import StoredLabels, StoredSection
 
 if TYPE_CHECKING:
     from collections.abc import Generator
