@@ -673,6 +673,22 @@ def test_help_is_quick_because_torch_is_not_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
 
 
+@pytest.mark.parametrize(
+    "wrong", [["--pixel-size", "5nm"], ["--overlap", "2"], ["--new-class", "nucleus"], ["-o", "IMAGE"], []]
+)
+def test_what_segment_refuses_is_refused_before_torch_is_imported(
+    wrong: list[str], image: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "labels.tif").write_bytes(b"mine")
+    given = ["segment", str(image), "-o", str(tmp_path / "labels.tif"), *wrong]
+    code = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "
+    code += "from napari_feedback_seg.cli import main; main()"
+    command = [sys.executable, "-c", code, *(str(image) if each == "IMAGE" else each for each in given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2 if wrong else 1, "False\n")
+    assert (tmp_path / "labels.tif").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize(("name", "network"), [("self-w16", "self"), ("unet-w16", "unet")])
 def test_the_defaults_are_the_recipe_of_the_bundled_models(
     name: str, network: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

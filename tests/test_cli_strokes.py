@@ -137,6 +137,10 @@ def test_what_does_not_go_together_is_said(files: tuple[Path, Path, Path], tmp_p
     image, corrections, model = files
     out = ["-o", tmp_path / "labels.tif", "-m", model]
     assert "an image and its corrections" in run("segment", image, *out, "--strokes", image, code=2)
+    new = ["--new-class", "nucleus"]
+    assert "A new class needs --strokes" in run("segment", image, *out, *new, code=2)
+    learnt = ["--strokes", tmp_path / "a.strokes", *new]
+    assert "stays as it is: name a new class" in run("segment", image, *out, *learnt, code=2)
     assert "ends in .strokes" in run("adapt", model, image, corrections, "-o", tmp_path / "a.tif", code=2)
     (tmp_path / "bad.strokes").write_bytes(b"no strokes")
     assert "holds no strokes" in run("segment", image, *out, "--strokes", tmp_path / "bad.strokes", code=1)

@@ -177,6 +177,23 @@ def _strokes(adaptation: Adaptation) -> str:
     return f"{adaptation.strokes} stroke{'s' * (adaptation.strokes != 1)}"
 
 
+def check_strokes(strokes: Sequence[str], new_class: Sequence[str] | None) -> None:
+    """Raise a ValueError if ``--strokes`` and ``--new-class`` do not go together."""
+    files = [each for each in strokes if _SEPARATOR not in each]
+    if len(files) > 1 or not all(each.endswith(_STROKES_FILE) for each in files):
+        raise ValueError(
+            "--strokes takes an image and its corrections, once or several times; or what 'feedback-seg "
+            "adapt' has learnt, a file whose name ends in .strokes, once."
+        )
+    if new_class and not strokes:
+        raise ValueError("A new class needs --strokes: an image, and corrections that show the class.")
+    if new_class and files:
+        raise ValueError(
+            f"What '{files[0]}' has learnt stays as it is: name a new class when you make it, "
+            "'feedback-seg adapt ... --new-class'."
+        )
+
+
 def with_strokes(
     model: Model,
     strokes: Sequence[str],
@@ -186,10 +203,12 @@ def with_strokes(
 ) -> tuple[Model, dict[Path, dict[int, np.ndarray]]]:
     """Return the model with what ``--strokes`` say, and what is right on images by them.
 
+    :func:`check_strokes` has seen them.
+
     Raises
     ------
     ValueError
-        If they do not go together.
+        If they do not go with the model.
     """
     import numpy as np
 
@@ -202,11 +221,6 @@ def with_strokes(
     words = [each.split(_SEPARATOR) for each in strokes]
     files = [each[0] for each in words if len(each) == 1]
     pairs = [(Path(each[0]), Path(each[1])) for each in words if len(each) == 2]
-    if len(files) > 1 or not all(each.endswith(_STROKES_FILE) for each in files):
-        raise ValueError(
-            "--strokes takes an image and its corrections, once or several times; or what 'feedback-seg "
-            "adapt' has learnt, a file whose name ends in .strokes, once."
-        )
     if files:
         adaptation = load_adaptation(Path(files[0]))
         adaptation.check(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from napari_feedback_seg.cli.adapt import with_strokes
+from napari_feedback_seg.cli.adapt import check_strokes, with_strokes
 from napari_feedback_seg.cli.options import (
     VOLUMES,
     Dashboard,
@@ -29,7 +30,7 @@ from napari_feedback_seg.cli.options import (
     voxel_sides,
 )
 from napari_feedback_seg.cli.volume import block_of, region_of, segment_one_volume
-from napari_feedback_seg.io import file_keys
+from napari_feedback_seg.io import check_output, file_keys
 from napari_feedback_seg.io.volume import is_volume
 from napari_feedback_seg.terminal import err, out, progress_bar, reporting
 
@@ -141,6 +142,10 @@ def segment(
     with reporting(
         "What was finished stays; nothing half-written was left. The same command goes on with a volume."
     ):
+        try:
+            check_strokes(strokes or (), new_class)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
         if into or is_volume(output or "") or any(is_volume(each) for each in images):
             if sections is not None or first_round:
                 what = "--sections" if sections is not None else "--first-round"
@@ -200,23 +205,30 @@ def segment(
             numbers = _numbers(sections)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-        from napari_feedback_seg.models.library import load_model
+        from napari_feedback_seg.models.library import find_model, load_model
+        from napari_feedback_seg.models.model_file import read_card
 
+        # What can be refused without torch is refused first: its import takes seconds.
+        file = find_model(model)
+        noted = made_by(
+            read_card(file).name,
+            hashlib.sha256(file.read_bytes()).hexdigest(),
+            options,
+            rescale=rescale,
+            sections=numbers,
+            strokes=" ".join(strokes or ()),
+        )
+        jobs = [replace(job, made_by=noted) for job in jobs]
+        if not (overwrite or strokes):  # the files of strokes may have changed
+            jobs = _left(jobs)
+        for job in jobs:
+            for path in job.outputs:
+                check_output(path, overwrite)
+        if not jobs:
+            return
         try:
-            loaded = load_model(model)
-            noted = made_by(
-                loaded.card.name,
-                loaded.digest or "",
-                options,
-                rescale=rescale,
-                sections=numbers,
-                strokes=" ".join(strokes or ()),
-            )
-            jobs = [replace(job, made_by=noted) for job in jobs]
-            if not (overwrite or strokes):  # the files of strokes may have changed
-                jobs = _left(jobs)
             adapted, painted = with_strokes(
-                loaded,
+                load_model(file),
                 strokes or (),
                 new_class,
                 [job.source for job in jobs],

@@ -25,7 +25,6 @@ from napari_feedback_seg.io import (
 )
 from napari_feedback_seg.segmentation.events import FileDone, FileFailed, FileTile, SectionDone, TileDone
 from napari_feedback_seg.segmentation.lazy import open_section
-from napari_feedback_seg.segmentation.predict import segment_section, segment_stack
 from napari_feedback_seg.segmentation.prediction import (
     absolute_region,
     empty_prediction,
@@ -332,6 +331,8 @@ def _sections(
     write: Callable[[np.ndarray], None] | None,
 ) -> Generator[TileDone | SectionDone, None, None]:
     """Yield all sections in their order; the ones that were not chosen are empty."""
+    from napari_feedback_seg.segmentation.predict import segment_section, segment_stack  # imports torch
+
     if len(image.shape) == 2:
         section = open_section(image.sections, 0, part=options.region is not None)
         prediction = yield from segment_section(section, model, options, write=write)
