@@ -124,7 +124,9 @@ class Scores:
         dict
             ``iou`` and ``dice`` per class name, ``mean_iou`` and ``mean_dice``; ``cells``, the mean
             over the sections of :func:`cell_scores`, where there is any; ``confusion``, in pixels:
-            a row for each true class, a column for each predicted one and one for none of them.
+            a row for each true class, a column for each predicted one and one for none of them. A pixel
+            whose label leaves several classes open is in no row of it, but counts in ``iou`` and ``dice``
+            of the classes that it rules out.
         """
         confusion, both, sizes = coded_overlap(self._counts, self._possible)
         table = coded_iou_table(self._counts, self._possible, self._classes)
