@@ -1,10 +1,16 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from napari_feedback_seg.terminal import score_table
+from napari_feedback_seg.terminal import score_table, watch_training
+from napari_feedback_seg.training.events import EpochDone, StepDone
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import pytest
 
 
 def shown(scores: dict[str, Any]) -> list[list[str]]:
@@ -41,6 +47,19 @@ def test_classes_and_cells_of_both_rounds() -> None:
 def test_the_scores_of_an_older_card() -> None:
     lines = shown({"iou": {"membrane": 0.5}, "mean_iou": 0.5})
     assert lines[1:] == [["membrane", "mean"], ["IoU", "50.00%", "50.00%"]]
+
+
+def test_a_log_file_says_that_a_training_has_begun(capfd: pytest.CaptureFixture[str]) -> None:
+    def training() -> Generator[StepDone | EpochDone, None, str]:
+        for epoch in (1, 2):
+            yield from (StepDone(epoch, step, 3, 0.5) for step in (1, 2, 3))
+            yield EpochDone(epoch, 2, 0.5, {"iou": {"membrane": 0.7}, "mean_iou": 0.7}, True, 0)
+        return "done"
+
+    assert watch_training(training()) == "done"
+    lines = list(filter(None, capfd.readouterr().err.splitlines()))
+    assert lines[0] == "epoch 1, loss 0.500, step 1 of 3"
+    assert [line.split(":")[0] for line in lines[1:]] == ["epoch 1/2", "epoch 2/2"]
 
 
 def test_a_class_that_only_one_round_has() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,11 @@ def drain(events: Generator[Any, None, Any], what: str) -> Any:
 
 
 def watch_training(events: Generator[Any, None, Any]) -> Any:
-    """Run a training to its end, a line an epoch; return what it returns."""
+    """Run a training to its end, a line an epoch; return what it returns.
+
+    Where there is no bar, as in a log file, there is also a line a minute.
+    """
+    quiet_until = 0.0
     with progress_bar() as progress:
         bar = progress.add_task("preparing", total=None)
         while True:
@@ -74,6 +79,9 @@ def watch_training(events: Generator[Any, None, Any]) -> Any:
             if isinstance(event, StepDone):
                 text = f"epoch {event.epoch}, loss {event.loss:.3f}"
                 progress.update(bar, total=event.steps, completed=event.step, description=text)
+                if not progress.console.is_terminal and time.monotonic() >= quiet_until:
+                    quiet_until = time.monotonic() + 60
+                    progress.console.print(f"{text}, step {event.step} of {event.steps}", soft_wrap=True)
             elif isinstance(event, EpochDone):
                 classes = ", ".join(f"{name} {value:.1%}" for name, value in event.scores["iou"].items())
                 left = timedelta(seconds=round(event.seconds_left))
