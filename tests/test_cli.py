@@ -277,6 +277,8 @@ class TestSegment:
     def test_being_stopped_leaves_nothing_half_written(
         self, how: signal.Signals, tmp_path: Path, model: Path
     ) -> None:
+        if signal.getsignal(how) is signal.SIG_IGN:  # and so for every process that is started here
+            pytest.skip("this signal is ignored here, as under nohup")
         source, out = tmp_path / "stack.tif", tmp_path / "labels.tif"
         tifffile.imwrite(source, np.random.default_rng(0).integers(0, 255, (60, 500, 500)).astype(np.uint8))
         process = start("segment", source, "-o", out, "--model", model, "--device", "cpu")
