@@ -73,7 +73,8 @@ def child(arguments: argparse.Namespace) -> None:
     options = SegmentOptions(device=arguments.device)
     model = load_model(arguments.model)
     if arguments.source.endswith(".tif") and not arguments.child.endswith(".zarr"):
-        from napari_feedback_seg.segmentation.files import FileJob, segment_files
+        from napari_feedback_seg.segmentation.file_jobs import FileJob
+        from napari_feedback_seg.segmentation.files import segment_files
 
         begun = time.perf_counter()
         list(segment_files([FileJob(Path(arguments.source), Path(arguments.child))], model, options))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MOST_VALUES = 32
-"""An image of more values is none of labels of classes."""
+"""An image with more values than this does not hold class labels."""
 
 UNLABELLED = 0
 """Label value of a pixel that nobody has labelled. It is no class."""

@@ -10,9 +10,10 @@ import tifffile
 
 from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import file_keys, open_image
-from napari_feedback_seg.segmentation import files as module
+from napari_feedback_seg.segmentation import file_jobs as module
 from napari_feedback_seg.segmentation.events import FileDone
-from napari_feedback_seg.segmentation.files import plan, segment_files
+from napari_feedback_seg.segmentation.file_jobs import plan
+from napari_feedback_seg.segmentation.files import segment_files
 from napari_feedback_seg.segmentation.predict import segment
 from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
@@ -40,7 +41,7 @@ class TestPlan:
         list(segment_files(jobs, unet, SegmentOptions()))
         for inputs in (str(tmp_path), str(tmp_path / "*.tif")):
             assert [job.source for job in plan([inputs], tmp_path)] == [source]
-        with pytest.raises(InputError, match=r"a-labels\.tif' is no image"):
+        with pytest.raises(InputError, match=r"a-labels\.tif' holds what was segmented"):
             plan([str(tmp_path / "a-labels.tif")], tmp_path)
 
     @pytest.mark.parametrize("name", ["out.png", "out.d/out.png"])

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from napari_feedback_seg.segmentation.files import FileJob
+    from napari_feedback_seg.segmentation.file_jobs import FileJob
 
 
 def segment(
@@ -188,7 +188,8 @@ def segment(
         if output is None:
             raise typer.BadParameter("Name what to write: -o labels.tif, a folder, or labels.zarr.")
         from napari_feedback_seg.segmentation.events import FileDone, FileFailed
-        from napari_feedback_seg.segmentation.files import made_by, plan, segment_files
+        from napari_feedback_seg.segmentation.file_jobs import made_by, plan
+        from napari_feedback_seg.segmentation.files import segment_files
         from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
         try:

@@ -13,7 +13,8 @@ from napari_feedback_seg.errors import InputError
 from napari_feedback_seg.io import check_output, replacing
 from napari_feedback_seg.models.library import load_model
 from napari_feedback_seg.segmentation.events import FileDone, FileFailed
-from napari_feedback_seg.segmentation.files import plan, segment_files
+from napari_feedback_seg.segmentation.file_jobs import plan
+from napari_feedback_seg.segmentation.files import segment_files
 from napari_feedback_seg.segmentation.measure import measure_labels
 from napari_feedback_seg.segmentation.overlay import overlay
 from napari_feedback_seg.segmentation.prediction import SegmentOptions

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_feedback_seg.errors import InputError
-    from napari_feedback_seg.segmentation.files import FileJob
+    from napari_feedback_seg.segmentation.file_jobs import FileJob
     from napari_feedback_seg.segmentation.prediction import Prediction
 
 

@@ -201,7 +201,7 @@ def measure(
     Raises
     ------
     InputError
-        If nothing is segmented, or the labels are none.
+        If nothing is segmented, or these are no labels of classes.
     ValueError
         If a size makes no sense.
     """
@@ -239,7 +239,7 @@ def measure_labels(
     Raises
     ------
     InputError
-        If nothing is segmented, or the labels are none.
+        If nothing is segmented, or these are no labels of classes.
     ValueError
         If a size makes no sense.
     """

@@ -274,7 +274,13 @@ def absolute_region(shape: tuple[int, int], region: tuple[slice, slice] | None) 
 
 
 def pixel_sides(pixel_size_nm: float | tuple[float, float]) -> tuple[float, float]:
-    """Return the height and width of a pixel, whose size is one number if it is square."""
+    """Return the height and width of a pixel, whose size is one number if it is square.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer sides than two.
+    """
     if isinstance(pixel_size_nm, tuple):
         if len(pixel_size_nm) != 2:
             raise ValueError(f"A pixel size is one number or (height, width) in nm, not {pixel_size_nm}.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from napari_feedback_seg.plugin.session.session import Session
-    from napari_feedback_seg.segmentation.files import FileJob
+    from napari_feedback_seg.segmentation.file_jobs import FileJob
     from napari_feedback_seg.segmentation.prediction import SegmentOptions
 
 STROKES_FILE = "learnt.strokes"
@@ -102,7 +102,7 @@ class Batch:
 
         Raises InputError if the files and the folder do not go together.
         """
-        from napari_feedback_seg.segmentation.files import made_by, plan
+        from napari_feedback_seg.segmentation.file_jobs import made_by, plan
 
         if not self.inputs or not self.output:
             raise InputError("Choose the images, and the folder for their labels.")
@@ -134,7 +134,7 @@ class Batch:
     @property
     def made_otherwise(self) -> str:
         """Which labels in the folder another model made, or other settings did; empty if none."""
-        from napari_feedback_seg.segmentation.files import model_in
+        from napari_feedback_seg.segmentation.file_jobs import model_in
 
         try:
             jobs = self._plan()
@@ -211,7 +211,7 @@ class Batch:
             self._unsized += 1
 
     def _end(self, jobs: list[FileJob], how: str) -> None:
-        from napari_feedback_seg.segmentation.files import model_in
+        from napari_feedback_seg.segmentation.file_jobs import model_in
 
         done = sum(job.is_done for job in jobs)  # one may have been written while it was stopped
         failed = ", ".join(each.job.source.name for each in self._failed)
