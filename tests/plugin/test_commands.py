@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
@@ -44,6 +46,20 @@ def test_segment_command_gives_the_labels_that_python_gives(viewer, docked, sect
     np.testing.assert_array_equal(shown.data, segment(section, "small", overlap=0.5).labels)
     np.testing.assert_array_equal(shown.scale, image.scale)
     assert list(shown.features["class"])[1] == "membrane"
+
+
+def test_no_garbage_is_collected_in_the_thread_of_a_command(viewer, docked, section, qtbot):
+    viewer.add_image(section, name="cells")
+    form = docked(segment_command)
+    form.model.value = "small"
+    gc.enable()
+    try:
+        form()
+        assert not gc.isenabled()
+        qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=LONG)
+        qtbot.waitUntil(gc.isenabled, timeout=LONG)
+    finally:
+        gc.disable()
 
 
 def test_attention_command_gives_the_map_that_python_gives(viewer, docked, section, qtbot):
